@@ -1,0 +1,54 @@
+# Everything sets itself up: the wasm target, and memcached for the tests.
+.PHONY: help run test lint build bench setup setup-wasm setup-memcached
+
+PROFILE := release
+COMPONENTS := target/components
+HANDLERS := rooms
+
+help:
+	@echo 'make run    build, then run one host with the tenant "demo" (no server needed)'
+	@echo 'make test   every test, with a real memcached'
+	@echo 'make lint   formatting, clippy and rustdoc, warnings denied'
+	@echo 'make build  target/release/namelock and target/components/<handler>.wasm'
+	@echo 'make bench  first figures: registrations over HTTP, and the lock alone'
+
+## Set-up
+
+setup: setup-wasm setup-memcached
+
+setup-wasm:
+	@rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
+
+setup-memcached:
+	@command -v memcached >/dev/null || tests/install.sh memcached
+
+## Build and run
+
+build: setup-wasm
+	@echo 'building (the first time takes about ten minutes: wasmtime is large)'
+	cargo build --release --package namelock
+	cargo build --profile guest --target wasm32-wasip2 $(addprefix --package ,$(HANDLERS))
+	@mkdir -p $(COMPONENTS)
+	@for handler in $(HANDLERS); do cp target/wasm32-wasip2/guest/$$handler.wasm $(COMPONENTS)/$$handler.wasm; done
+
+run: build
+	@mkdir -p target/run/tenants/demo
+	@cp $(COMPONENTS)/rooms.wasm target/run/tenants/demo/handler.wasm
+	@echo 'try, in another terminal:'
+	@echo "  curl -i http://127.0.0.1:8080/v1/demo/names -d '{\"name\":\"blue room\",\"owner\":\"ann\"}'"
+	@cd target/run && exec ../release/namelock serve
+
+## Check
+
+test: setup
+	@if command -v cargo-nextest >/dev/null; then cargo nextest run --workspace; else cargo test --workspace --lib --bins --tests; fi
+	cargo test --workspace --doc
+
+lint: setup-wasm
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --package namelock-guest --package rooms --target wasm32-wasip2 -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+
+bench: build setup-memcached
+	cargo run --release --package namelock-bench

@@ -1,0 +1,76 @@
+//! Names of rooms: whoever comes first has the name until its time is over.
+//!
+//! This is the reference handler, to start one's own from. It does what every handler does:
+//!
+//! 1. put the name into one form, and refuse what is not a name ([`name`]);
+//! 2. take the lock on it, so that nobody else is at work on this name;
+//! 3. look whether somebody has it;
+//! 4. save it, for as long as the caller wishes.
+//!
+//! Settings, in the table `[settings]` of the tenant's `tenant.toml`, as texts:
+//!
+//! | setting | means | default |
+//! |---|---|---|
+//! | `wait_ms` | how long to wait for the lock while somebody else has it | 0: do not wait |
+//! | `default_lifetime_ms` | how long a room lasts whose caller does not say | 86400000: a day |
+
+pub mod name;
+
+use std::time::Duration;
+
+use namelock_guest::{Handler, Registration, Rejection, Request, SettingError, find, name_lock, setting_parsed};
+
+use crate::name::{NameError, RoomName};
+
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+struct Rooms;
+
+namelock_guest::export!(Rooms);
+
+impl Handler for Rooms {
+    fn register(request: Request) -> Result<Registration, Rejection> {
+        let name = RoomName::parse(&request.name)?;
+        let lifetime = match request.lifetime {
+            Some(wished) => wished,
+            None => default_lifetime()?,
+        };
+        // The lock is released at the end of this block, whichever way it ends. The look saves the database a write; that
+        // the name has one owner does not hang on it, because `save` answers "taken" as well.
+        name_lock(name.as_str(), wait()?, |lease| {
+            if find(name.as_str())?.is_some() {
+                return Err(Rejection::Taken);
+            }
+            Ok(lease.save(&request.owner, Some(lifetime), &request.attributes)?)
+        })
+    }
+
+    fn free(name: String, owner: String) -> Result<(), Rejection> {
+        let name = RoomName::parse(&name)?;
+        // Under the lock the owner that was found is still the owner when the room is freed.
+        name_lock(name.as_str(), wait()?, |lease| match find(name.as_str())? {
+            Some(room) if room.owner != owner => {
+                Err(Rejection::Forbidden("the room belongs to somebody else".to_owned()))
+            }
+            Some(_) => {
+                lease.free()?;
+                Ok(())
+            }
+            None => Ok(()),
+        })
+    }
+}
+
+impl From<NameError> for Rejection {
+    fn from(error: NameError) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}
+
+fn wait() -> Result<Duration, SettingError> {
+    Ok(setting_parsed("wait_ms")?.map_or(Duration::ZERO, Duration::from_millis))
+}
+
+fn default_lifetime() -> Result<Duration, SettingError> {
+    Ok(setting_parsed("default_lifetime_ms")?.map_or(A_DAY, Duration::from_millis))
+}

@@ -1,0 +1,282 @@
+//! What a handler is asked, and how it answers.
+
+use std::{fmt, marker::PhantomData, time::Duration};
+
+use crate::{
+    bindings::exports::namelock::registration::handler as wit,
+    duration::millis,
+    lease::{AcquireError, Lost},
+    names::{NamesError, Registration, SaveError},
+    settings::SettingError,
+};
+
+/// A tenant's registration logic. [`export!`](crate::export) makes it the component's.
+pub trait Handler {
+    /// Registers a name, or says why not.
+    ///
+    /// # Errors
+    ///
+    /// Every error is an answer to the caller: its text is shown to them.
+    fn register(request: Request) -> Result<Registration, Rejection>;
+
+    /// Frees the name that `owner` has. Freeing a name that nobody has is no error.
+    ///
+    /// # Errors
+    ///
+    /// As in [`Handler::register`].
+    fn free(name: String, owner: String) -> Result<(), Rejection>;
+}
+
+/// What a caller asked for, unchanged: the name is not trimmed, folded or checked beyond its length.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// 1 to 255 bytes.
+    pub name: String,
+    /// 1 to 255 bytes. Whether the caller really is this owner is for the platform in front to know.
+    pub owner: String,
+    /// For how long the caller wishes to have the name, in whole milliseconds; none: the handler decides.
+    pub lifetime: Option<Duration>,
+    /// Whatever else the caller sent.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// Why a request is refused. Texts are shown to the caller.
+///
+/// The errors of this crate turn into the rejection that fits them. Where the reason of an error is for the tenant's log
+/// ([`AcquireError::Unavailable`] and its like), the rejection leaves it out: write the error to standard error to keep it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// This is not a name here; the text says why.
+    #[error("the name is not valid: {0}")]
+    Invalid(String),
+    /// Somebody has the name.
+    #[error("the name is taken")]
+    Taken,
+    /// Somebody is at work on the name.
+    #[error("somebody is at work on the name; try again in {} ms", millis(*retry_after))]
+    Busy {
+        /// When it is worth trying again. Part of a millisecond counts as a whole one.
+        retry_after: Duration,
+    },
+    /// The caller may not do this; the text says why.
+    #[error("not allowed: {0}")]
+    Forbidden(String),
+    /// It cannot be done now; the text says why.
+    #[error("not possible now: {0}")]
+    Unavailable(String),
+}
+
+impl From<AcquireError> for Rejection {
+    fn from(error: AcquireError) -> Self {
+        match error {
+            AcquireError::Busy { retry_after } => Self::Busy { retry_after },
+            AcquireError::Unavailable { reason: _ } => Self::Unavailable("the lock service cannot grant".to_owned()),
+            AcquireError::Limit { reason } => Self::Unavailable(reason),
+            AcquireError::InvalidName { reason } => Self::Invalid(reason),
+        }
+    }
+}
+
+impl From<Lost> for Rejection {
+    fn from(_: Lost) -> Self {
+        Self::Unavailable(SaveError::LeaseLost.to_string())
+    }
+}
+
+impl From<NamesError> for Rejection {
+    fn from(error: NamesError) -> Self {
+        match error {
+            NamesError::Unavailable { reason: _ } => Self::Unavailable("the names database does not answer".to_owned()),
+            NamesError::Invalid { reason } => Self::Invalid(reason),
+        }
+    }
+}
+
+impl From<SaveError> for Rejection {
+    fn from(error: SaveError) -> Self {
+        match error {
+            SaveError::Taken(_) => Self::Taken,
+            SaveError::LeaseLost => Self::Unavailable(error.to_string()),
+            SaveError::Unavailable { reason: _ } => Self::Unavailable(
+                "the names database does not answer; what was asked may or may not be done".to_owned(),
+            ),
+            SaveError::Invalid { reason } => Self::Invalid(reason),
+        }
+    }
+}
+
+impl From<SettingError> for Rejection {
+    /// Names the setting and leaves its value out: a value may be nobody's business but the tenant's.
+    fn from(error: SettingError) -> Self {
+        Self::Unavailable(format!("the setting `{}` of this handler cannot be used", error.key()))
+    }
+}
+
+impl From<wit::Request> for Request {
+    fn from(request: wit::Request) -> Self {
+        let wit::Request {
+            name,
+            owner,
+            lifetime_ms,
+            attributes,
+        } = request;
+        Self {
+            name,
+            owner,
+            lifetime: lifetime_ms.map(Duration::from_millis),
+            attributes,
+        }
+    }
+}
+
+impl From<Rejection> for wit::Rejection {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::Invalid(why) => Self::Invalid(why),
+            Rejection::Taken => Self::Taken,
+            Rejection::Busy { retry_after } => Self::Busy(millis(retry_after)),
+            Rejection::Forbidden(why) => Self::Forbidden(why),
+            Rejection::Unavailable(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+/// Makes a [`Handler`] the component's: the one thing that a handler's crate has to call, once.
+///
+/// On other targets than WebAssembly it only checks that the type is a handler.
+///
+/// ```
+/// # use namelock_guest::{Registration, Rejection, Request};
+/// struct Nobody;
+///
+/// impl namelock_guest::Handler for Nobody {
+///     fn register(_: Request) -> Result<Registration, Rejection> {
+///         Err(Rejection::Taken)
+///     }
+///
+///     fn free(_: String, _: String) -> Result<(), Rejection> {
+///         Ok(())
+///     }
+/// }
+///
+/// namelock_guest::export!(Nobody);
+/// ```
+#[macro_export]
+macro_rules! export {
+    ($handler:ty) => {
+        const _: () = {
+            type Component = $crate::Exported<$handler>;
+            const _: Component = Component::CHECKED;
+
+            // The names of a component's exports are no symbols that a native linker accepts.
+            #[cfg(target_arch = "wasm32")]
+    $crate::bindings::export!(Component with_types_in $crate::bindings);
+        };
+    };
+}
+
+/// A [`Handler`] as the contract wants to see it.
+pub struct Exported<H>(PhantomData<H>);
+
+impl<H: Handler> Exported<H> {
+    /// There is one only if `H` is a handler.
+    pub const CHECKED: Self = Self(PhantomData);
+}
+
+impl<H> fmt::Debug for Exported<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Exported")
+    }
+}
+
+impl<H: Handler> wit::Guest for Exported<H> {
+    fn register(request: wit::Request) -> Result<Registration, wit::Rejection> {
+        Ok(H::register(request.into())?)
+    }
+
+    fn free(name: String, owner: String) -> Result<(), wit::Rejection> {
+        Ok(H::free(name, owner)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_becomes_the_rejection_that_fits_it() {
+        fn check(error: impl Into<Rejection>, expected: Rejection) {
+            assert_eq!(error.into(), expected);
+        }
+        let reason = || "because".to_owned();
+        let invalid = || Rejection::Invalid("because".to_owned());
+        let unavailable = |why: &str| Rejection::Unavailable(why.to_owned());
+        let retry_after = Duration::from_millis(3);
+
+        check(AcquireError::Busy { retry_after }, Rejection::Busy { retry_after });
+        check(
+            AcquireError::Unavailable { reason: reason() },
+            unavailable("the lock service cannot grant"),
+        );
+        check(AcquireError::Limit { reason: reason() }, unavailable("because"));
+        check(AcquireError::InvalidName { reason: reason() }, invalid());
+
+        check(Lost::Gone, unavailable("the lease on the name was lost"));
+        check(Lost::Unknown, unavailable("the lease on the name was lost"));
+
+        check(
+            NamesError::Unavailable { reason: reason() },
+            unavailable("the names database does not answer"),
+        );
+        check(NamesError::Invalid { reason: reason() }, invalid());
+
+        let unknown = "the names database does not answer; what was asked may or may not be done";
+        check(SaveError::Taken(somebodys()), Rejection::Taken);
+        check(SaveError::LeaseLost, unavailable("the lease on the name was lost"));
+        check(SaveError::Unavailable { reason: reason() }, unavailable(unknown));
+        check(SaveError::Invalid { reason: reason() }, invalid());
+    }
+
+    #[test]
+    fn a_rejection_does_not_tell_the_value_of_a_setting() {
+        let error = SettingError::Malformed {
+            key: "wait_ms".to_owned(),
+            value: "secret".to_owned(),
+            reason: "invalid digit".to_owned(),
+        };
+        assert_eq!(
+            Rejection::from(error),
+            Rejection::Unavailable("the setting `wait_ms` of this handler cannot be used".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_short_time_to_retry_after_is_not_told_as_none() {
+        let rejection = Rejection::Busy {
+            retry_after: Duration::from_micros(1),
+        };
+        assert_eq!(wit::Rejection::from(rejection), wit::Rejection::Busy(1));
+    }
+
+    #[test]
+    fn a_lifetime_arrives_as_a_duration() {
+        let request = wit::Request {
+            name: "ada".to_owned(),
+            owner: "u1".to_owned(),
+            lifetime_ms: Some(1500),
+            attributes: Vec::new(),
+        };
+        assert_eq!(Request::from(request).lifetime, Some(Duration::from_millis(1500)));
+    }
+
+    fn somebodys() -> Registration {
+        Registration {
+            name: "ada".to_owned(),
+            owner: "u1".to_owned(),
+            created_ms: 1,
+            expires_ms: None,
+            fencing_token: 1,
+            attributes: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The tenant's settings: the table `[settings]` of its `tenant.toml`.
+
+use std::{fmt::Display, str::FromStr};
+
+use crate::bindings::wasi::config::store as wit;
+
+/// Gets the setting `key`, or none where it is not set.
+///
+/// # Errors
+///
+/// [`SettingError::Unreadable`] if the host could not look. It is told apart from "not set", so that a handler does not go
+/// on with a default that the tenant has overruled.
+pub fn setting(key: &str) -> Result<Option<String>, SettingError> {
+    wit::get(key).map_err(|error| {
+        let (wit::Error::Upstream(reason) | wit::Error::Io(reason)) = error;
+        SettingError::Unreadable {
+            key: key.to_owned(),
+            reason,
+        }
+    })
+}
+
+/// Gets the setting `key` as a `T`, or none where it is not set.
+///
+/// ```no_run
+/// # fn wait() -> Result<std::time::Duration, namelock_guest::SettingError> {
+/// let wait_ms = namelock_guest::setting_parsed("wait_ms")?.unwrap_or(0);
+/// # Ok(std::time::Duration::from_millis(wait_ms)) }
+/// ```
+///
+/// # Errors
+///
+/// [`SettingError`] names the setting that is not a `T` or could not be read.
+pub fn setting_parsed<T>(key: &str) -> Result<Option<T>, SettingError>
+where
+    T: FromStr<Err: Display>,
+{
+    setting(key)?.map(|value| parse(key, value)).transpose()
+}
+
+fn parse<T>(key: &str, value: String) -> Result<T, SettingError>
+where
+    T: FromStr<Err: Display>,
+{
+    value.parse().map_err(|error: T::Err| SettingError::Malformed {
+        key: key.to_owned(),
+        reason: error.to_string(),
+        value,
+    })
+}
+
+/// Why a setting cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    /// The host could not look.
+    #[error("cannot read the setting `{key}`: {reason}")]
+    Unreadable {
+        /// Which setting.
+        key: String,
+        /// What failed.
+        reason: String,
+    },
+    /// The setting is there, and not what it should be.
+    #[error("cannot use {value:?} as the setting `{key}`: {reason}")]
+    Malformed {
+        /// Which setting.
+        key: String,
+        /// What it is.
+        value: String,
+        /// What is wrong with that.
+        reason: String,
+    },
+}
+
+impl SettingError {
+    /// Returns which setting it is about.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Unreadable { key, .. } | Self::Malformed { key, .. } => key,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_malformed_setting_is_named_with_its_value() {
+        let error = parse::<u32>("wait_ms", "soon".to_owned()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot use \"soon\" as the setting `wait_ms`: invalid digit found in string"
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! How a name becomes a key.
+//!
+//! `namelock:<namespace>:<md5-hex of the UTF-8 name>`. With the empty namespace that is `namelock::<md5-hex>`, the very key
+//! of the Python idiom, so both sides exclude each other on the same memcached. md5 makes names of any length and any
+//! bytes fit memcached's keys; it is no security measure: whoever makes two names with one digest makes them wait for
+//! each other, nothing more, because the names database compares whole names.
+
+use std::fmt;
+use std::sync::Arc;
+
+use md5::{Digest, Md5};
+
+use crate::error::AcquireError;
+
+/// The longest name in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// The key of a name's lock.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct LockKey(Arc<str>);
+
+impl LockKey {
+    /// Makes the key of `name` in `namespace`. A namespace is a tenant's id or empty, never a caller's text: it stands in the
+    /// key as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::InvalidName`] for a name that is empty or longer than 255 bytes.
+    pub fn new(namespace: &str, name: &str) -> Result<Self, AcquireError> {
+        if name.is_empty() {
+            return Err(AcquireError::InvalidName {
+                reason: "a name is at least 1 byte long",
+            });
+        }
+        if name.len() > NAME_BYTES_MAX {
+            return Err(AcquireError::InvalidName {
+                reason: "a name is at most 255 bytes of UTF-8 long",
+            });
+        }
+        let mut key = String::with_capacity("namelock:".len() + namespace.len() + 1 + 32);
+        key.push_str("namelock:");
+        key.push_str(namespace);
+        key.push(':');
+        for byte in Md5::digest(name.as_bytes()) {
+            key.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+            key.push(char::from_digit(u32::from(byte & 0xf), 16).unwrap_or('0'));
+        }
+        Ok(Self(key.into()))
+    }
+
+    /// The key as it is sent.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LockKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_key_is_the_python_idioms() {
+        // python3 -c 'import hashlib; print("namelock::" + hashlib.md5("Blauer Raum 蓝".encode()).hexdigest())'
+        let key = LockKey::new("", "Blauer Raum 蓝").unwrap();
+        assert_eq!(key.as_str(), "namelock::da00d6569d95e8dd684112872fadbd9e");
+        assert_eq!(
+            LockKey::new("acme", "a").unwrap().as_str(),
+            "namelock:acme:0cc175b9c0f1b6a831c399e269772661"
+        );
+    }
+
+    #[test]
+    fn a_name_is_1_to_255_bytes() {
+        assert!(LockKey::new("t", "").is_err());
+        assert!(LockKey::new("t", &"x".repeat(255)).is_ok());
+        assert!(LockKey::new("t", &"x".repeat(256)).is_err());
+        assert!(LockKey::new("t", &"ü".repeat(128)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_gives_a_key_that_memcached_takes_verbatim(name in "\\PC{1,60}|[\\x00-\\x1f ]{1,60}") {
+            let key = LockKey::new("acme", &name).unwrap();
+            prop_assert!(key.as_str().len() <= 250);
+            prop_assert!(key.as_str().bytes().all(|byte| byte.is_ascii_graphic()));
+        }
+
+        #[test]
+        fn tenants_never_share_a_key(a in "[a-z0-9][a-z0-9-]{0,62}", b in "[a-z0-9][a-z0-9-]{0,62}", name in "\\PC{1,60}") {
+            prop_assume!(a != b);
+            prop_assert_ne!(LockKey::new(&a, &name).unwrap(), LockKey::new(&b, &name).unwrap());
+        }
+    }
+}

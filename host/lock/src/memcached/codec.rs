@@ -1,0 +1,190 @@
+//! What is said to memcached about a lock, and what its answers mean.
+//!
+//! The words are those of the meta commands (memcached's `doc/protocol.txt`); the crate `memcache` writes and reads them.
+
+use memcache::exp::{
+    ArithmeticOptions, DeleteOptions, Error, GetOptions, MetaCommand, MetaResponse, ReturnCode, build_arithmetic,
+    build_delete, build_get, parse_meta_result,
+};
+
+use crate::table::OwnerToken;
+
+/// A CAS that no item has: the server would have to count for thousands of years.
+const NO_ITEMS_CAS: u64 = u64::MAX;
+
+/// One thing to do with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Command {
+    /// Create the item if there is none, and leave it alone if there is one. A time to live of 0 means for ever.
+    Take { ttl_seconds: u32, token: OwnerToken },
+    /// Give the item its time again, if it has this CAS.
+    Renew { ttl_seconds: u32, cas: u64 },
+    /// Delete the item, if it has this CAS.
+    Delete { cas: u64 },
+    /// Tell what the item is.
+    Look,
+}
+
+/// What the server answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// It is done; the item's CAS is now this one (0 after a delete).
+    Done { cas: u64 },
+    /// There is an item, and its CAS is another.
+    Mismatch,
+    /// There is no item.
+    Missing,
+    /// This is the item. A value that is no number is not one of ours: some other client's lock.
+    Item {
+        token: Option<OwnerToken>,
+        cas: u64,
+        /// None: it does not expire.
+        seconds_left: Option<u32>,
+    },
+}
+
+impl Command {
+    /// Puts the command, with the opaque number by which its reply is known, behind what is in `payload`.
+    pub(super) fn encode(self, key: &str, opaque: usize, payload: &mut Vec<u8>) -> Result<(), Error> {
+        self.build(key, opaque.to_string().into_bytes())?.encode_into(payload)
+    }
+
+    fn build(self, key: &str, opaque: Vec<u8>) -> Result<MetaCommand, Error> {
+        let opaque = Some(opaque);
+        match self {
+            Self::Take { ttl_seconds, token } => {
+                let mut options = ArithmeticOptions::default();
+                options.initial_ttl = Some(ttl_seconds);
+                options.initial = Some(token.0);
+                options.delta = Some(0);
+                options.compare_cas = Some(NO_ITEMS_CAS);
+                options.return_cas = true;
+                options.return_value = false;
+                options.opaque = opaque;
+                build_arithmetic(key, &options)
+            }
+            Self::Renew { ttl_seconds, cas } => {
+                let mut options = ArithmeticOptions::default();
+                options.delta = Some(0);
+                options.ttl = Some(ttl_seconds);
+                options.compare_cas = Some(cas);
+                options.return_cas = true;
+                options.return_value = false;
+                options.opaque = opaque;
+                build_arithmetic(key, &options)
+            }
+            Self::Delete { cas } => {
+                let mut options = DeleteOptions::default();
+                options.compare_cas = Some(cas);
+                options.opaque = opaque;
+                build_delete(key, &options)
+            }
+            Self::Look => {
+                let mut options = GetOptions::default();
+                options.value = true;
+                options.return_cas = true;
+                options.return_ttl = true;
+                options.no_lru_bump = true;
+                options.opaque = opaque;
+                build_get(key, &options)
+            }
+        }
+    }
+}
+
+/// Reads the reply to the command with this opaque number. Any other number means that replies and commands are out of step.
+pub(super) fn decode(response: MetaResponse, opaque: usize) -> Result<Reply, Error> {
+    let result = parse_meta_result(response)?;
+    let echoed = result
+        .opaque
+        .as_deref()
+        .and_then(|echoed| std::str::from_utf8(echoed).ok()?.parse().ok());
+    if echoed != Some(opaque) {
+        return Err(Error::Protocol(format!(
+            "the reply to command {opaque} carries the opaque {echoed:?}"
+        )));
+    }
+    match result.rc {
+        ReturnCode::Hd => Ok(Reply::Done {
+            cas: result.cas.unwrap_or(0),
+        }),
+        ReturnCode::Ex => Ok(Reply::Mismatch),
+        ReturnCode::Nf | ReturnCode::En => Ok(Reply::Missing),
+        ReturnCode::Va => Ok(Reply::Item {
+            // An incremented number may be padded with blanks (protocol.txt, "decr").
+            token: result
+                .value
+                .and_then(|value| std::str::from_utf8(&value).ok()?.trim_end().parse().ok())
+                .map(OwnerToken),
+            cas: result.cas.unwrap_or(0),
+            seconds_left: result.ttl.and_then(|ttl| u32::try_from(ttl).ok()),
+        }),
+        other => Err(Error::Protocol(format!("{other:?} is no reply to a lock's command"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(command: Command, expect: &str) {
+        let mut payload = Vec::new();
+        command.encode("namelock:t:k", 7, &mut payload).unwrap();
+        assert_eq!(String::from_utf8(payload).unwrap(), format!("{expect}\r\n"));
+    }
+
+    #[test]
+    fn each_command_is_one_line() {
+        let take = Command::Take {
+            ttl_seconds: 13,
+            token: OwnerToken(5),
+        };
+        check(take, "ma namelock:t:k c D0 N13 J5 C18446744073709551615 O7");
+        let renew = Command::Renew {
+            ttl_seconds: 13,
+            cas: 9,
+        };
+        check(renew, "ma namelock:t:k c D0 T13 C9 O7");
+        check(Command::Delete { cas: 9 }, "md namelock:t:k C9 O7");
+        check(Command::Look, "mg namelock:t:k v c t u O7");
+    }
+
+    fn reply(line: &str) -> Result<Reply, Error> {
+        decode(MetaResponse::parse_header(line.as_bytes())?, 7)
+    }
+
+    #[test]
+    fn each_reply_has_one_meaning() {
+        assert_eq!(reply("HD c12 O7").unwrap(), Reply::Done { cas: 12 });
+        assert_eq!(reply("HD O7").unwrap(), Reply::Done { cas: 0 });
+        assert_eq!(reply("EX O7").unwrap(), Reply::Mismatch);
+        assert_eq!(reply("NF O7").unwrap(), Reply::Missing);
+        assert_eq!(reply("EN O7").ok(), Some(Reply::Missing));
+    }
+
+    #[test]
+    fn a_reply_to_another_command_is_refused() {
+        for line in [
+            "HD c12 O8",
+            "HD c12",
+            "HD O7x",
+            "NS O7",
+            "MN",
+            "CLIENT_ERROR bad",
+            "garbage",
+        ] {
+            assert!(reply(line).is_err(), "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_reply_line_is_too_strange(line in prop::collection::vec(any::<u8>(), 0..80)) {
+            if let Ok(response) = MetaResponse::parse_header(&line) {
+                let _ = decode(response, 7);
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! One connection to one memcached server: it is greeted, then exchanges batches.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use memcache::exp::{AsyncMetaConnection, Error};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::codec::{self, Command, Reply};
+use crate::config::LockConfig;
+use crate::table::OwnerToken;
+
+/// The item that tells one life of a server from the next. No lock's key has an `@` there.
+const SENTINEL: &str = "namelock:@epoch";
+
+/// The oldest server whose `md … C` compares with the CAS that was sent; before, it compared with 0 (its release notes).
+const VERSION_MIN: [u32; 3] = [1, 6, 13];
+
+/// The longest line that a server may answer when it is greeted, and the most of them.
+const GREETING_BYTES_MAX: u64 = 64 * 1024;
+
+/// What the server answers to arithmetic on an item that is no number; it looks at that before it compares the CAS.
+const NOT_A_NUMBER: &str = "cannot increment or decrement non-numeric value";
+
+/// Numbers every connection of this process, so that a grant can say over which it came.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
+
+/// A connection that has been greeted.
+pub(super) struct Connection {
+    pub(super) id: u64,
+    /// The value of the sentinel when the connection was made; see the module's documentation on fencing tokens.
+    pub(super) epoch: u64,
+    /// Reads replies. It holds the socket's second handle, because a batch must be written as a whole and its replies read one
+    /// by one: `execute_batch` of the crate gives up on all replies of a batch for one `SERVER_ERROR out of memory` among them.
+    replies: AsyncMetaConnection,
+    socket: TcpStream,
+    payload: Vec<u8>,
+}
+
+/// Why a connection could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Protocol(#[from] Error),
+    #[error("no answer in time")]
+    Timeout,
+    #[error("version {0} is too old to check who releases a lock; it must be 1.6.13 or newer")]
+    Version(String),
+    #[error("it runs without CAS, so nothing can be released safely; start it without -C")]
+    NoCas,
+}
+
+/// What became of one command of a batch.
+pub(super) type Outcome = Result<Reply, Refusal>;
+
+/// Why a command has no reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    OutOfMemory,
+    /// It was sent, and what became of it is not known.
+    Unanswered(String),
+}
+
+impl Connection {
+    /// Connects to `server` and greets it, within `connect_timeout`.
+    pub(super) async fn open(server: &str, config: &LockConfig) -> Result<Self, ConnectError> {
+        let deadline = Instant::now() + config.connect_timeout;
+        timeout_at(deadline, Self::open_unbounded(server))
+            .await
+            .unwrap_or(Err(ConnectError::Timeout))
+    }
+
+    async fn open_unbounded(server: &str) -> Result<Self, ConnectError> {
+        let mut socket = TcpStream::connect(server).await?;
+        socket.set_nodelay(true)?;
+        greet(&mut socket).await?;
+        let socket = socket.into_std()?;
+        let mut connection = Self {
+            id: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
+            epoch: 0,
+            replies: AsyncMetaConnection::from_stream(TcpStream::from_std(socket.try_clone()?)?),
+            socket: TcpStream::from_std(socket)?,
+            payload: Vec::new(),
+        };
+        connection.epoch = connection.learn_epoch().await?;
+        Ok(connection)
+    }
+
+    /// Reads the sentinel, or makes it.
+    async fn learn_epoch(&mut self) -> Result<u64, ConnectError> {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let make = Command::Take {
+            ttl_seconds: 0,
+            token: OwnerToken(u64::try_from(now.as_nanos()).unwrap_or_default()),
+        };
+        let mut outcomes = Vec::new();
+        self.talk(&[(SENTINEL, make), (SENTINEL, Command::Look)], &mut outcomes)
+            .await?;
+        match outcomes.pop() {
+            Some(Ok(Reply::Item { cas: 0, .. })) => Err(ConnectError::NoCas),
+            Some(Ok(Reply::Item { token: Some(epoch), .. })) => Ok(epoch.0),
+            other => Err(ConnectError::Protocol(Error::Protocol(format!(
+                "the item {SENTINEL} cannot be made or is not a number ({other:?}); delete it if another program made it"
+            )))),
+        }
+    }
+
+    /// Sends the commands as one batch and reads their replies, within `deadline`. There is one outcome for each command.
+    ///
+    /// When the batch has a command that takes a lock, the sentinel is read behind them all; unless it is still the one of this
+    /// connection, the takes count as unanswered.
+    ///
+    /// The connection must not be used again after an error; it says why.
+    pub(super) async fn exchange(
+        &mut self,
+        commands: &[(&str, Command)],
+        deadline: Instant,
+    ) -> (Vec<Outcome>, Result<(), String>) {
+        let takes = |command: &Command| matches!(command, Command::Take { .. });
+        let mut batch = commands.to_vec();
+        let guarded = commands.iter().any(|(_, command)| takes(command));
+        if guarded {
+            batch.push((SENTINEL, Command::Look));
+        }
+        let mut outcomes = Vec::with_capacity(batch.len());
+        let mut end = match timeout_at(deadline, self.talk(&batch, &mut outcomes)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer in time".to_owned()),
+        };
+        if let Err(reason) = &end {
+            outcomes.resize_with(batch.len(), || Err(Refusal::Unanswered(reason.clone())));
+        }
+        if guarded {
+            let epoch = Some(OwnerToken(self.epoch));
+            let same = matches!(outcomes.pop(), Some(Ok(Reply::Item { token, .. })) if token == epoch);
+            if !same {
+                let reason = end
+                    .clone()
+                    .err()
+                    .unwrap_or_else(|| "memcached was flushed or replaced meanwhile".to_owned());
+                for ((_, command), outcome) in commands.iter().zip(&mut outcomes) {
+                    if takes(command) && matches!(outcome, Ok(Reply::Done { .. })) {
+                        *outcome = Err(Refusal::Unanswered(reason.clone()));
+                    }
+                }
+                end = Err(reason);
+            }
+        }
+        (outcomes, end)
+    }
+
+    /// Writes a batch and reads its replies into `outcomes`, which keeps those read before an error.
+    async fn talk(&mut self, commands: &[(&str, Command)], outcomes: &mut Vec<Outcome>) -> Result<(), Error> {
+        self.payload.clear();
+        for (opaque, (key, command)) in commands.iter().enumerate() {
+            command.encode(key, opaque, &mut self.payload)?;
+        }
+        self.socket.write_all(&self.payload).await?;
+        for opaque in 0..commands.len() {
+            outcomes.push(match self.replies.receive().await {
+                Ok(response) => Ok(codec::decode(response, opaque)?),
+                // The two kinds of error line after which the replies are still in step with the commands. The second one is how
+                // a take is refused for an item that is no number: some other client's lock.
+                Err(Error::Server(message)) if message.starts_with("out of memory") => Err(Refusal::OutOfMemory),
+                Err(Error::Rejected(message)) if message == NOT_A_NUMBER => Ok(Reply::Mismatch),
+                Err(error) => return Err(error),
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits until the server closes the connection, or says something that nobody asked for.
+    pub(super) async fn broken(&self) {
+        loop {
+            if self.socket.readable().await.is_err() || self.is_broken() {
+                return;
+            }
+        }
+    }
+
+    /// Tells, without waiting, whether the server has closed the connection or said something that nobody asked for. Only
+    /// between exchanges.
+    pub(super) fn is_broken(&self) -> bool {
+        !matches!(self.socket.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+/// Asks the server for its version and settings, and refuses one that cannot hold a lock.
+async fn greet(socket: &mut TcpStream) -> Result<(), ConnectError> {
+    socket.write_all(b"version\r\nstats settings\r\n").await?;
+    let mut lines = BufReader::new(socket).take(GREETING_BYTES_MAX).lines();
+    while let Some(line) = lines.next_line().await? {
+        let mut words = line.split_ascii_whitespace();
+        match (words.next(), words.next(), words.next()) {
+            (Some("VERSION"), Some(version), _)
+                if parse_version(version).is_none_or(|version| version < VERSION_MIN) =>
+            {
+                return Err(ConnectError::Version(version.to_owned()));
+            }
+            (Some("STAT"), Some("cas_enabled"), Some("no")) => return Err(ConnectError::NoCas),
+            (Some("END"), ..) => return Ok(()),
+            (Some("ERROR" | "CLIENT_ERROR" | "SERVER_ERROR"), ..) => {
+                return Err(Error::Protocol(format!("it answered {line:?}; is it a memcached?")).into());
+            }
+            _ => {}
+        }
+    }
+    Err(Error::Protocol("it closed the connection when it was greeted; is it a memcached?".into()).into())
+}
+
+/// Reads `1.6.18`, and `1.6.18_4_gdeadbee` as a build between versions is named.
+fn parse_version(text: &str) -> Option<[u32; 3]> {
+    let mut parts = text.split(['.', '_', '-']).map(str::parse);
+    Some([parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert_eq!(parse_version("1.6.18"), Some([1, 6, 18]));
+        assert_eq!(parse_version("1.6.9_3_gabc"), Some([1, 6, 9]));
+        assert!(parse_version("1.6.9").unwrap() < VERSION_MIN && parse_version("1.10.0").unwrap() > VERSION_MIN);
+        assert_eq!(parse_version("unknown"), None);
+    }
+}

@@ -1,0 +1,202 @@
+//! What every table of locks does: the same tests over the table inside this process and over a real memcached.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use namelock_lock::{AcquireError, LockConfig, Locks, Lost};
+use namelock_test_servers::Memcached;
+
+const NO_WAIT: Duration = Duration::ZERO;
+
+/// A table of locks, and the server behind it where there is one.
+struct Table {
+    locks: Locks,
+    /// Another host on the same table; the table inside a process has only the one.
+    other: Locks,
+    _server: Option<Memcached>,
+}
+
+fn short_lease() -> LockConfig {
+    LockConfig {
+        lease: Duration::from_secs(1),
+        ..LockConfig::default()
+    }
+}
+
+impl Table {
+    fn memory(config: &LockConfig) -> Self {
+        let locks = Locks::open(&"memory:".parse().unwrap(), config.clone()).unwrap();
+        Self {
+            other: locks.clone(),
+            locks,
+            _server: None,
+        }
+    }
+
+    fn memcached(config: &LockConfig) -> Self {
+        let server = Memcached::start();
+        let open = || Locks::open(&server.url().parse().unwrap(), config.clone()).unwrap();
+        Self {
+            locks: open(),
+            other: open(),
+            _server: Some(server),
+        }
+    }
+}
+
+async fn a_held_name_is_busy_until_it_is_released(table: Table) {
+    let lease = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
+    assert_eq!(lease.name(), "a");
+    for locks in [&table.locks, &table.other] {
+        let error = locks.acquire("t", "a", NO_WAIT).await.unwrap_err();
+        assert!(
+            matches!(error, AcquireError::Busy { retry_after } if !retry_after.is_zero()),
+            "{error}"
+        );
+    }
+    lease.release().await.unwrap();
+    table.other.acquire("t", "a", NO_WAIT).await.unwrap();
+}
+
+async fn names_and_tenants_do_not_disturb_each_other(table: Table) {
+    let _a = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
+    let _b = table.locks.acquire("t", "b", NO_WAIT).await.unwrap();
+    let _other_tenant = table.other.acquire("u", "a", NO_WAIT).await.unwrap();
+    let _no_namespace = table.other.acquire("", "a", NO_WAIT).await.unwrap();
+}
+
+async fn a_name_that_cannot_be_a_key_is_refused(table: Table) {
+    for name in [String::new(), "x".repeat(256)] {
+        let error = table.locks.acquire("t", &name, NO_WAIT).await.unwrap_err();
+        assert!(matches!(error, AcquireError::InvalidName { .. }), "{error}");
+    }
+    table.locks.acquire("t", "\0\r\nversion\r\n ü", NO_WAIT).await.unwrap();
+}
+
+async fn a_dropped_lease_is_released(table: Table) {
+    drop(table.locks.acquire("t", "a", NO_WAIT).await.unwrap());
+    table.locks.close(Duration::from_secs(5)).await;
+    table.other.acquire("t", "a", NO_WAIT).await.unwrap();
+}
+
+async fn an_acquire_that_is_given_up_leaves_no_lock(table: Table) {
+    for _ in 0..100 {
+        let mut acquire = Box::pin(table.locks.acquire("t", "a", NO_WAIT));
+        // Polled once, it has asked the table; then nobody waits for the answer.
+        let polled = std::future::poll_fn(|context| std::task::Poll::Ready(acquire.as_mut().poll(context))).await;
+        drop(polled);
+        drop(acquire);
+        table.locks.close(Duration::from_secs(5)).await;
+        let lease = table.other.acquire("t", "a", NO_WAIT).await.unwrap();
+        lease.release().await.unwrap();
+    }
+}
+
+async fn fencing_tokens_grow_with_every_grant(table: Table) {
+    let mut last = 0;
+    for round in 0..200 {
+        let locks = if round % 2 == 0 { &table.locks } else { &table.other };
+        let lease = locks.acquire("t", "a", NO_WAIT).await.unwrap();
+        assert!(lease.fencing_token() > last, "{} after {last}", lease.fencing_token());
+        last = lease.fencing_token();
+        lease.release().await.unwrap();
+    }
+}
+
+async fn a_lease_is_renewed_from_now(table: Table) {
+    let mut lease = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
+    let first = lease.deadline();
+    let full = lease.remaining();
+    assert!(full <= Duration::from_secs(10));
+    lease.renew().await.unwrap();
+    assert!(lease.deadline() > first);
+    lease.renew().await.unwrap();
+    lease.release().await.unwrap();
+}
+
+async fn exactly_one_of_many_gets_a_name(table: Table) {
+    let inside = Arc::new(AtomicU32::new(0));
+    let (locks, other) = (table.locks.clone(), table.other.clone());
+    let tasks: Vec<_> = (0..64)
+        .map(|number| {
+            let locks = if number % 2 == 0 { locks.clone() } else { other.clone() };
+            let inside = Arc::clone(&inside);
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    let Ok(lease) = locks.acquire("t", "a", Duration::from_secs(20)).await else {
+                        panic!("twenty seconds were not enough");
+                    };
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two were inside at once");
+                    tokio::task::yield_now().await;
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    lease.release().await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+async fn who_waits_gets_the_name_when_it_is_free(table: Table) {
+    let lease = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
+    let tasks = [table.locks.clone(), table.other.clone()].map(|locks| {
+        tokio::spawn(async move {
+            let lease = locks.acquire("t", "a", Duration::from_secs(10)).await.unwrap();
+            lease.release().await.unwrap();
+        })
+    });
+    tokio::task::yield_now().await;
+    lease.release().await.unwrap();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+async fn a_lease_that_is_over_is_lost_and_never_disturbs_the_next(table: Table) {
+    let mut old = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
+    // Its holder says nothing and does nothing; the next one gets the name when the lock has expired.
+    let new = table.other.acquire("t", "a", Duration::from_secs(10)).await.unwrap();
+    assert_eq!(old.remaining(), Duration::ZERO);
+    assert_eq!(old.renew().await, Err(Lost::Gone));
+    assert_eq!(old.release().await, Err(Lost::Gone));
+    assert!(matches!(
+        table.locks.acquire("t", "a", NO_WAIT).await,
+        Err(AcquireError::Busy { .. })
+    ));
+    new.release().await.unwrap();
+}
+
+macro_rules! suite {
+    ($($test:ident with $config:expr;)*) => {
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::Table::memory(&$config)).await;
+            })*
+        }
+        mod memcached {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::Table::memcached(&$config)).await;
+            })*
+        }
+    };
+}
+
+suite! {
+    a_held_name_is_busy_until_it_is_released with super::LockConfig::default();
+    names_and_tenants_do_not_disturb_each_other with super::LockConfig::default();
+    a_name_that_cannot_be_a_key_is_refused with super::LockConfig::default();
+    a_dropped_lease_is_released with super::LockConfig::default();
+    an_acquire_that_is_given_up_leaves_no_lock with super::LockConfig::default();
+    fencing_tokens_grow_with_every_grant with super::LockConfig::default();
+    a_lease_is_renewed_from_now with super::LockConfig::default();
+    exactly_one_of_many_gets_a_name with super::LockConfig::default();
+    who_waits_gets_the_name_when_it_is_free with super::LockConfig::default();
+    a_lease_that_is_over_is_lost_and_never_disturbs_the_next with super::short_lease();
+}

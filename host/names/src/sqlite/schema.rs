@@ -1,0 +1,159 @@
+//! The file: how it is opened, what its tables are, how it is brought from one version to the next.
+
+use std::path::Path;
+use std::time::Instant;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use crate::error::OpenError;
+use crate::names::NamesConfig;
+
+/// Marks the file as ours (`PRAGMA application_id`): the letters `nmlk`.
+const APPLICATION_ID: i64 = 0x6e6d_6c6b;
+
+/// What brings the file from version N to version N + 1 (`PRAGMA user_version`), in order. What has been released is never changed.
+const MIGRATIONS: &[&str] = &["
+    -- One row for each name: its current registration, or the last one, which remembers the greatest fencing token.
+    CREATE TABLE registrations (
+        tenant        TEXT    NOT NULL,
+        name          TEXT    NOT NULL,
+        owner         TEXT    NOT NULL,
+        created_ms    INTEGER NOT NULL,
+        expires_ms    INTEGER,
+        fencing_token INTEGER NOT NULL,
+        attributes    TEXT    NOT NULL,
+        PRIMARY KEY (tenant, name)
+    ) STRICT, WITHOUT ROWID;
+    -- To find what has ended long ago.
+    CREATE INDEX registrations_by_end ON registrations (expires_ms) WHERE expires_ms IS NOT NULL;
+"];
+
+/// The version that this program writes.
+const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Opens the file to write, makes it where there is none, and brings it up to date.
+pub(super) fn open(path: &Path, config: &NamesConfig) -> Result<Connection, OpenError> {
+    // What is no database of ours is left as it is: nothing is set before it is known whose it is.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(|error| failed(path, error))?;
+    connection
+        .busy_timeout(config.busy_timeout)
+        .map_err(|error| failed(path, error))?;
+    check(path, version(path, &connection)?)?;
+    set_wal(&connection, config).map_err(|error| failed(path, error))?;
+    migrate(path, &mut connection)?;
+    Ok(connection)
+}
+
+/// Opens the file, which is up to date, to read.
+pub(super) fn open_reader(path: &Path, config: &NamesConfig) -> Result<Connection, OpenError> {
+    // Not SQLITE_OPEN_READ_ONLY: a reader of a log may have to repair its index.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| failed(path, error))?;
+    let set = || {
+        connection.busy_timeout(config.busy_timeout)?;
+        connection.pragma_update(None, "query_only", true)
+    };
+    set().map_err(|error| failed(path, error))?;
+    Ok(connection)
+}
+
+/// Whose file it is.
+enum Version {
+    Empty,
+    Ours(i64),
+    Foreign,
+}
+
+fn version(path: &Path, connection: &Connection) -> Result<Version, OpenError> {
+    let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let read = || -> rusqlite::Result<Version> {
+        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        Ok(match (number("application_id")?, tables) {
+            (APPLICATION_ID, _) => Version::Ours(number("user_version")?),
+            (0, 0) => Version::Empty,
+            _ => Version::Foreign,
+        })
+    };
+    read().map_err(|error| failed(path, error))
+}
+
+/// Tells the version to migrate from.
+fn check(path: &Path, version: Version) -> Result<usize, OpenError> {
+    match version {
+        Version::Empty => Ok(0),
+        Version::Ours(found) => match usize::try_from(found) {
+            Ok(from) if found <= VERSION => Ok(from),
+            _ => Err(OpenError::Newer {
+                path: path.display().to_string(),
+                found,
+                known: VERSION,
+            }),
+        },
+        Version::Foreign => Err(OpenError::Foreign {
+            path: path.display().to_string(),
+        }),
+    }
+}
+
+/// Sets the journal mode; SQLite does not wait for other processes here, so it is tried again for `busy_timeout`.
+fn set_wal(connection: &Connection, config: &NamesConfig) -> rusqlite::Result<()> {
+    let until = Instant::now() + config.busy_timeout;
+    loop {
+        match connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0)) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < until => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            result => {
+                result?;
+                return connection.pragma_update(None, "synchronous", "FULL");
+            }
+        }
+    }
+}
+
+/// Migrates in one transaction, which looks at the version again: another process may have been quicker.
+fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(|error| failed(path, error))?;
+    let from = check(path, version(path, &transaction)?)?;
+    let run = || -> rusqlite::Result<()> {
+        for migration in &MIGRATIONS[from..] {
+            transaction.execute_batch(migration)?;
+        }
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", VERSION)
+    };
+    if from < MIGRATIONS.len() {
+        run().map_err(|error| failed(path, error))?;
+    }
+    transaction.commit().map_err(|error| failed(path, error))
+}
+
+/// Says what a person can do about it.
+fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
+    let folder = || path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let hint = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            "it is no database, or a broken one; name another file"
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another process keeps it locked; stop that process, or wait until it has finished"
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            "this user may not write it; change its owner or its rights"
+        }
+        Some(ErrorCode::CannotOpen) if folder().is_some_and(|folder| !folder.is_dir()) => {
+            "its folder does not exist; make it"
+        }
+        Some(ErrorCode::CannotOpen) => "this user may not make or open it there; change the folder's rights",
+        Some(ErrorCode::DiskFull) => "the disk is full; make room",
+        _ => "SQLite cannot use it",
+    };
+    OpenError::File {
+        path: path.display().to_string(),
+        hint: hint.to_owned(),
+        source: error.into(),
+    }
+}

@@ -1,0 +1,68 @@
+//! The limits, and what one tenant is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How large the one engine of this process is.
+#[derive(Debug, Clone)]
+pub struct SandboxConfig {
+    /// How many calls can have an instance at once. Address space is set aside for each, memory is not.
+    pub instances: u32,
+    /// The most that one memory of a guest can ever have, whatever a tenant's limit says.
+    pub memory_max: usize,
+    /// The stack of a guest, in bytes.
+    pub stack: usize,
+    /// How often a running guest is looked at: the grain of its deadlines, and the longest that it keeps a thread from others.
+    pub tick: Duration,
+}
+
+impl Default for SandboxConfig {
+    fn default() -> Self {
+        Self {
+            instances: 1000,
+            memory_max: 64 << 20,
+            stack: 512 << 10,
+            tick: Duration::from_millis(1),
+        }
+    }
+}
+
+/// What one call may use.
+#[derive(Debug, Clone)]
+pub struct CallLimits {
+    /// Bytes of all its memories and tables together.
+    pub memory: usize,
+    /// Time that it really runs; waiting for a lock or the database does not count.
+    pub cpu_time: Duration,
+    /// Time from its beginning to its end.
+    pub wall_time: Duration,
+    /// Leases held at once.
+    pub leases: usize,
+    /// Bytes written to its standard output and error together; more is dropped.
+    pub log_bytes: usize,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self {
+            memory: 64 << 20,
+            cpu_time: Duration::from_secs(1),
+            wall_time: Duration::from_secs(5),
+            leases: 8,
+            log_bytes: 16 << 10,
+        }
+    }
+}
+
+/// Whose call it is: what the sandbox has to know of a tenant.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    /// The tenant's id, under which its names are saved and its output is logged.
+    pub id: Arc<str>,
+    /// The namespace of its locks: its id, or empty to interlock with the Python idiom.
+    pub namespace: Arc<str>,
+    /// What its component reads through `wasi:config/store`.
+    pub settings: Vec<(String, String)>,
+    /// What each of its calls may use.
+    pub limits: CallLimits,
+}

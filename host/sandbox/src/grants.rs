@@ -1,0 +1,121 @@
+//! What a component may import, and nothing more.
+//!
+//! Of WASI it is what language runtimes need to start. `wasi:filesystem` is among it because wasi-libc asks for it on its way
+//! to `main`; there is no file or folder behind it. No sockets, no HTTP.
+
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Engine, Result};
+use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
+use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
+use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, random};
+use wasmtime_wasi::random::{WasiRandom, WasiRandomView as _};
+
+use crate::bindings::Registrar;
+use crate::state::State;
+
+/// The interfaces that a component may import. A version is granted when it is of the same line: 0.2.x for WASI.
+const GRANTED: &[&str] = &[
+    "namelock:registration/locks@0.1",
+    "namelock:registration/names@0.1",
+    "wasi:config/store@0.2",
+    "wasi:io/error@0.2",
+    "wasi:io/poll@0.2",
+    "wasi:io/streams@0.2",
+    "wasi:clocks/monotonic-clock@0.2",
+    "wasi:clocks/wall-clock@0.2",
+    "wasi:random/random@0.2",
+    "wasi:random/insecure@0.2",
+    "wasi:random/insecure-seed@0.2",
+    "wasi:cli/environment@0.2",
+    "wasi:cli/exit@0.2",
+    "wasi:cli/stdin@0.2",
+    "wasi:cli/stdout@0.2",
+    "wasi:cli/stderr@0.2",
+    "wasi:cli/terminal-input@0.2",
+    "wasi:cli/terminal-output@0.2",
+    "wasi:cli/terminal-stdin@0.2",
+    "wasi:cli/terminal-stdout@0.2",
+    "wasi:cli/terminal-stderr@0.2",
+    "wasi:filesystem/types@0.2",
+    "wasi:filesystem/preopens@0.2",
+];
+
+/// Puts into a linker what components may import.
+pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    let l = &mut linker;
+    Registrar::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
+    io::error::add_to_linker::<State, HasIo>(l, |state| &mut state.table)?;
+    io::poll::add_to_linker::<State, HasIo>(l, |state| &mut state.table)?;
+    io::streams::add_to_linker::<State, HasIo>(l, |state| &mut state.table)?;
+    clocks::monotonic_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
+    clocks::wall_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
+    random::random::add_to_linker::<State, WasiRandom>(l, State::random)?;
+    random::insecure::add_to_linker::<State, WasiRandom>(l, State::random)?;
+    random::insecure_seed::add_to_linker::<State, WasiRandom>(l, State::random)?;
+    cli::environment::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::exit::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::stdin::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::stdout::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_input::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_output::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_stdin::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_stdout::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    filesystem::types::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
+    filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
+    Ok(linker)
+}
+
+struct HasIo;
+
+impl wasmtime::component::HasData for HasIo {
+    type Data<'a> = &'a mut wasmtime::component::ResourceTable;
+}
+
+/// The imports of a component that are not granted.
+pub(crate) fn not_granted(engine: &Engine, component: &Component) -> Vec<String> {
+    let imports = component.component_type();
+    let imports = imports.imports(engine).map(|(name, _)| name);
+    imports
+        .filter(|import| !is_granted(import))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn is_granted(import: &str) -> bool {
+    GRANTED.iter().any(|granted| {
+        let rest = import.strip_prefix(granted);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_on_the_list_is_granted() {
+        for import in [
+            "wasi:io/poll@0.2.6",
+            "wasi:config/store@0.2.0-rc.1",
+            "namelock:registration/locks@0.1.0",
+        ] {
+            assert!(is_granted(import), "{import}");
+        }
+        for import in [
+            "wasi:sockets/tcp@0.2.6",
+            "wasi:http/outgoing-handler@0.2.0",
+            "wasi:io/poll@0.3.0",
+            "wasi:io/poll@0.20.0",
+            "wasi:io/poll",
+            "evil:io/poll@0.2.6",
+            "namelock:registration/locks@0.10.0",
+            "a-function",
+        ] {
+            assert!(!is_granted(import), "{import}");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Runs a tenant's registration logic, and gives it exactly two powers: locks on names, and the names themselves.
+//!
+//! A tenant's component is not trusted. It is compiled once ([`Sandbox::load`]); for every request it gets a fresh instance in a
+//! store of its own, runs within limits, and is thrown away. This crate binds the WIT of `wit/` to the crates `namelock-lock` and
+//! `namelock-names`; it knows nothing of HTTP.
+//!
+//! In reading order:
+//!
+//! - [`config`]: the limits, and what one tenant is;
+//! - [`sandbox`]: the one engine, its instance pool and its clock;
+//! - `grants`: what a component may import, and nothing more;
+//! - [`handler`]: one call from its beginning to its end, whichever way it ends;
+//! - `state`: what the host keeps for one call; `locks` and `names` are what the guest can do with it;
+//! - `limiter`, `meter`, `log`: memory, running time, and the guest's own output;
+//! - [`error`]: the ways a call can end.
+
+pub mod config;
+pub mod error;
+pub mod handler;
+pub mod sandbox;
+
+mod bindings;
+mod grants;
+mod limiter;
+mod locks;
+mod log;
+mod meter;
+mod names;
+mod state;
+
+pub use config::{CallLimits, SandboxConfig, Tenant};
+pub use error::{CallError, Cause, LoadError, SandboxError};
+pub use handler::{Handler, Powers, Request};
+pub use sandbox::Sandbox;

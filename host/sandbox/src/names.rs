@@ -1,0 +1,146 @@
+//! What a guest can do with names.
+
+use std::time::Duration;
+
+use namelock_names::{Free, Save};
+use tokio::time::Instant;
+use wasmtime::Result;
+use wasmtime::component::Resource;
+
+use crate::bindings::namelock::registration::names::{Host, NamesError, Registration, SaveError};
+use crate::error::Cause;
+use crate::state::{LeaseHandle, State};
+
+/// The longest name in bytes; one that is longer cannot have been saved.
+const NAME_BYTES_MAX: usize = 255;
+
+/// The lease under which something is written.
+struct Warrant {
+    name: String,
+    fencing_token: u64,
+    deadline: Instant,
+}
+
+impl Host for State {
+    async fn find(&mut self, name: String) -> Result<Result<Option<Registration>, NamesError>> {
+        if name.is_empty() || name.len() > NAME_BYTES_MAX {
+            return Ok(Err(NamesError::Invalid(
+                "a name is 1 to 255 bytes of UTF-8 long".to_owned(),
+            )));
+        }
+        Ok(match self.names.find(&self.tenant.id, &name).await {
+            Ok(found) => {
+                if let Some(found) = &found {
+                    self.give(found);
+                }
+                Ok(found.map(Registration::from))
+            }
+            Err(error) => {
+                self.unavailable(&error);
+                Err(NamesError::Unavailable("the names database does not answer".to_owned()))
+            }
+        })
+    }
+
+    async fn save(
+        &mut self,
+        lease: Resource<LeaseHandle>,
+        owner: String,
+        lifetime_ms: Option<u64>,
+        attributes: Vec<(String, String)>,
+    ) -> Result<Result<Registration, SaveError>> {
+        let Some(warrant) = self.warrant(&lease)? else {
+            return Ok(Err(self.lease_lost()));
+        };
+        let save = Save {
+            tenant: self.tenant.id.to_string(),
+            name: warrant.name,
+            owner,
+            lifetime: lifetime_ms.map(Duration::from_millis),
+            attributes,
+            fencing_token: warrant.fencing_token,
+            deadline: warrant.deadline,
+        };
+        Ok(match self.names.save(save).await {
+            Ok(saved) => {
+                self.give(&saved);
+                Ok(saved.into())
+            }
+            Err(error) => Err(self.save_error(error)),
+        })
+    }
+
+    async fn free(&mut self, lease: Resource<LeaseHandle>) -> Result<Result<bool, SaveError>> {
+        let Some(warrant) = self.warrant(&lease)? else {
+            return Ok(Err(self.lease_lost()));
+        };
+        let free = Free {
+            tenant: self.tenant.id.to_string(),
+            name: warrant.name,
+            fencing_token: warrant.fencing_token,
+            deadline: warrant.deadline,
+        };
+        let freed = self.names.free(free).await;
+        Ok(freed.map_err(|error| self.save_error(error)))
+    }
+}
+
+impl State {
+    /// The right to write the name of a lease, while the lease provably lasts.
+    fn warrant(&mut self, handle: &Resource<LeaseHandle>) -> Result<Option<Warrant>> {
+        let lease = self.leases.get(self.table.get(handle)?);
+        Ok(lease.filter(|lease| !lease.remaining().is_zero()).map(|lease| Warrant {
+            name: lease.name().to_owned(),
+            fencing_token: lease.fencing_token(),
+            deadline: lease.deadline(),
+        }))
+    }
+
+    fn save_error(&mut self, error: namelock_names::SaveError) -> SaveError {
+        match error {
+            namelock_names::SaveError::Taken(registration) => SaveError::Taken((*registration).into()),
+            namelock_names::SaveError::LeaseLost => self.lease_lost(),
+            namelock_names::SaveError::Invalid { reason } => SaveError::Invalid(reason),
+            namelock_names::SaveError::Unavailable { .. } => {
+                self.unavailable(&error);
+                SaveError::Unavailable("the names database does not answer".to_owned())
+            }
+        }
+    }
+
+    fn lease_lost(&mut self) -> SaveError {
+        self.cause = Some(Cause::LeaseLost);
+        SaveError::LeaseLost
+    }
+
+    fn unavailable(&mut self, error: &(dyn std::error::Error + 'static)) {
+        self.cause = Some(Cause::NamesUnavailable);
+        tracing::warn!(tenant = &*self.tenant.id, error, "the names database could not be used");
+    }
+}
+
+impl From<namelock_names::Registration> for Registration {
+    fn from(registration: namelock_names::Registration) -> Self {
+        Self {
+            name: registration.name,
+            owner: registration.owner,
+            created_ms: registration.created_ms,
+            expires_ms: registration.expires_ms,
+            fencing_token: registration.fencing_token,
+            attributes: registration.attributes,
+        }
+    }
+}
+
+impl From<Registration> for namelock_names::Registration {
+    fn from(registration: Registration) -> Self {
+        Self {
+            name: registration.name,
+            owner: registration.owner,
+            created_ms: registration.created_ms,
+            expires_ms: registration.expires_ms,
+            fencing_token: registration.fencing_token,
+            attributes: registration.attributes,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The one engine of this process, its instance pool and its clock.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::Thread;
+use std::time::Duration;
+
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::bindings::RegistrarPre;
+use crate::config::SandboxConfig;
+use crate::error::{LoadError, SandboxError, boxed};
+use crate::grants;
+use crate::handler::Handler;
+use crate::state::State;
+
+/// What one component may consist of. Real ones have one memory and a handful of core instances; each allowed one costs address
+/// space in every slot of the pool.
+const CORE_INSTANCES_MAX: u32 = 20;
+const MEMORIES_MAX: u32 = 4;
+const TABLES_MAX: u32 = 8;
+const TABLE_ELEMENTS_MAX: usize = 20_000;
+const INSTANCE_BYTES_MAX: usize = 1 << 20;
+
+/// How much of a memory stays resident when its slot is given back. It is cleared where it was written, which is cheaper than to
+/// have the kernel take the pages away and map them again for the next call.
+const KEEP_RESIDENT_BYTES: usize = 2 << 20;
+
+/// Compiles components and makes their instances. Clones share one engine; there should be one in a process.
+#[derive(Clone)]
+pub struct Sandbox {
+    engine: Engine,
+    linker: Arc<Linker<State>>,
+    clock: Arc<Clock>,
+}
+
+impl Sandbox {
+    /// Sets up the engine: sets address space aside for every instance, and starts the clock.
+    ///
+    /// # Errors
+    ///
+    /// See [`SandboxError`].
+    pub fn new(config: &SandboxConfig) -> Result<Self, SandboxError> {
+        let setup = |error| SandboxError::Engine(boxed(error));
+        let engine = Engine::new(&engine_config(config)).map_err(setup)?;
+        Ok(Self {
+            linker: Arc::new(grants::linker(&engine).map_err(setup)?),
+            clock: Clock::start(&engine, config.tick)?,
+            engine,
+        })
+    }
+
+    /// Compiles a component and checks that it fits. It takes a CPU for as long as the component is large.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`].
+    pub fn load(&self, wasm: &[u8]) -> Result<Handler, LoadError> {
+        let component = Component::from_binary(&self.engine, wasm).map_err(|error| LoadError::Compile(boxed(error)))?;
+        let not_granted = grants::not_granted(&self.engine, &component);
+        if !not_granted.is_empty() {
+            return Err(LoadError::NotGranted(not_granted));
+        }
+        let pre = self.linker.instantiate_pre(&component).and_then(RegistrarPre::new);
+        let pre = pre.map_err(|error| LoadError::World(boxed(error)))?;
+        Ok(Handler::new(pre, Arc::clone(&self.clock)))
+    }
+}
+
+fn engine_config(config: &SandboxConfig) -> Config {
+    let count = config.instances;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(count)
+        .total_core_instances(count.saturating_mul(CORE_INSTANCES_MAX))
+        .total_memories(count.saturating_mul(MEMORIES_MAX))
+        .total_tables(count.saturating_mul(TABLES_MAX))
+        .total_stacks(count)
+        .max_core_instances_per_component(CORE_INSTANCES_MAX)
+        .max_memories_per_component(MEMORIES_MAX)
+        .max_tables_per_component(TABLES_MAX)
+        .max_component_instance_size(INSTANCE_BYTES_MAX)
+        .max_core_instance_size(INSTANCE_BYTES_MAX)
+        .max_memory_size(config.memory_max)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(TABLE_ELEMENTS_MAX * size_of::<usize>())
+        // Finds the pages that a call wrote (Linux 6.7 and newer), so that only those are cleared.
+        .pagemap_scan(Enabled::Auto);
+    let mut engine = Config::new();
+    engine
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .epoch_interruption(true)
+        .max_wasm_stack(config.stack)
+        .async_stack_size(config.stack + (256 << 10))
+        .memory_reservation(config.memory_max as u64);
+    engine
+}
+
+/// Makes the engine's epoch grow once a tick, on a thread of its own, while calls are running.
+pub(crate) struct Clock {
+    running: AtomicUsize,
+    thread: OnceLock<Thread>,
+}
+
+/// A call that the clock ticks for.
+pub(crate) struct Ticking(Arc<Clock>);
+
+impl Clock {
+    fn start(engine: &Engine, tick: Duration) -> Result<Arc<Self>, SandboxError> {
+        let clock = Arc::new(Self {
+            running: AtomicUsize::new(0),
+            thread: OnceLock::new(),
+        });
+        let (weak, engine) = (Arc::downgrade(&clock), engine.weak());
+        let thread = std::thread::Builder::new().name("epoch".to_owned()).spawn(move || {
+            while let Some(clock) = Weak::upgrade(&weak) {
+                let idle = clock.running.load(Ordering::SeqCst) == 0;
+                drop(clock);
+                if idle {
+                    // Woken by the first call that runs, or by the end of the sandbox.
+                    std::thread::park();
+                } else {
+                    std::thread::sleep(tick);
+                    if let Some(engine) = engine.upgrade() {
+                        engine.increment_epoch();
+                    }
+                }
+            }
+        });
+        let thread = thread.map_err(SandboxError::Clock)?;
+        let _ = clock.thread.set(thread.thread().clone());
+        Ok(clock)
+    }
+
+    pub(crate) fn tick(self: &Arc<Self>) -> Ticking {
+        if self.running.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.wake();
+        }
+        Ticking(Arc::clone(self))
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.wake();
+    }
+}
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,104 @@
+//! The admin listener: is it alive, is it ready, what has it done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use namelock_lock::Locks;
+use namelock_names::Names;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::Calls;
+use crate::metrics::Metrics;
+
+/// How long a service may take to say that it is ready; whoever probes us gives up after a second or so.
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the admin listener looks at.
+#[derive(Clone)]
+pub struct Admin {
+    /// The lock service.
+    pub locks: Locks,
+    /// The names database.
+    pub names: Arc<dyn Names>,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// The calls that run.
+    pub calls: Arc<Calls>,
+    /// Cancelled once the process is to stop.
+    pub draining: CancellationToken,
+}
+
+/// The answer of `/readyz`: everything that is in the way, or nothing.
+#[derive(Debug, Serialize)]
+struct Readiness {
+    ready: bool,
+    reasons: Vec<Reason>,
+}
+
+#[derive(Debug, Serialize)]
+struct Reason {
+    part: &'static str,
+    reason: String,
+}
+
+/// The routes of the admin listener.
+pub fn router(admin: Admin) -> Router {
+    Router::new()
+        // The process answers, so it is alive: restarting it would mend nothing that it waits for.
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(admin)
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    let locks = tokio::time::timeout(READY_TIMEOUT, admin.locks.ready());
+    let names = tokio::time::timeout(READY_TIMEOUT, admin.names.ready());
+    let (locks, names) = tokio::join!(locks, names);
+    let late = || Err(format!("no answer within {READY_TIMEOUT:?}"));
+    let checks = [
+        (
+            "host",
+            if admin.draining.is_cancelled() {
+                Err("stopping".to_owned())
+            } else {
+                Ok(())
+            },
+        ),
+        ("lock", locks.unwrap_or_else(|_| late())),
+        (
+            "names",
+            names.map_or_else(|_| late(), |ready| ready.map_err(|error| crate::error::chain(&error))),
+        ),
+    ];
+    let reasons = checks.into_iter().filter_map(|(part, check)| {
+        Some(Reason {
+            part,
+            reason: check.err()?,
+        })
+    });
+    let reasons: Vec<_> = reasons.collect();
+    let status = if reasons.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let body = serde_json::to_vec(&Readiness {
+        ready: reasons.is_empty(),
+        reasons,
+    })
+    .unwrap_or_default();
+    (status, [(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let text = admin.metrics.render(admin.calls.running());
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}

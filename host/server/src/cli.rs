@@ -1,0 +1,199 @@
+//! What can be typed, and what the process answers with its exit code.
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::error::ErrorKind as UsageKind;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Config;
+use crate::serve::{self, Addresses, ServeError};
+use crate::source::ConfigError;
+use crate::telemetry;
+
+/// Registers names for many tenants under a lock that holds across machines.
+#[derive(Debug, Parser)]
+#[command(
+    name = "namelock",
+    version,
+    arg_required_else_help = false,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves the tenants of a directory over HTTP.
+    ///
+    /// A flag wins over its variable in the environment, which wins over the file. NAMELOCK_LOG filters the log on
+    /// standard error, as in `info` or `namelock=debug`.
+    ///
+    /// SIGTERM and SIGINT stop it: what runs is finished, for at most `http.drain`, and leases are released.
+    ///
+    /// Exit codes: 0 after a drained stop, 2 for bad usage or configuration, 1 for everything else.
+    Serve(ServeFlags),
+}
+
+/// The flags of `namelock serve`, not yet looked at.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeFlags {
+    /// TOML file with the sections http, admin, lock, names, limits and tenants [env: NAMELOCK_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<OsString>,
+    /// Where to listen for requests [env: NAMELOCK_LISTEN] [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<OsString>,
+    /// Where to listen for /healthz, /readyz and /metrics [env: NAMELOCK_ADMIN] [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<OsString>,
+    /// The lock service: memory: or memcached://host:port[,host:port…] [env: NAMELOCK_LOCK] [default: memory:]
+    #[arg(long, value_name = "URL")]
+    pub lock: Option<OsString>,
+    /// The names database: sqlite:PATH or postgres://… [env: NAMELOCK_NAMES] [default: sqlite:namelock.db]
+    #[arg(long, value_name = "URL")]
+    pub names: Option<OsString>,
+    /// The tenants: DIR/TENANT/handler.wasm, and tenant.toml beside it [env: NAMELOCK_TENANTS] [default: tenants]
+    #[arg(long, value_name = "DIR")]
+    pub tenants: Option<OsString>,
+}
+
+/// Runs the command line.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), ServeError> {
+    match Cli::try_parse_from(arguments) {
+        Ok(Cli {
+            command: Command::Serve(flags),
+        }) => run_serve(&flags),
+        // Help and version are answers, not errors.
+        Err(error) if !error.use_stderr() => error.print().map_err(ServeError::Print),
+        Err(error) => Err(ServeError::Config(usage(&error))),
+    }
+}
+
+/// Reads the configuration and serves until a signal comes.
+fn run_serve(flags: &ServeFlags) -> Result<(), ServeError> {
+    let env = |variable: &str| std::env::var_os(variable);
+    telemetry::init(env("NAMELOCK_LOG"))?;
+    let config = Config::load(flags, &env)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(ServeError::Runtime)?;
+    let result = runtime.block_on(async {
+        let shutdown = serve::signals().map_err(ServeError::Runtime)?;
+        serve::serve(config, announce, shutdown).await
+    });
+    // Whatever still blocks a thread of the pool has had its time.
+    runtime.shutdown_background();
+    result
+}
+
+/// Tells on standard output where requests are accepted; a reader that has gone is no reason to stop.
+fn announce(addresses: Addresses) {
+    let line = format!(
+        "listening on http://{} (admin http://{})",
+        addresses.public, addresses.admin
+    );
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+        tracing::warn!(%error, "cannot write to standard output");
+    }
+}
+
+/// Puts what is wrong with the arguments on one line, with the way to the help.
+fn usage(error: &clap::Error) -> ConfigError {
+    let text = error.render().to_string();
+    let said = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let said: Vec<_> = said
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .collect();
+    let said = said.join("; ");
+    let said = said.strip_prefix("error: ").unwrap_or(&said);
+    let help = if error.kind() == UsageKind::MissingSubcommand {
+        "namelock --help"
+    } else {
+        "namelock serve --help"
+    };
+    ConfigError::new("usage", format!("{said}; see `{help}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn usage_of(arguments: &[&str]) -> String {
+        usage(&Cli::try_parse_from(arguments).unwrap_err()).to_string()
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_is_the_one_in_the_file() {
+        let help_of = |line: &str| {
+            let help = Cli::try_parse_from(line.split(' ')).unwrap_err();
+            format!("$ {line}\n{help}")
+        };
+        let help = [help_of("namelock --help"), help_of("namelock serve --help")].join("\n");
+        if std::env::var_os("UPDATE_HELP").is_some() {
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/help.txt"), &help).unwrap();
+        }
+        assert_eq!(
+            help,
+            include_str!("../tests/help.txt"),
+            "run with UPDATE_HELP=1 to write the file anew"
+        );
+    }
+
+    #[test]
+    fn a_usage_error_is_one_line() {
+        let check = |arguments: &[&str], expect: &str| assert_eq!(usage_of(arguments), expect);
+        check(
+            &["namelock"],
+            "usage: 'namelock' requires a subcommand but one was not provided; [subcommands: serve]; \
+             see `namelock --help`",
+        );
+        check(
+            &["namelock", "serve", "--colour"],
+            "usage: unexpected argument '--colour' found; see `namelock serve --help`",
+        );
+        check(
+            &["namelock", "serve", "--listn", "x"],
+            "usage: unexpected argument '--listn' found; tip: a similar argument exists: '--listen'; \
+             see `namelock serve --help`",
+        );
+        check(
+            &["namelock", "serve", "--listen"],
+            "usage: a value is required for '--listen <ADDR>' but none was supplied; see `namelock serve --help`",
+        );
+        check(
+            &["namelock", "serve", "--lock", "memory:", "--lock", "memory:"],
+            "usage: the argument '--lock <URL>' cannot be used multiple times; see `namelock serve --help`",
+        );
+    }
+
+    #[test]
+    fn every_flag_is_read() {
+        let line = "namelock serve --config c --listen l --admin a --lock k --names n --tenants t";
+        let Command::Serve(flags) = Cli::try_parse_from(line.split(' ')).unwrap().command;
+        let all = [
+            &flags.config,
+            &flags.listen,
+            &flags.admin,
+            &flags.lock,
+            &flags.names,
+            &flags.tenants,
+        ];
+        let all: Vec<_> = all
+            .into_iter()
+            .map(|flag| flag.as_deref().and_then(|text| text.to_str()).unwrap())
+            .collect();
+        assert_eq!(all, ["c", "l", "a", "k", "n", "t"]);
+    }
+}

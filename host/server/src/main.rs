@@ -1,0 +1,21 @@
+//! The binary `namelock`; see [`namelock::cli`].
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use namelock::cli;
+use namelock::error::one_line;
+
+/// Longest line about a failure, in bytes.
+const LINE_MAX: usize = 4096;
+
+fn main() -> ExitCode {
+    let Err(error) = cli::run(std::env::args_os()) else {
+        return ExitCode::SUCCESS;
+    };
+    let code = error.exit_code();
+    let chain = format!("{:#}", anyhow::Error::new(error));
+    // Nobody is left to tell if standard error is closed as well.
+    let _ = writeln!(std::io::stderr(), "namelock: {}", one_line(&chain, LINE_MAX));
+    ExitCode::from(code)
+}

@@ -1,0 +1,179 @@
+//! What is counted, and its text for Prometheus.
+//!
+//! Every label comes from a closed list. Tenants are no labels: there may be thousands, and they are in the log.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::error::ErrorKind;
+
+/// Upper bounds of the buckets, in microseconds: from a call that finds everything warm to one at its deadline.
+const BUCKETS_US: [u64; 14] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    10_000_000,
+];
+
+/// One more than the kinds of failure: the first is success.
+const CODES: usize = ErrorKind::ALL.len() + 1;
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Operation {
+    /// Register a name.
+    Register,
+    /// Find the registration of a name.
+    Find,
+    /// Free a name.
+    Free,
+    /// None of them: a wrong path or method.
+    Other,
+}
+
+impl Operation {
+    /// Every operation, in the order of the declaration.
+    pub const ALL: [Self; 4] = [Self::Register, Self::Find, Self::Free, Self::Other];
+
+    /// The operation, as metrics and log spell it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::Find => "find",
+            Self::Free => "free",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// The code of a request that was done.
+pub const OK: &str = "ok";
+
+/// How an ended request is labelled.
+pub fn code(problem: Option<ErrorKind>) -> &'static str {
+    problem.map_or(OK, ErrorKind::label)
+}
+
+/// Counters of one operation.
+#[derive(Debug, Default)]
+struct Counters {
+    codes: [AtomicU64; CODES],
+    /// How many requests fell into each bucket, and in the last, beyond them all; not cumulative.
+    buckets: [AtomicU64; BUCKETS_US.len() + 1],
+    sum_us: AtomicU64,
+}
+
+/// Everything that is counted.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    operations: [Counters; Operation::ALL.len()],
+}
+
+impl Metrics {
+    /// Counts one request that ended.
+    pub fn record(&self, operation: Operation, problem: Option<ErrorKind>, took: Duration) {
+        let counters = &self.operations[operation as usize];
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BUCKETS_US.partition_point(|bound| *bound < us);
+        counters.codes[problem.map_or(0, |kind| kind as usize + 1)].fetch_add(1, Relaxed);
+        counters.buckets[bucket].fetch_add(1, Relaxed);
+        counters.sum_us.fetch_add(us, Relaxed);
+    }
+
+    /// Writes the text format of Prometheus, version 0.0.4.
+    pub fn render(&self, calls_running: usize) -> String {
+        let mut text = String::with_capacity(16 << 10);
+        // Writing to a string cannot fail.
+        let _ = self.write(&mut text, calls_running);
+        text
+    }
+
+    fn write(&self, text: &mut String, calls_running: usize) -> std::fmt::Result {
+        writeln!(
+            text,
+            "# HELP namelock_requests_total Requests that ended, by operation and code."
+        )?;
+        writeln!(text, "# TYPE namelock_requests_total counter")?;
+        let codes = std::iter::once(None).chain(ErrorKind::ALL.map(Some));
+        for (index, code) in codes.map(code).enumerate() {
+            for operation in Operation::ALL {
+                let count = self.operations[operation as usize].codes[index].load(Relaxed);
+                let operation = operation.label();
+                writeln!(
+                    text,
+                    "namelock_requests_total{{operation=\"{operation}\",code=\"{code}\"}} {count}"
+                )?;
+            }
+        }
+        writeln!(
+            text,
+            "# HELP namelock_request_duration_seconds Time from a request's head to its answer."
+        )?;
+        writeln!(text, "# TYPE namelock_request_duration_seconds histogram")?;
+        for operation in Operation::ALL {
+            self.operations[operation as usize].write_histogram(text, operation.label())?;
+        }
+        writeln!(text, "# HELP namelock_calls_running Calls that hold one of http.calls.")?;
+        writeln!(text, "# TYPE namelock_calls_running gauge")?;
+        writeln!(text, "namelock_calls_running {calls_running}")
+    }
+}
+
+impl Counters {
+    fn write_histogram(&self, text: &mut String, operation: &str) -> std::fmt::Result {
+        let name = "namelock_request_duration_seconds";
+        let bounds = BUCKETS_US
+            .iter()
+            .map(|us| seconds(*us).to_string())
+            .chain(["+Inf".to_owned()]);
+        let mut count = 0;
+        for (bound, bucket) in bounds.zip(&self.buckets) {
+            count += bucket.load(Relaxed);
+            writeln!(
+                text,
+                "{name}_bucket{{operation=\"{operation}\",le=\"{bound}\"}} {count}"
+            )?;
+        }
+        let sum = seconds(self.sum_us.load(Relaxed));
+        writeln!(text, "{name}_sum{{operation=\"{operation}\"}} {sum}")?;
+        writeln!(text, "{name}_count{{operation=\"{operation}\"}} {count}")
+    }
+}
+
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_is_its_own_index() {
+        for (index, operation) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!(operation as usize, index, "{}", operation.label());
+        }
+    }
+
+    #[test]
+    fn a_request_is_counted_under_its_operation_and_code() {
+        let metrics = Metrics::default();
+        metrics.record(Operation::Register, None, Duration::from_micros(500));
+        metrics.record(Operation::Register, Some(ErrorKind::Internal), Duration::from_secs(60));
+        let text = metrics.render(3);
+        for line in [
+            r#"namelock_requests_total{operation="register",code="ok"} 1"#,
+            r#"namelock_requests_total{operation="register",code="internal"} 1"#,
+            r#"namelock_requests_total{operation="free",code="internal"} 0"#,
+            r#"namelock_request_duration_seconds_bucket{operation="register",le="0.0005"} 1"#,
+            r#"namelock_request_duration_seconds_bucket{operation="register",le="10"} 1"#,
+            r#"namelock_request_duration_seconds_bucket{operation="register",le="+Inf"} 2"#,
+            r#"namelock_request_duration_seconds_sum{operation="register"} 60.0005"#,
+            r#"namelock_request_duration_seconds_count{operation="register"} 2"#,
+            "namelock_calls_running 3",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert!(text.ends_with('\n'));
+    }
+}

@@ -1,0 +1,145 @@
+//! Where a setting comes from, and what is said when it is wrong.
+//!
+//! Whatever is wrong with what the operator wrote is one [`ConfigError`] of one line that says what, where, and how to
+//! mend it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use crate::error::one_line;
+
+/// Longest message of a configuration error, in bytes.
+const MESSAGE_MAX: usize = 1024;
+
+/// What is wrong with the configuration, on one line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub struct ConfigError {
+    /// Where: a flag, a variable, or a file with its line and key.
+    place: String,
+    /// What is wrong there, and how to mend it.
+    problem: String,
+}
+
+impl ConfigError {
+    /// Makes an error of where and what; `problem` should say how to mend it.
+    pub fn new(place: impl AsRef<str>, problem: impl AsRef<str>) -> Self {
+        Self {
+            place: one_line(place.as_ref(), MESSAGE_MAX),
+            problem: one_line(problem.as_ref(), MESSAGE_MAX),
+        }
+    }
+}
+
+/// A value that was given, and where.
+pub struct Setting {
+    /// Where: a flag, a variable, or a file with its line and key.
+    pub place: String,
+    /// The value, as it was given.
+    pub value: OsString,
+}
+
+/// Picks the value that wins.
+pub fn choose(
+    flag: &str,
+    given: &Option<OsString>,
+    variable: &str,
+    env: &dyn Fn(&str) -> Option<OsString>,
+    file: Option<Setting>,
+) -> Option<Setting> {
+    let setting = |place: &str, value| Setting {
+        place: place.into(),
+        value,
+    };
+    let given = given.clone().map(|value| setting(flag, value));
+    given
+        .or_else(|| env(variable).map(|value| setting(variable, value)))
+        .or(file)
+}
+
+/// A setting that is written as text, with an example for whoever wrote it wrong.
+pub trait FromSetting: Sized {
+    /// Reads the text; an error says what is wrong and how to mend it.
+    fn from_setting(text: &str) -> Result<Self, String>;
+}
+
+/// Parses what was given, or takes the default.
+pub fn parse_or<T: FromSetting>(setting: Option<Setting>, default: T) -> Result<T, ConfigError> {
+    let Some(Setting { place, value }) = setting else {
+        return Ok(default);
+    };
+    let text = value
+        .to_str()
+        .ok_or_else(|| ConfigError::new(&place, "the value is not UTF-8; write it in UTF-8"))?;
+    T::from_setting(text).map_err(|problem| ConfigError::new(&place, problem))
+}
+
+/// The text of a TOML file, and its path for messages; no path means that there is no file.
+#[derive(Debug, Default)]
+pub struct Source {
+    path: Option<PathBuf>,
+    text: String,
+}
+
+impl Source {
+    /// Reads the file at `path`.
+    pub fn read(path: &Path, max: u64) -> Result<Self, ConfigError> {
+        Ok(Self {
+            path: Some(path.into()),
+            text: read(path, max)?,
+        })
+    }
+
+    /// Parses the file, and refuses keys that it should not have.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        let syntax = |error: toml::de::Error| {
+            let problem = format!("this is not TOML: {}", error.message());
+            ConfigError::new(self.place(error.span().map(|span| span.start), ""), problem)
+        };
+        let document = toml::Deserializer::parse(&self.text).map_err(syntax)?;
+        serde_path_to_error::deserialize(document).map_err(|error| {
+            let key = error.path().to_string();
+            let start = error.inner().span().map(|span| span.start);
+            ConfigError::new(self.place(start, &key), error.inner().message())
+        })
+    }
+
+    /// Says where in the file something stands.
+    pub fn place(&self, start: Option<usize>, key: &str) -> String {
+        let mut place = self.path.as_deref().unwrap_or(Path::new("")).display().to_string();
+        if let Some(before) = start.and_then(|start| self.text.as_bytes().get(..start)) {
+            place.push_str(&format!(
+                ", line {}",
+                before.iter().filter(|byte| **byte == b'\n').count() + 1
+            ));
+        }
+        if !key.is_empty() && key != "." {
+            place.push_str(&format!(", {key}"));
+        }
+        place
+    }
+}
+
+/// Reads a file of at most `max` bytes as UTF-8.
+fn read(path: &Path, max: u64) -> Result<String, ConfigError> {
+    let place = path.display().to_string();
+    let failed =
+        |error: std::io::Error| ConfigError::new(&place, format!("cannot read this file: {error}; check its path"));
+    let mut bytes = Vec::new();
+    File::open(path)
+        .map_err(failed)?
+        .take(max + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > max {
+        return Err(ConfigError::new(
+            &place,
+            format!("this file is longer than {max} bytes; make it shorter"),
+        ));
+    }
+    String::from_utf8(bytes).map_err(|_| ConfigError::new(&place, "this file is not UTF-8; write it in UTF-8"))
+}

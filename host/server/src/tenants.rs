@@ -1,0 +1,509 @@
+//! The directory of tenants, and who of them can be served.
+//!
+//! Tenants are read once, at the start. One that cannot be served does not stop the others: it stays in the table with
+//! the reason, so that its callers hear `tenant_unavailable` and not `unknown_tenant`.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use namelock_sandbox::{Handler, LoadError, Sandbox, Tenant};
+use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
+
+use crate::config::{Limits, LimitsSection};
+use crate::error::chain;
+use crate::source::{ConfigError, Source};
+
+/// Longest `tenant.toml` that is read, in bytes.
+const SETTINGS_FILE_MAX: u64 = 64 << 10;
+
+/// The id of a tenant: `[a-z0-9][a-z0-9-]{0,62}`.
+///
+/// It is part of a path, of a key and of a log field, so nothing that could mean something there is let in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TenantId(Arc<str>);
+
+/// The text is not the id of a tenant.
+#[derive(Debug, thiserror::Error)]
+#[error("a tenant's id is 1 to 63 of a-z, 0-9 and -, and does not start with -")]
+pub struct InvalidTenantId;
+
+impl FromStr for TenantId {
+    type Err = InvalidTenantId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTenantId> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let valid = (1..=63).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(allowed);
+        valid.then(|| Self(text.into())).ok_or(InvalidTenantId)
+    }
+}
+
+impl TenantId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Borrow<str> for TenantId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a tenant cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum TenantError {
+    /// Its `tenant.toml` is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// What should be a file is a link, a directory or a device; reading it could hang or lead elsewhere.
+    #[error("{0} is not a regular file; put a file there")]
+    NotAFile(PathBuf),
+    /// The component is longer than it may be.
+    #[error("{path} is longer than {max} bytes; make it smaller or raise limits.component")]
+    TooLarge {
+        /// The component.
+        path: PathBuf,
+        /// The limit.
+        max: usize,
+    },
+    /// The sandbox refuses the component.
+    #[error("cannot load {path}")]
+    Load {
+        /// The component.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: LoadError,
+    },
+    /// The compiler failed over the component.
+    #[error("the compiler failed over {0}")]
+    Compiler(PathBuf),
+}
+
+/// A tenant whose directory was found, and whose component is not loaded yet.
+#[derive(Debug)]
+pub struct Found {
+    id: TenantId,
+    plan: Result<Plan, TenantError>,
+}
+
+/// What `tenant.toml` makes of the defaults.
+struct Plan {
+    tenant: Arc<Tenant>,
+    component: PathBuf,
+    component_max: usize,
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("component", &self.component)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One tenant in the table.
+pub enum Entry {
+    /// It can be served.
+    Ready(Ready),
+    /// It cannot; the log of the start says why.
+    Unavailable {
+        /// The chain of causes, for the log.
+        reason: String,
+    },
+}
+
+/// A tenant that can be served.
+pub struct Ready {
+    /// Who it is and what it may use.
+    pub tenant: Arc<Tenant>,
+    /// Its compiled component.
+    pub handler: Handler,
+}
+
+/// All tenants of this host.
+#[derive(Default)]
+pub struct Tenants(HashMap<TenantId, Entry>);
+
+/// The file `tenant.toml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TenantFile {
+    namespace: Option<String>,
+    settings: BTreeMap<String, SettingValue>,
+    limits: LimitsSection,
+}
+
+/// A setting, which a handler always reads as text.
+#[derive(Debug)]
+struct SettingValue(String);
+
+impl<'de> Deserialize<'de> for SettingValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SettingVisitor)
+    }
+}
+
+struct SettingVisitor;
+
+impl Visitor<'_> for SettingVisitor {
+    type Value = SettingValue;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, a whole number, true or false")
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<SettingValue, E> {
+        Ok(SettingValue(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<SettingValue, E> {
+        Ok(SettingValue(value.to_string()))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<SettingValue, E> {
+        Ok(SettingValue(value.to_string()))
+    }
+}
+
+/// Finds the tenants of `dir`; what is there and is not a tenant's directory is warned of and left alone.
+pub fn find(dir: &Path, defaults: &Limits) -> Result<Vec<Found>, ConfigError> {
+    let failed = |error: io::Error| {
+        let problem = format!("cannot read the directory of tenants: {error}; create it or pass --tenants DIR");
+        ConfigError::new(dir.display().to_string(), problem)
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let path = entry.path();
+        let id = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| TenantId::from_str(name).ok());
+        // The type is that of the entry itself: a link is not followed, because it may lead out of the directory.
+        match (id, entry.file_type().map_err(failed)?.is_dir()) {
+            (Some(id), true) => found.push(Found {
+                plan: Plan::read(&id, &path, defaults),
+                id,
+            }),
+            (Some(_), false) => {
+                tracing::warn!(path = %path.display(), "skipped: a tenant is a directory, not a file or a link")
+            }
+            (None, _) => tracing::warn!(path = %path.display(), "skipped: {InvalidTenantId}"),
+        }
+    }
+    if found.is_empty() {
+        tracing::warn!(dir = %dir.display(), "no tenants: every call will answer unknown_tenant");
+    }
+    found.sort_by(|a, b| a.id.as_str().cmp(b.id.as_str()));
+    Ok(found)
+}
+
+/// The most memory that one of them may use, and at least `default`: what the sandbox must reserve for a call.
+pub fn memory_max(found: &[Found], default: usize) -> usize {
+    let plans = found.iter().filter_map(|found| found.plan.as_ref().ok());
+    plans
+        .map(|plan| plan.tenant.limits.memory)
+        .max()
+        .unwrap_or(default)
+        .max(default)
+}
+
+impl Plan {
+    fn read(id: &TenantId, dir: &Path, defaults: &Limits) -> Result<Self, TenantError> {
+        let path = dir.join("tenant.toml");
+        let file = match regular_file(&path) {
+            Ok(()) => Source::read(&path, SETTINGS_FILE_MAX)?.parse()?,
+            Err(TenantError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => TenantFile::default(),
+            Err(error) => return Err(error),
+        };
+        let namespace = file.namespace.unwrap_or_else(|| id.to_string());
+        if !namespace.is_empty() && namespace != id.as_str() {
+            // Any other namespace would be somebody else's: two tenants would wait for each other.
+            let problem = format!("`{namespace}` is not allowed; leave it out for \"{id}\", or write \"\"");
+            return Err(ConfigError::new(format!("{}, namespace", path.display()), problem).into());
+        }
+        let limits = file.limits.over(defaults);
+        let tenant = Tenant {
+            id: id.as_str().into(),
+            namespace: namespace.into(),
+            settings: file.settings.into_iter().map(|(key, value)| (key, value.0)).collect(),
+            limits: limits.call,
+        };
+        Ok(Self {
+            tenant: Arc::new(tenant),
+            component: dir.join("handler.wasm"),
+            component_max: limits.component,
+        })
+    }
+
+    /// Reads and compiles the component, which takes a processor for a while.
+    fn load(self, sandbox: &Sandbox) -> Result<Ready, TenantError> {
+        let path = self.component;
+        regular_file(&path)?;
+        let failed = |source| TenantError::Read {
+            path: path.clone(),
+            source,
+        };
+        let mut wasm = Vec::new();
+        let file = File::open(&path).map_err(failed)?;
+        file.take(self.component_max as u64 + 1)
+            .read_to_end(&mut wasm)
+            .map_err(failed)?;
+        if wasm.len() > self.component_max {
+            return Err(TenantError::TooLarge {
+                path,
+                max: self.component_max,
+            });
+        }
+        let handler = sandbox
+            .load(&wasm)
+            .map_err(|source| TenantError::Load { path, source })?;
+        Ok(Ready {
+            tenant: self.tenant,
+            handler,
+        })
+    }
+}
+
+/// Refuses what is not a file, before it is opened.
+fn regular_file(path: &Path) -> Result<(), TenantError> {
+    let meta = fs::symlink_metadata(path).map_err(|source| TenantError::Read {
+        path: path.into(),
+        source,
+    })?;
+    if meta.is_file() {
+        Ok(())
+    } else {
+        Err(TenantError::NotAFile(path.into()))
+    }
+}
+
+impl Tenants {
+    /// Loads the component of every tenant, one after the other: the compiler uses all processors by itself.
+    pub async fn load(sandbox: &Sandbox, found: Vec<Found>) -> Self {
+        let mut tenants = HashMap::with_capacity(found.len());
+        for Found { id, plan } in found {
+            let ready = match plan {
+                Ok(plan) => load_one(sandbox.clone(), plan).await,
+                Err(error) => Err(error),
+            };
+            let entry = match ready {
+                Ok(ready) => {
+                    tracing::info!(tenant = %id, "tenant loaded");
+                    Entry::Ready(ready)
+                }
+                Err(error) => {
+                    let reason = chain(&error);
+                    tracing::error!(tenant = %id, error = %reason, "tenant cannot be served");
+                    Entry::Unavailable { reason }
+                }
+            };
+            tenants.insert(id, entry);
+        }
+        Self(tenants)
+    }
+
+    /// The tenant of this id.
+    pub fn get(&self, id: &str) -> Option<&Entry> {
+        self.0.get(id)
+    }
+}
+
+/// Loads on a thread that may block; a compiler that panics costs this tenant, not the host.
+async fn load_one(sandbox: Sandbox, plan: Plan) -> Result<Ready, TenantError> {
+    let path = plan.component.clone();
+    let task = tokio::task::spawn_blocking(move || plan.load(&sandbox));
+    task.await.unwrap_or(Err(TenantError::Compiler(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use namelock_sandbox::SandboxConfig;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_id_is_accepted_exactly_by_its_rule(text in "[a-zA-Z0-9./_%-]{0,70}") {
+            let chars: Vec<char> = text.chars().collect();
+            let allowed = |c: &char| matches!(c, 'a'..='z' | '0'..='9' | '-');
+            let expect = (1..=63).contains(&chars.len()) && chars.iter().all(allowed) && chars[0] != '-';
+            prop_assert_eq!(TenantId::from_str(&text).is_ok(), expect);
+        }
+
+        #[test]
+        fn a_valid_id_names_one_entry_of_the_directory(text in any::<String>()) {
+            if let Ok(id) = TenantId::from_str(&text) {
+                let joined = Path::new("tenants").join(id.as_str());
+                prop_assert_eq!(joined.parent(), Some(Path::new("tenants")));
+                prop_assert_eq!(joined.components().count(), 2);
+            }
+        }
+    }
+
+    #[test]
+    fn an_id_cannot_lead_out_of_the_directory() {
+        for text in [
+            "", ".", "..", "../x", "/etc", "a/b", "a\\b", "a\0", "a\n", "A", "é", "-a", "a.b", "a%2fb",
+        ] {
+            assert!(TenantId::from_str(text).is_err(), "{text:?}");
+        }
+        assert!(TenantId::from_str(&"a".repeat(63)).is_ok());
+        assert!(TenantId::from_str(&"a".repeat(64)).is_err());
+    }
+
+    /// Reads the plan of tenant `acme` from this `tenant.toml`.
+    fn plan(file: &str) -> Result<Arc<Tenant>, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let acme = dir.path().join("acme");
+        fs::create_dir(&acme).unwrap();
+        fs::write(acme.join("tenant.toml"), file).unwrap();
+        let found = find(dir.path(), &Limits::default()).unwrap().remove(0);
+        let place = acme.join("tenant.toml").display().to_string();
+        found
+            .plan
+            .map(|plan| plan.tenant)
+            .map_err(|error| chain(&error).replace(&place, "FILE"))
+    }
+
+    #[test]
+    fn a_tenant_without_a_file_has_the_defaults() {
+        let tenant = plan("").unwrap();
+        assert_eq!((&*tenant.id, &*tenant.namespace), ("acme", "acme"));
+        assert_eq!(tenant.limits.leases, namelock_sandbox::CallLimits::default().leases);
+    }
+
+    #[test]
+    fn a_tenant_file_sets_namespace_settings_and_limits() {
+        let file = "namespace = \"\"\n[settings]\nmax = 3\nprefix = \"r-\"\nopen = true\n[limits]\ncpu_time = \"20ms\"";
+        let tenant = plan(file).unwrap();
+        assert_eq!(&*tenant.namespace, "");
+        let expect = [("max", "3"), ("open", "true"), ("prefix", "r-")].map(|(key, value)| (key.into(), value.into()));
+        assert_eq!(tenant.settings, expect);
+        assert_eq!(tenant.limits.cpu_time, Duration::from_millis(20));
+    }
+
+    #[test]
+    fn a_wrong_tenant_file_says_what_and_where() {
+        let check = |file: &str, expect: &str| assert_eq!(plan(file).err().unwrap(), expect, "{file}");
+        check(
+            "namespace = \"other\"",
+            "FILE, namespace: `other` is not allowed; leave it out for \"acme\", or write \"\"",
+        );
+        check(
+            "[settings]\nlist = [1]",
+            "FILE, line 2, settings.list: invalid type: sequence, expected a string, a whole number, true or false",
+        );
+        check(
+            "[limits]\nmemory = \"1GB\"",
+            "FILE, line 2, limits.memory: `1GB` is not a size with its unit, as in \"64KiB\" or \"64MiB\"",
+        );
+        check(
+            "name = 1",
+            "FILE, line 1, name: unknown field `name`, expected one of `namespace`, `settings`, `limits`",
+        );
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_a_configuration_error() {
+        let error = find(Path::new("/no/such/dir"), &Limits::default())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("/no/such/dir: cannot read the directory of tenants: "),
+            "{error}"
+        );
+        assert!(error.ends_with("; create it or pass --tenants DIR"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_a_tenants_directory_is_skipped() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("good")).unwrap();
+        fs::create_dir(dir.path().join("Bad")).unwrap();
+        fs::write(dir.path().join("readme"), "").unwrap();
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("link")).unwrap();
+        let found = find(dir.path(), &Limits::default()).unwrap();
+        assert_eq!(
+            found.iter().map(|found| found.id.as_str()).collect::<Vec<_>>(),
+            ["good"]
+        );
+    }
+
+    #[test]
+    fn the_sandbox_reserves_for_the_largest_tenant() {
+        let dir = tempfile::tempdir().unwrap();
+        for (tenant, memory) in [("small", "1MiB"), ("large", "128MiB")] {
+            fs::create_dir(dir.path().join(tenant)).unwrap();
+            let file = format!("limits.memory = \"{memory}\"");
+            fs::write(dir.path().join(tenant).join("tenant.toml"), file).unwrap();
+        }
+        let found = find(dir.path(), &Limits::default()).unwrap();
+        assert_eq!(memory_max(&found, 64 << 20), 128 << 20);
+        assert_eq!(memory_max(&[], 64 << 20), 64 << 20);
+    }
+
+    #[tokio::test]
+    async fn a_tenant_that_cannot_be_loaded_keeps_its_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).join("handler.wasm");
+        for name in ["none", "garbage", "long", "link", "folder", "toml"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        fs::write(at("garbage"), "no component").unwrap();
+        fs::write(at("long"), vec![0; 1025]).unwrap();
+        std::os::unix::fs::symlink(at("garbage"), at("link")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        fs::write(dir.path().join("toml/tenant.toml"), "x = 1").unwrap();
+
+        let limits = Limits {
+            component: 1024,
+            ..Limits::default()
+        };
+        let sandbox = Sandbox::new(&SandboxConfig {
+            instances: 1,
+            ..SandboxConfig::default()
+        })
+        .unwrap();
+        let tenants = Tenants::load(&sandbox, find(dir.path(), &limits).unwrap()).await;
+        let check = |name: &str, expect: &str| match tenants.get(name) {
+            Some(Entry::Unavailable { reason }) => assert!(reason.contains(expect), "{reason}"),
+            Some(Entry::Ready(_)) | None => panic!("{name} is not unavailable"),
+        };
+        check("none", "handler.wasm: No such file");
+        check("garbage", "cannot load");
+        check("long", "is longer than 1024 bytes");
+        check("link", "is not a regular file");
+        check("folder", "is not a regular file");
+        check("toml", "unknown field `x`");
+        assert!(tenants.get("other").is_none());
+    }
+}

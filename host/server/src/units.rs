@@ -1,0 +1,244 @@
+//! Times, sizes and counts as they stand in a configuration file.
+//!
+//! A time and a size are text with a unit, because `timeout = 10` has been read as seconds and as milliseconds once too
+//! often. The range that a setting may have is part of its type, so a value that was read is a value that can be used.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
+
+/// Units of time and their length in milliseconds, longest first.
+const TIMES: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+/// Units of size and their length in bytes, longest first.
+const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+/// A time of at least `MIN_MS` and at most `MAX_MS` milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time<const MIN_MS: u64, const MAX_MS: u64>(Duration);
+
+/// A size of at least `MIN` and at most `MAX` bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size<const MIN: u64, const MAX: u64>(usize);
+
+/// A number of things, at least `MIN` and at most `MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count<const MIN: u64, const MAX: u64>(usize);
+
+impl<const MIN_MS: u64, const MAX_MS: u64> Time<MIN_MS, MAX_MS> {
+    /// The time.
+    pub fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
+    /// The size in bytes.
+    pub fn get(self) -> usize {
+        self.0
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Count<MIN, MAX> {
+    /// The number.
+    pub fn get(self) -> usize {
+        self.0
+    }
+}
+
+/// Reads a whole number with one of `units` behind it, and answers it in the smallest of them.
+fn parse(text: &str, units: &[(&str, u64)], what: &str) -> Result<u64, String> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let length = units.iter().find(|(name, _)| *name == unit).map(|(_, length)| *length);
+    digits
+        .parse::<u64>()
+        .ok()
+        .zip(length)
+        .and_then(|(n, length)| n.checked_mul(length))
+        .ok_or_else(|| {
+            let shown: String = text.chars().take(40).collect();
+            format!("`{shown}` is not {what}")
+        })
+}
+
+/// Writes `value` in the longest unit that is exact, so that a message names a limit the way a person would.
+fn show(value: u64, units: &[(&str, u64)]) -> String {
+    let exact = units
+        .iter()
+        .find(|(_, length)| value >= *length && value.is_multiple_of(*length));
+    exact.map_or_else(
+        || value.to_string(),
+        |(name, length)| format!("{}{name}", value / length),
+    )
+}
+
+/// Refuses a value outside of what its setting allows.
+fn within(value: u64, min: u64, max: u64, units: &[(&str, u64)]) -> Result<u64, String> {
+    if (min..=max).contains(&value) {
+        return Ok(value);
+    }
+    Err(format!(
+        "{} is out of range: at least {}, at most {}",
+        show(value, units),
+        show(min, units),
+        show(max, units)
+    ))
+}
+
+const A_TIME: &str = "a time with its unit, as in \"10s\" or \"500ms\"";
+const A_SIZE: &str = "a size with its unit, as in \"64KiB\" or \"64MiB\"";
+
+/// Visits text in one kind of unit; everything else is refused with an example of what is expected.
+struct InUnits {
+    units: &'static [(&'static str, u64)],
+    what: &'static str,
+    min: u64,
+    max: u64,
+}
+
+impl Visitor<'_> for InUnits {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
+        let value = parse(text, self.units, self.what).map_err(E::custom)?;
+        within(value, self.min, self.max, self.units).map_err(E::custom)
+    }
+}
+
+/// Visits a whole number.
+struct Number {
+    min: u64,
+    max: u64,
+}
+
+impl Visitor<'_> for Number {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a whole number, at least {} and at most {}", self.min, self.max)
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<u64, E> {
+        within(value, self.min, self.max, &[]).map_err(E::custom)
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<u64, E> {
+        let (min, max) = (self.min, self.max);
+        let value = u64::try_from(value)
+            .map_err(|_| E::custom(format!("{value} is out of range: at least {min}, at most {max}")));
+        self.visit_u64(value?)
+    }
+}
+
+/// Bounds are small enough for every platform that this runs on; what is not would be an error here, never a wrap.
+fn to_usize<E: Error>(value: u64) -> Result<usize, E> {
+    usize::try_from(value).map_err(|_| E::custom(format!("{value} is more than this machine can count")))
+}
+
+impl<'de, const MIN_MS: u64, const MAX_MS: u64> Deserialize<'de> for Time<MIN_MS, MAX_MS> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let visitor = InUnits {
+            units: &TIMES,
+            what: A_TIME,
+            min: MIN_MS,
+            max: MAX_MS,
+        };
+        deserializer
+            .deserialize_str(visitor)
+            .map(|ms| Self(Duration::from_millis(ms)))
+    }
+}
+
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Size<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let visitor = InUnits {
+            units: &SIZES,
+            what: A_SIZE,
+            min: MIN,
+            max: MAX,
+        };
+        deserializer.deserialize_str(visitor).and_then(to_usize).map(Self)
+    }
+}
+
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Count<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer
+            .deserialize_u64(Number { min: MIN, max: MAX })
+            .and_then(to_usize)
+            .map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_number_with_a_unit() {
+        let check = |text: &str, expect: Option<u64>| assert_eq!(parse(text, &TIMES, A_TIME).ok(), expect, "{text}");
+        check("10s", Some(10_000));
+        check("500ms", Some(500));
+        check("2m", Some(120_000));
+        check("1h", Some(3_600_000));
+        check("0s", Some(0));
+        for wrong in [
+            "",
+            "10",
+            "s",
+            "10 s",
+            "-1s",
+            "+1s",
+            "1.5s",
+            "10S",
+            "10KiB",
+            "1s1s",
+            "99999999999999999h",
+        ] {
+            check(wrong, None);
+        }
+    }
+
+    #[test]
+    fn a_size_is_a_number_with_a_unit() {
+        let check = |text: &str, expect: Option<u64>| assert_eq!(parse(text, &SIZES, A_SIZE).ok(), expect, "{text}");
+        check("64KiB", Some(65_536));
+        check("64MiB", Some(67_108_864));
+        check("2GiB", Some(1 << 31));
+        check("17B", Some(17));
+        for wrong in ["", "64", "64kb", "64KB", "64K", "10s", "KiB", "99999999999999999GiB"] {
+            check(wrong, None);
+        }
+    }
+
+    #[test]
+    fn a_limit_is_shown_in_its_longest_exact_unit() {
+        assert_eq!(show(60_000, &TIMES), "1m");
+        assert_eq!(show(1_500, &TIMES), "1500ms");
+        assert_eq!(show(65_536, &SIZES), "64KiB");
+        assert_eq!(show(0, &SIZES), "0");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_back(value in 1u64..u64::MAX) {
+            prop_assert_eq!(parse(&show(value, &TIMES), &TIMES, A_TIME), Ok(value));
+            prop_assert_eq!(parse(&show(value, &SIZES), &SIZES, A_SIZE), Ok(value));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,40}") {
+            let _ = parse(&text, &TIMES, A_TIME);
+            let _ = parse(&text, &SIZES, A_SIZE);
+        }
+    }
+}

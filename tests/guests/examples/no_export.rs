@@ -1,0 +1,1 @@
+//! Is a component, and no handler: it exports nothing.

@@ -1,0 +1,42 @@
+//! What the guests in `examples/` share.
+//!
+//! Each guest does one thing, and says which in its first line. To add one: a file in `examples/`, an entry in `Cargo.toml`,
+//! and a test of the host, without which `foreach_guest!` of `namelock-test-artifacts` does not let the host's tests compile.
+
+use std::time::Duration;
+
+use namelock_guest::{Rejection, name_lock};
+
+/// Makes a function the component's `register`. Its `free` frees the name, whoever asks.
+#[macro_export]
+macro_rules! guest {
+    ($register:path) => {
+        struct Guest;
+
+        impl namelock_guest::Handler for Guest {
+            fn register(
+                request: namelock_guest::Request,
+            ) -> Result<namelock_guest::Registration, namelock_guest::Rejection> {
+                $register(request)
+            }
+
+            fn free(name: String, _owner: String) -> Result<(), namelock_guest::Rejection> {
+                $crate::free(&name)
+            }
+        }
+
+        namelock_guest::export!(Guest);
+    };
+}
+
+/// Frees a name, whoever has it.
+///
+/// # Errors
+///
+/// Whatever the lock or the database answers.
+pub fn free(name: &str) -> Result<(), Rejection> {
+    name_lock(name, Duration::ZERO, |lease| {
+        lease.free()?;
+        Ok(())
+    })
+}

@@ -1,0 +1,240 @@
+//! Whatever is wrong has an answer of the contract: no panic, no hang, nothing lost.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Stdio;
+use std::time::Duration;
+
+use namelock_test_artifacts::{ROOMS, guests};
+use namelock_test_servers::Process;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::fixture::{Builder, Host};
+
+#[tokio::test]
+async fn bad_requests_are_told_what_is_wrong() {
+    let host = Builder::new().demo().start();
+    let invalid: [&[u8]; 9] = [
+        b"",
+        b"{",
+        b"[]",
+        b"{\"name\":\"a\"}",
+        b"{\"owner\":\"ann\"}",
+        b"{\"name\":\"a\",\"owner\":\"ann\",\"colour\":\"red\"}",
+        b"{\"name\":\"a\",\"owner\":\"ann\",\"lifetime_ms\":-1}",
+        b"{\"name\":\"a\",\"owner\":\"\"}",
+        b"{\"name\":\"\xff\xfe\",\"owner\":\"ann\"}",
+    ];
+    for body in invalid {
+        host.post_bytes("demo", body.to_vec())
+            .await
+            .is_problem(400, "invalid_request");
+    }
+    let long = "x".repeat(256);
+    host.post("demo", "a", &long).await.is_problem(400, "invalid_request");
+    host.post("demo", &long, "ann").await.is_problem(422, "name_invalid");
+    host.post("demo", "", "ann").await.is_problem(422, "name_invalid");
+    host.post("demo", "   ", "ann").await.is_problem(422, "name_invalid");
+    let zero = json!({ "name": "a", "owner": "ann", "lifetime_ms": 0 });
+    let answer = host.post_json("demo", &zero).await;
+    assert!([400, 422].contains(&answer.status.as_u16()), "{:?}", answer.body);
+
+    let huge = json!({ "name": "a", "owner": "ann", "attributes": { "x": "y".repeat(100_000) } });
+    host.post_json("demo", &huge).await.is_problem(413, "payload_too_large");
+    host.request(Method::GET, "/v1/demo/names/%ff")
+        .await
+        .is_problem(400, "invalid_request");
+    host.request(Method::DELETE, "/v1/demo/names/a")
+        .await
+        .is_problem(400, "invalid_request");
+    host.request(Method::PUT, "/v1/demo/names/a")
+        .await
+        .is_problem(400, "invalid_request");
+    host.request(Method::GET, "/v2").await.is_problem(404, "not_found");
+    // After all that it serves as before.
+    assert_eq!(host.post("demo", "a", "ann").await.status, 201);
+}
+
+/// Sends a request target as it is, which no client library would, and tells the status line.
+fn raw(host: &Host, target: &str) -> String {
+    let mut stream = TcpStream::connect(host.url.strip_prefix("http://").unwrap()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let request = format!("GET {target} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn no_tenant_id_leaves_the_directory() {
+    let host = Builder::new().demo().start();
+    for id in [
+        "..",
+        "%2e%2e",
+        "..%2f..",
+        "demo%2f..%2fdemo",
+        "Demo",
+        "demo%00",
+        "-demo",
+        &"d".repeat(64),
+    ] {
+        let answer = raw(&host, &format!("/v1/{id}/names/a"));
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{id}: {answer}");
+        assert!(answer.contains("unknown_tenant"), "{id}: {answer}");
+    }
+    assert!(raw(&host, "/v1/demo/names/a").contains("not_found"));
+}
+
+#[tokio::test]
+async fn a_tenant_with_a_bad_component_does_not_stop_the_others() {
+    let module = b"\0asm\x01\0\0\0";
+    let host = Builder::new()
+        .demo()
+        .tenant_bytes("empty", b"", "")
+        .tenant_bytes("garbage", b"this is no component", "")
+        .tenant_bytes("module", module, "")
+        .tenant("no-export", guests::NO_EXPORT, "")
+        .tenant("wants-sockets", guests::WANTS_SOCKETS, "")
+        .tenant("bad-toml", ROOMS, "[limits]\nmemory = \"64 parsecs\"\n")
+        .tenant("bad-namespace", ROOMS, "namespace = \"demo\"\n")
+        .start();
+    let why = [
+        ("empty", "cannot be compiled"),
+        ("garbage", "cannot be compiled"),
+        ("module", "cannot be compiled"),
+        ("no-export", "namelock:registration/handler@0.1.0"),
+        ("wants-sockets", "wasi:sockets/tcp@0.2"),
+        ("bad-toml", "limits.memory"),
+        ("bad-namespace", "namespace"),
+    ];
+    let log = host.log();
+    for (tenant, expect) in why {
+        host.post(tenant, "a", "ann")
+            .await
+            .is_problem(503, "tenant_unavailable");
+        let line = log.lines().find(|line| line.contains(tenant) && line.contains("ERROR"));
+        assert!(line.is_some_and(|line| line.contains(expect)), "{tenant}: {line:?}");
+    }
+    assert_eq!(host.post("demo", "a", "ann").await.status, 201);
+}
+
+/// Starts a host that must not start, and checks its exit code and its one line.
+fn refuses(builder: &Builder, arguments: &[&str], code: i32, expect: &str) {
+    let mut command = builder.command();
+    let mut process = Process::spawn(command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()));
+    let status = process
+        .wait(Duration::from_secs(20))
+        .unwrap_or_else(|| panic!("it runs, in spite of {arguments:?}"));
+    let mut text = String::new();
+    process
+        .child()
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut text)
+        .unwrap();
+    let line = text
+        .lines()
+        .rfind(|line| line.starts_with("namelock: "))
+        .unwrap_or_default();
+    assert_eq!(status.code(), Some(code), "{text}");
+    assert!(line.contains(expect), "{text}");
+}
+
+#[test]
+fn what_stops_a_start_is_said_in_one_line_with_its_exit_code() {
+    let builder = || Builder::new().demo();
+    refuses(&builder(), &["--nonsense"], 2, "--nonsense");
+    refuses(&builder().config("[http]\ncolour = 1\n"), &[], 2, "colour");
+    refuses(
+        &builder().config("[lock]\nlease = \"10 parsecs\"\n"),
+        &[],
+        2,
+        "lock.lease",
+    );
+    refuses(&builder().config("[lock]\nlease = 10\n"), &[], 2, "lock.lease");
+    refuses(&builder().lock_url("redis://a:1"), &[], 2, "memcached://");
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_said_in_one_line() {
+    let host = Builder::new().demo().start();
+    let address = host.url.strip_prefix("http://").unwrap().to_owned();
+    let second = Builder::new().demo();
+    let mut command = Process::command(env!("CARGO_BIN_EXE_namelock"), "the build makes it");
+    command
+        .current_dir(second.folder())
+        .args(["serve", "--listen", &address, "--admin", "127.0.0.1:0"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut process = Process::spawn(&mut command);
+    let status = process.wait(Duration::from_secs(20)).expect("it runs on a port in use");
+    let mut text = String::new();
+    process
+        .child()
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut text)
+        .unwrap();
+    assert_eq!(status.code(), Some(1), "{text}");
+    assert!(text.contains(&format!("cannot listen on {address}")), "{text}");
+}
+
+#[test]
+fn a_database_that_cannot_be_used_is_said_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let garbage = folder.path().join("garbage.db");
+    std::fs::write(&garbage, "no database".repeat(1000)).unwrap();
+    refuses(&Builder::new().demo().names(&garbage), &[], 1, "no database");
+    refuses(
+        &Builder::new().demo().names(&folder.path().join("no/names.db")),
+        &[],
+        1,
+        "folder does not exist",
+    );
+
+    let newer = folder.path().join("newer.db");
+    let raw = rusqlite::Connection::open(&newer).unwrap();
+    raw.execute_batch("CREATE TABLE t (a); PRAGMA application_id = 0x6e6d6c6b; PRAGMA user_version = 99")
+        .unwrap();
+    refuses(&Builder::new().demo().names(&newer), &[], 1, "use a newer namelock");
+
+    let locked = folder.path().join("locked.db");
+    let raw = rusqlite::Connection::open(&locked).unwrap();
+    raw.execute_batch("CREATE TABLE t (a); BEGIN EXCLUSIVE").unwrap();
+    refuses(&Builder::new().demo().names(&locked), &[], 1, "locked");
+}
+
+#[tokio::test]
+async fn a_database_that_is_locked_meanwhile_is_unavailable_and_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("names.db");
+    let config = "[names]\nbusy_timeout = \"200ms\"\n";
+    let host = Builder::new().config(config).names(&file).demo().start();
+    assert_eq!(host.post("demo", "a", "ann").await.status, 201);
+    let raw = rusqlite::Connection::open(&file).unwrap();
+    raw.execute_batch("BEGIN IMMEDIATE").unwrap();
+    host.post("demo", "b", "ann").await.is_problem(503, "names_unavailable");
+    assert_eq!(host.get("demo", "a").await.status, 200);
+    raw.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(host.post("demo", "b", "ann").await.status, 201);
+}
+
+#[tokio::test]
+async fn a_memcached_that_is_down_at_the_start_is_found_when_it_comes() {
+    let mut memcached = namelock_test_servers::Memcached::start();
+    memcached.kill();
+    let host = Builder::new().lock(&memcached).demo().start();
+    let refused = host.post("demo", "a", "ann").await;
+    refused.is_problem(503, "lock_unavailable");
+    memcached.restart();
+    let mut tries = 0;
+    while host.post("demo", "a", "ann").await.status != 201 {
+        tries += 1;
+        assert!(tries < 500, "it was never found");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,12 @@
+//! Real servers for tests, started on free ports and stopped when they go out of scope, also when a test fails.
+//!
+//! Each is run by `setpriv --pdeathsig KILL`, so that it also ends when the test's process is killed. A server that is not
+//! installed is a failure with a line that says what to install, never a skipped test.
+
+mod memcached;
+mod process;
+mod raw;
+
+pub use memcached::Memcached;
+pub use process::{Process, signal, wait_until};
+pub use raw::RawMemcached;

@@ -1,0 +1,116 @@
+//! memcached's classic text protocol on a bare socket: what the Python idiom speaks.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// A connection of a client that knows nothing of leases.
+#[derive(Debug)]
+pub struct RawMemcached {
+    stream: BufReader<TcpStream>,
+}
+
+impl RawMemcached {
+    /// Connects.
+    ///
+    /// # Panics
+    ///
+    /// When nobody listens there.
+    pub fn connect(address: SocketAddr) -> Self {
+        Self::try_connect(address).unwrap_or_else(|error| panic!("cannot reach memcached at {address}: {error}"))
+    }
+
+    /// Connects, if somebody listens there.
+    ///
+    /// # Errors
+    ///
+    /// Those of a connection.
+    pub fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream: BufReader::new(stream),
+        })
+    }
+
+    /// Sends one line and reads one line.
+    pub fn command(&mut self, line: &str) -> String {
+        if self
+            .stream
+            .get_mut()
+            .write_all(format!("{line}\r\n").as_bytes())
+            .is_err()
+        {
+            return String::new();
+        }
+        self.line()
+    }
+
+    /// `add`: true when the key was free.
+    pub fn add(&mut self, key: &str, value: &str, seconds: u32) -> bool {
+        match self
+            .command(&format!("add {key} 0 {seconds} {}\r\n{value}", value.len()))
+            .as_str()
+        {
+            "STORED" => true,
+            "NOT_STORED" => false,
+            other => panic!("memcached answered {other:?} to add"),
+        }
+    }
+
+    /// `delete`: true when there was something.
+    pub fn delete(&mut self, key: &str) -> bool {
+        self.command(&format!("delete {key}")) == "DELETED"
+    }
+
+    /// `get`: the value, if there is one.
+    pub fn get(&mut self, key: &str) -> Option<String> {
+        if self.command(&format!("get {key}")) == "END" {
+            return None;
+        }
+        let value = self.line();
+        self.line();
+        Some(value)
+    }
+
+    /// `stats`: one figure.
+    pub fn stat(&mut self, name: &str) -> Option<u64> {
+        let mut line = self.command("stats");
+        let mut found = None;
+        while line != "END" && !line.is_empty() {
+            if let Some(value) = line
+                .strip_prefix("STAT ")
+                .and_then(|rest| rest.strip_prefix(name)?.strip_prefix(' '))
+            {
+                found = value.parse().ok();
+            }
+            line = self.line();
+        }
+        found
+    }
+
+    /// The lock keys that the server holds, without the sentinel.
+    pub fn lock_keys(&mut self) -> Vec<String> {
+        let mut keys = Vec::new();
+        let mut line = self.command("lru_crawler metadump all");
+        while line != "END" && !line.is_empty() {
+            if let Some(key) = line.split(' ').next().and_then(|word| word.strip_prefix("key=")) {
+                // The dump writes keys with %-escapes.
+                let key = key.replace("%3A", ":").replace("%40", "@");
+                if !key.contains('@') {
+                    keys.push(key);
+                }
+            }
+            line = self.line();
+        }
+        keys
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        // A connection that is gone reads as an empty line.
+        let _ = self.stream.read_line(&mut line);
+        line.trim_end().to_owned()
+    }
+}
