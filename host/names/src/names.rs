@@ -59,7 +59,7 @@ pub struct NamesConfig {
     /// How long the row of a name that nobody has is kept. It remembers the name's greatest fencing token, which matters for as
     /// long as a lease that was granted before may still try to write: no lease lives that long.
     pub retention: Duration,
-    /// How many attributes a registration may have.
+    /// How many attributes a registration may have, of any tenant.
     pub attributes_max: usize,
     /// How long all its attributes may be together, in bytes.
     pub attribute_bytes_max: usize,
@@ -73,8 +73,8 @@ impl Default for NamesConfig {
             readers: 2,
             busy_timeout: Duration::from_secs(2),
             retention: Duration::from_secs(60 * 60),
-            attributes_max: 32,
-            attribute_bytes_max: 4096,
+            attributes_max: 1024,
+            attribute_bytes_max: 64 << 10,
         }
     }
 }

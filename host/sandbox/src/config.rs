@@ -38,6 +38,18 @@ pub struct CallLimits {
     pub wall_time: Duration,
     /// Leases held at once.
     pub leases: usize,
+    /// Calls of the host, whatever for.
+    pub host_calls: u32,
+    /// Bytes that one call of the host may hand to it.
+    pub host_bytes: usize,
+    /// Handles held at once: leases, streams, pollables.
+    pub handles: usize,
+    /// Random bytes asked for at once.
+    pub random_bytes: u64,
+    /// Attributes of one registration.
+    pub attributes: usize,
+    /// Bytes of all attributes of one registration.
+    pub attribute_bytes: usize,
     /// Bytes written to its standard output and error together; more is dropped.
     pub log_bytes: usize,
 }
@@ -49,6 +61,12 @@ impl Default for CallLimits {
             cpu_time: Duration::from_secs(1),
             wall_time: Duration::from_secs(5),
             leases: 8,
+            host_calls: 10_000,
+            host_bytes: 1 << 20,
+            handles: 256,
+            random_bytes: 64 << 10,
+            attributes: 32,
+            attribute_bytes: 4 << 10,
             log_bytes: 16 << 10,
         }
     }

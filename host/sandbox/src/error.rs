@@ -56,6 +56,12 @@ pub enum CallError {
         /// What that limit is.
         time: Duration,
     },
+    /// The handler used up something that ends its call.
+    #[error("the handler used more {limit} than it may")]
+    Limit {
+        /// The limit's name in the configuration.
+        limit: &'static str,
+    },
     /// There are more calls than instances.
     #[error("no instance is free")]
     Overloaded,

@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use namelock_lock::Locks;
 use namelock_names::{Names, Registration};
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+use wasmtime::component::ResourceTableError;
+use wasmtime::{CallHook, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
 use crate::bindings::RegistrarPre;
 use crate::bindings::exports::namelock::registration::handler as wit;
@@ -31,6 +32,11 @@ use crate::state::State;
 
 /// The most of a handler's words that a caller is told.
 const DETAIL_BYTES_MAX: usize = 1024;
+
+/// How wasmtime begins to say that a guest has handed more bytes to the host than it may, and that it has asked for more random
+/// bytes than it may. A test reaches each.
+const HOST_BYTES_WORDS: &str = "too much data is being copied between the host and the guest";
+const RANDOM_BYTES_WORDS: &str = "requested len ";
 
 /// The two powers that a guest is given.
 #[derive(Clone)]
@@ -146,6 +152,14 @@ impl Handler {
     fn store(&self, powers: &Powers, tenant: &Arc<Tenant>, request_id: &str, meter: &Meter) -> Store<State> {
         let mut store = Store::new(self.pre.engine(), State::new(powers, tenant, request_id));
         store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(tenant.limits.host_bytes);
+        let mut host_calls_left = tenant.limits.host_calls;
+        store.call_hook(move |_, hook| {
+            if matches!(hook, CallHook::CallingHost) {
+                host_calls_left = host_calls_left.checked_sub(1).ok_or(LimitReached("host_calls"))?;
+            }
+            Ok(())
+        });
         store.set_epoch_deadline(1);
         let (meter, cpu_time) = (meter.clone(), tenant.limits.cpu_time);
         store.epoch_deadline_callback(move |_| {
@@ -211,10 +225,38 @@ fn broken(error: wasmtime::Error, state: &State) -> CallError {
             time: state.tenant.limits.cpu_time,
         };
     }
+    if let Some(limit) = limit_reached(&error) {
+        return CallError::Limit { limit };
+    }
     if state.limiter.denied {
         return CallError::OutOfMemory(boxed(error));
     }
     CallError::Trapped(boxed(error))
+}
+
+/// Raised in a guest that has used up a limit of this name.
+#[derive(Debug, thiserror::Error)]
+#[error("the call used more {0} than it may")]
+struct LimitReached(&'static str);
+
+/// Which limit ended the call. Of two of them wasmtime has no type to ask for, only words.
+fn limit_reached(error: &wasmtime::Error) -> Option<&'static str> {
+    if let Some(LimitReached(limit)) = error.downcast_ref() {
+        return Some(limit);
+    }
+    if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
+        return Some("handles");
+    }
+    error.chain().find_map(|cause| {
+        let words = cause.to_string();
+        if words.starts_with(HOST_BYTES_WORDS) {
+            Some("host_bytes")
+        } else if words.starts_with(RANDOM_BYTES_WORDS) {
+            Some("random_bytes")
+        } else {
+            None
+        }
+    })
 }
 
 fn short(mut text: String) -> String {

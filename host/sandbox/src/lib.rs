@@ -11,7 +11,7 @@
 //! - `grants`: what a component may import, and nothing more;
 //! - [`handler`]: one call from its beginning to its end, whichever way it ends;
 //! - `state`: what the host keeps for one call; `locks` and `names` are what the guest can do with it;
-//! - `limiter`, `meter`, `log`: memory, running time, and the guest's own output;
+//! - `limiter`, `meter`, `log`, `clock`: memory, running time, the guest's own output, and what it is told of the time;
 //! - [`error`]: the ways a call can end.
 
 pub mod config;
@@ -20,6 +20,7 @@ pub mod handler;
 pub mod sandbox;
 
 mod bindings;
+mod clock;
 mod grants;
 mod limiter;
 mod locks;

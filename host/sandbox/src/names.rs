@@ -49,6 +49,9 @@ impl Host for State {
         lifetime_ms: Option<u64>,
         attributes: Vec<(String, String)>,
     ) -> Result<Result<Registration, SaveError>> {
+        if let Some(reason) = self.refuse_attributes(&attributes) {
+            return Ok(Err(SaveError::Invalid(reason)));
+        }
         let Some(warrant) = self.warrant(&lease)? else {
             return Ok(Err(self.lease_lost()));
         };
@@ -94,6 +97,16 @@ impl State {
             fencing_token: lease.fencing_token(),
             deadline: lease.deadline(),
         }))
+    }
+
+    fn refuse_attributes(&self, attributes: &[(String, String)]) -> Option<String> {
+        let limits = &self.tenant.limits;
+        if attributes.len() > limits.attributes {
+            return Some(format!("there are at most {} attributes", limits.attributes));
+        }
+        let bytes: usize = attributes.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let limit = limits.attribute_bytes;
+        (bytes > limit).then(|| format!("all attributes together are at most {limit} bytes long"))
     }
 
     fn save_error(&mut self, error: namelock_names::SaveError) -> SaveError {

@@ -10,6 +10,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::bindings::namelock::registration::names as wit;
 use crate::bindings::wasi::config::store;
+use crate::clock::CoarseClock;
 use crate::config::Tenant;
 use crate::error::Cause;
 use crate::handler::Powers;
@@ -43,15 +44,23 @@ impl State {
     pub(crate) fn new(powers: &Powers, tenant: &Arc<Tenant>, request_id: &str) -> Self {
         let limits = &tenant.limits;
         let log = TenantLog::new(&tenant.id, request_id, limits.log_bytes);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits.handles);
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(log.clone())
+            .stderr(log)
+            .max_random_size(limits.random_bytes)
+            .wall_clock(CoarseClock::new())
+            .monotonic_clock(CoarseClock::new());
         Self {
             locks: powers.locks.clone(),
             names: Arc::clone(&powers.names),
             leases: Leases::new(limits.leases),
             limiter: Limiter::new(limits.memory),
             cause: None,
-            table: ResourceTable::new(),
+            table,
             given: VecDeque::new(),
-            wasi: WasiCtxBuilder::new().stdout(log.clone()).stderr(log).build(),
+            wasi: wasi.build(),
             tenant: Arc::clone(tenant),
         }
     }

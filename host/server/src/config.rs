@@ -130,8 +130,6 @@ struct NamesSection {
     readers: Option<Count<1, 64>>,
     busy_timeout: Option<Time<1, 60_000>>,
     retention: Option<Time<60_000, 604_800_000>>,
-    attributes: Option<Count<0, 1024>>,
-    attribute_bytes: Option<Size<0, { 1 << 20 }>>,
 }
 
 /// The section `limits`, here and in a `tenant.toml`.
@@ -143,6 +141,12 @@ pub struct LimitsSection {
     cpu_time: Option<Time<1, 600_000>>,
     wall_time: Option<Time<1, 600_000>>,
     leases: Option<Count<1, 1000>>,
+    host_calls: Option<Count<1, 4_000_000_000>>,
+    host_bytes: Option<Size<1024, { 1 << 30 }>>,
+    handles: Option<Count<8, 1_000_000>>,
+    random_bytes: Option<Size<16, { 1 << 30 }>>,
+    attributes: Option<Count<0, 1024>>,
+    attribute_bytes: Option<Size<0, { 64 << 10 }>>,
     log_bytes: Option<Size<0, { 16 << 20 }>>,
 }
 
@@ -187,6 +191,14 @@ impl LimitsSection {
                 cpu_time: self.cpu_time.map_or(call.cpu_time, Time::get),
                 wall_time: self.wall_time.map_or(call.wall_time, Time::get),
                 leases: self.leases.map_or(call.leases, Count::get),
+                host_calls: self
+                    .host_calls
+                    .map_or(call.host_calls, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
+                host_bytes: self.host_bytes.map_or(call.host_bytes, Size::get),
+                handles: self.handles.map_or(call.handles, Count::get),
+                random_bytes: self.random_bytes.map_or(call.random_bytes, |size| size.get() as u64),
+                attributes: self.attributes.map_or(call.attributes, Count::get),
+                attribute_bytes: self.attribute_bytes.map_or(call.attribute_bytes, Size::get),
                 log_bytes: self.log_bytes.map_or(call.log_bytes, Size::get),
             },
         }
@@ -290,8 +302,8 @@ impl NamesSection {
             readers: self.readers.map_or(defaults.readers, Count::get),
             busy_timeout: self.busy_timeout.map_or(defaults.busy_timeout, Time::get),
             retention: self.retention.map_or(defaults.retention, Time::get),
-            attributes_max: self.attributes.map_or(defaults.attributes_max, Count::get),
-            attribute_bytes_max: self.attribute_bytes.map_or(defaults.attribute_bytes_max, Size::get),
+            attributes_max: defaults.attributes_max,
+            attribute_bytes_max: defaults.attribute_bytes_max,
         }
     }
 }
@@ -381,14 +393,19 @@ mod tests {
             batch = 11
             readers = 4
             busy_timeout = "7s"
-            attributes = 5
-            attribute_bytes = "1KiB"
+            retention = "2h"
             [limits]
             component = "1MiB"
             memory = "16MiB"
             cpu_time = "10ms"
             wall_time = "2s"
             leases = 2
+            host_calls = 50
+            host_bytes = "4KiB"
+            handles = 20
+            random_bytes = "1KiB"
+            attributes = 5
+            attribute_bytes = "1KiB"
             log_bytes = "1KiB"
             [tenants]
             dir = "/srv/tenants"
@@ -400,7 +417,7 @@ mod tests {
         assert_eq!(config.admin.port(), 81);
         assert_eq!(config.lock_url.to_string(), "memcached://a:1");
         assert_eq!(config.lock.max_wait, Duration::from_secs(5));
-        assert_eq!(config.names.attribute_bytes_max, 1024);
+        assert_eq!(config.limits.call.attribute_bytes, 1024);
         assert_eq!(config.limits.call.memory, 16 << 20);
         assert_eq!(config.tenants, Path::new("/srv/tenants"));
     }

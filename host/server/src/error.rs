@@ -313,6 +313,10 @@ impl From<CallError> for Problem {
                 ErrorKind::HandlerDeadline,
                 "the tenant's handler did not end in the time that it has",
             ),
+            CallError::Limit { limit } => Self::new(
+                ErrorKind::TenantLimit,
+                format!("the handler used more {limit} than it may"),
+            ),
             CallError::Overloaded => Self::new(ErrorKind::Overloaded, "no room to run the tenant's handler now"),
             CallError::Internal { .. } => Self::new(ErrorKind::Internal, "the host failed; its log says why"),
         };

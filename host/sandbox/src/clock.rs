@@ -1,0 +1,49 @@
+//! What a guest is told of the time.
+//!
+//! Both clocks are coarse: a fine one is what a guest would measure its neighbours with.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
+
+/// What a guest's clocks count in.
+const GRAIN: Duration = Duration::from_millis(1);
+
+/// A clock that stands still for a millisecond at a time.
+pub(crate) struct CoarseClock {
+    begin: Instant,
+}
+
+impl CoarseClock {
+    pub(crate) fn new() -> Self {
+        Self { begin: Instant::now() }
+    }
+}
+
+impl HostWallClock for CoarseClock {
+    fn resolution(&self) -> Duration {
+        GRAIN
+    }
+
+    fn now(&self) -> Duration {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+impl HostMonotonicClock for CoarseClock {
+    fn resolution(&self) -> u64 {
+        nanoseconds(GRAIN)
+    }
+
+    fn now(&self) -> u64 {
+        let since = self.begin.elapsed();
+        nanoseconds(since) / nanoseconds(GRAIN) * nanoseconds(GRAIN)
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
