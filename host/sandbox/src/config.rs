@@ -14,6 +14,8 @@ pub struct SandboxConfig {
     pub stack: usize,
     /// How often a running guest is looked at: the grain of its deadlines, and the longest that it keeps a thread from others.
     pub tick: Duration,
+    /// How many calls that run for long may run at once; fewer than there are processors, so that short ones find one free.
+    pub long_runs: usize,
 }
 
 impl Default for SandboxConfig {
@@ -23,6 +25,8 @@ impl Default for SandboxConfig {
             memory_max: 64 << 20,
             stack: 512 << 10,
             tick: Duration::from_millis(1),
+            long_runs: std::thread::available_parallelism()
+                .map_or(1, |processors| processors.get().saturating_sub(1).max(1)),
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::bindings::exports::namelock::registration::handler as wit;
 use crate::config::Tenant;
 use crate::error::{CallError, boxed};
 use crate::locks::milliseconds;
+use crate::long_run::{FREE, LongRuns, Slot};
 use crate::meter::Meter;
 use crate::sandbox::Clock;
 use crate::state::State;
@@ -65,6 +66,7 @@ pub struct Request {
 pub struct Handler {
     pre: RegistrarPre<State>,
     clock: Arc<Clock>,
+    long_runs: Arc<LongRuns>,
 }
 
 /// What a call wants of the handler.
@@ -74,8 +76,8 @@ enum Errand {
 }
 
 impl Handler {
-    pub(crate) fn new(pre: RegistrarPre<State>, clock: Arc<Clock>) -> Self {
-        Self { pre, clock }
+    pub(crate) fn new(pre: RegistrarPre<State>, clock: Arc<Clock>, long_runs: Arc<LongRuns>) -> Self {
+        Self { pre, clock, long_runs }
     }
 
     /// Runs the handler's `register`. What it returns is a registration that the database really gave to this call.
@@ -124,15 +126,26 @@ impl Handler {
         errand: Errand,
     ) -> Result<Option<Registration>, CallError> {
         let limits = &tenant.limits;
-        let meter = Meter::new();
-        let mut store = self.store(powers, tenant, request_id, &meter);
+        let (meter, slot) = (Meter::new(), Slot::default());
+        let mut store = self.store(powers, tenant, request_id, &meter, &slot);
         let _ticking = self.clock.tick();
-        let run = tokio::time::timeout(limits.wall_time, meter.wrap(self.run(&mut store, errand))).await;
+        let run = async {
+            if self.long_runs.is_waiting(&tenant.id) {
+                slot.put(self.long_runs.wait(&tenant.id).await);
+            }
+            meter.wrap(self.run(&mut store, errand)).await
+        };
+        let run = tokio::time::timeout(limits.wall_time, run).await;
+        slot.give_up();
         let leases: Vec<_> = store.data_mut().leases.take_all().collect();
         let outcome = match run {
             Ok(Ok(Ok(registration))) => Ok(registration.and_then(|registration| store.data_mut().given(registration))),
             Ok(Ok(Err(rejection))) => Err(rejected(rejection, store.data())),
-            Ok(Err(error)) => Err(broken(error, store.data())),
+            Ok(Err(error)) => {
+                // To the tenant, whose code it is, with the names of its functions; a caller is told the code alone.
+                tracing::warn!(target: "guest", tenant = &*tenant.id, request_id, "the call broke down: {error:#}");
+                Err(broken(error, store.data()))
+            }
             Err(_) => Err(CallError::Deadline {
                 limit: "wall time",
                 time: limits.wall_time,
@@ -149,26 +162,42 @@ impl Handler {
     }
 
     /// A store with its limits: nothing of a guest has run yet.
-    fn store(&self, powers: &Powers, tenant: &Arc<Tenant>, request_id: &str, meter: &Meter) -> Store<State> {
+    fn store(
+        &self,
+        powers: &Powers,
+        tenant: &Arc<Tenant>,
+        request_id: &str,
+        meter: &Meter,
+        slot: &Slot,
+    ) -> Store<State> {
+        let limits = &tenant.limits;
         let mut store = Store::new(self.pre.engine(), State::new(powers, tenant, request_id));
         store.limiter(|state| &mut state.limiter);
-        store.set_hostcall_fuel(tenant.limits.host_bytes);
-        let mut host_calls_left = tenant.limits.host_calls;
+        store.set_hostcall_fuel(limits.host_bytes);
+        let (mut host_calls_left, its_slot) = (limits.host_calls, slot.clone());
         store.call_hook(move |_, hook| {
             if matches!(hook, CallHook::CallingHost) {
+                its_slot.give_up();
                 host_calls_left = host_calls_left.checked_sub(1).ok_or(LimitReached("host_calls"))?;
             }
             Ok(())
         });
         store.set_epoch_deadline(1);
-        let (meter, cpu_time) = (meter.clone(), tenant.limits.cpu_time);
-        store.epoch_deadline_callback(move |_| {
-            if meter.running() >= cpu_time {
-                Ok(UpdateDeadline::Interrupt)
-            } else {
-                // Lets others run, then goes on for another tick.
-                Ok(UpdateDeadline::Yield(1))
+        let (meter, slot, long_runs) = (meter.clone(), slot.clone(), Arc::clone(&self.long_runs));
+        store.epoch_deadline_callback(move |store| {
+            let tenant = &store.data().tenant;
+            let running = meter.running();
+            if running >= tenant.limits.cpu_time {
+                return Ok(UpdateDeadline::Interrupt);
             }
+            if running < FREE || slot.may_run_on() {
+                // Lets others run, then goes on for another tick.
+                return Ok(UpdateDeadline::Yield(1));
+            }
+            slot.give_up();
+            let (permit, slot) = (long_runs.wait(&tenant.id), slot.clone());
+            let permit = async move { slot.put(permit.await) };
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(permit)))
         });
         store
     }

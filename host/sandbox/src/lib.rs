@@ -12,6 +12,7 @@
 //! - [`handler`]: one call from its beginning to its end, whichever way it ends;
 //! - `state`: what the host keeps for one call; `locks` and `names` are what the guest can do with it;
 //! - `limiter`, `meter`, `log`, `clock`: memory, running time, the guest's own output, and what it is told of the time;
+//! - `long_run`: who may run for long, so that nobody else feels it;
 //! - [`error`]: the ways a call can end.
 
 pub mod config;
@@ -25,6 +26,7 @@ mod grants;
 mod limiter;
 mod locks;
 mod log;
+mod long_run;
 mod meter;
 mod names;
 mod state;

@@ -13,6 +13,7 @@ use crate::config::SandboxConfig;
 use crate::error::{LoadError, SandboxError, boxed};
 use crate::grants;
 use crate::handler::Handler;
+use crate::long_run::LongRuns;
 use crate::state::State;
 
 /// What one component may consist of. Real ones have one memory and a handful of core instances; each allowed one costs address
@@ -33,6 +34,7 @@ pub struct Sandbox {
     engine: Engine,
     linker: Arc<Linker<State>>,
     clock: Arc<Clock>,
+    long_runs: Arc<LongRuns>,
 }
 
 impl Sandbox {
@@ -47,6 +49,7 @@ impl Sandbox {
         Ok(Self {
             linker: Arc::new(grants::linker(&engine).map_err(setup)?),
             clock: Clock::start(&engine, config.tick)?,
+            long_runs: LongRuns::new(config.long_runs.max(1)),
             engine,
         })
     }
@@ -64,7 +67,7 @@ impl Sandbox {
         }
         let pre = self.linker.instantiate_pre(&component).and_then(RegistrarPre::new);
         let pre = pre.map_err(|error| LoadError::World(boxed(error)))?;
-        Ok(Handler::new(pre, Arc::clone(&self.clock)))
+        Ok(Handler::new(pre, Arc::clone(&self.clock), Arc::clone(&self.long_runs)))
     }
 }
 

@@ -77,7 +77,7 @@ impl Drop for Process {
     }
 }
 
-/// Sends a process the signal of this name, such as `STOP`.
+/// Sends a process the signal of this name, such as `TERM`. After `STOP` every thread of it stands when this returns.
 ///
 /// # Panics
 ///
@@ -91,6 +91,23 @@ pub fn signal(id: u32, name: &str) {
         status.is_ok_and(|status| status.success()),
         "cannot send {name} to process {id}"
     );
+    if name == "STOP" {
+        assert!(
+            wait_until(Duration::from_secs(5), || stands(id)),
+            "process {id} does not stop"
+        );
+    }
+}
+
+/// Tells whether every thread of a process is stopped: `T` behind the command's name (proc(5)).
+fn stands(id: u32) -> bool {
+    let Ok(mut threads) = std::fs::read_dir(format!("/proc/{id}/task")) else {
+        return false;
+    };
+    threads.all(|thread| {
+        let stat = thread.and_then(|thread| std::fs::read_to_string(thread.path().join("stat")));
+        stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
+    })
 }
 
 /// Waits until `condition` holds, for at most `within`, and tells whether it did.
