@@ -179,12 +179,12 @@ async fn what_breaks_a_rule_is_refused(db: Database) {
         (wish(|wish| wish.lifetime = Some(Duration::ZERO)), "lifetime"),
         (wish(|wish| wish.lifetime = Some(Duration::MAX)), "lifetime"),
         (
-            wish(|wish| wish.attributes = vec![Default::default(); 33]),
-            "32 attributes",
+            wish(|wish| wish.attributes = vec![Default::default(); 1025]),
+            "1024 attributes",
         ),
         (
-            wish(|wish| wish.attributes = vec![("k".into(), "v".repeat(4096))]),
-            "4096 bytes",
+            wish(|wish| wish.attributes = vec![("k".into(), "v".repeat(65536))]),
+            "65536 bytes",
         ),
     ];
     for (wish, expect) in bad {
