@@ -1,5 +1,5 @@
 # Everything sets itself up: the wasm target, and memcached for the tests.
-.PHONY: help run test lint build bench setup setup-wasm setup-memcached
+.PHONY: help run test lint build bench bench-neighbour bench-overload setup setup-wasm setup-memcached
 
 PROFILE := release
 COMPONENTS := target/components
@@ -10,7 +10,8 @@ help:
 	@echo 'make test   every test, with a real memcached'
 	@echo 'make lint   formatting, clippy and rustdoc, warnings denied'
 	@echo 'make build  target/release/namelock and target/components/<handler>.wasm'
-	@echo 'make bench  first figures: registrations over HTTP, and the lock alone'
+	@echo 'make bench  registrations over HTTP, and the lock alone'
+	@echo 'make bench-neighbour, make bench-overload  a tenant that spins; eight times too much'
 
 ## Set-up
 
@@ -50,5 +51,12 @@ lint: setup-wasm
 	cargo clippy --package namelock-guest --package rooms --target wasm32-wasip2 -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 
+# Each prints its figures, and fails when a bound is broken.
 bench: build setup-memcached
-	cargo run --release --package namelock-bench
+	cargo run --release --package namelock-bench -- first
+
+bench-neighbour: build setup-memcached
+	cargo run --release --package namelock-bench -- neighbour
+
+bench-overload: build setup-memcached
+	cargo run --release --package namelock-bench -- overload

@@ -6,6 +6,10 @@ use std::process::ExitCode;
 use namelock::cli;
 use namelock::error::one_line;
 
+/// A request makes hundreds of small allocations on two threads or more, which this allocator does in a fraction of the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Longest line about a failure, in bytes.
 const LINE_MAX: usize = 4096;
 

@@ -1,0 +1,105 @@
+//! Registrations over HTTP with memcached and SQLite, and the same lock alone.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use namelock_lock::{LockConfig, Locks};
+use namelock_test_artifacts::ROOMS;
+use tokio::task::JoinSet;
+
+use crate::figures::{Figures, median, ms};
+use crate::host::Host;
+use crate::http::Client;
+
+const CALLERS: usize = 64;
+const ROUNDS: usize = 5;
+const ROUND: Duration = Duration::from_secs(3);
+
+pub(crate) async fn run() -> anyhow::Result<()> {
+    let host = Host::start("", &[("demo", ROOMS, UNLIMITED)])?;
+    let locks = Locks::open(&host.memcached.url().parse()?, LockConfig::default())?;
+    let (mut registrations, mut lock_cycles) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        println!("round {} of {ROUNDS}", round + 1);
+        registrations.push(measure_registrations(&host, &format!("room {round}")).await?);
+        lock_cycles.push(measure_locks(&locks).await?);
+    }
+    print(
+        "registrations over HTTP (fresh instance, memcached, SQLite)",
+        &mut registrations,
+    );
+    print("lock cycles alone (acquire and release, memcached)", &mut lock_cycles);
+    Ok(())
+}
+
+/// What a tenant of a measurement may do, so that it is not its rate that is measured.
+pub(crate) const UNLIMITED: &str = "";
+
+fn print(what: &str, rounds: &mut [Figures]) {
+    let count = rounds.len();
+    let figures = median(rounds, |round| round.per_second);
+    let line = format!(
+        "{what}: {:.0}/s, p50 {:.2} ms, p99 {:.2} ms, with {CALLERS} callers",
+        figures.per_second,
+        ms(figures.median),
+        ms(figures.p99)
+    );
+    println!(
+        "{line} (median of {count} rounds, {:.0} to {:.0}/s)",
+        rounds[0].per_second,
+        rounds[count - 1].per_second
+    );
+}
+
+/// Registers one name after the other, each caller over its own connection.
+pub(crate) async fn measure_registrations(host: &Host, prefix: &str) -> anyhow::Result<Figures> {
+    measure(|caller, end| {
+        let (address, prefix) = (host.address, prefix.to_owned());
+        async move {
+            let mut client = Client::connect(address).await?;
+            let mut times = Vec::new();
+            while Instant::now() < end {
+                let body = format!("{{\"name\":\"{prefix} {caller} {}\",\"owner\":\"ann\"}}", times.len());
+                let begin = Instant::now();
+                let status = client.post("/v1/demo/names", &body).await?;
+                times.push(begin.elapsed());
+                ensure!(status == 201, "a registration was answered {status}");
+            }
+            Ok(times)
+        }
+    })
+    .await
+}
+
+async fn measure_locks(locks: &Locks) -> anyhow::Result<Figures> {
+    measure(|caller, end| {
+        let locks = locks.clone();
+        async move {
+            let mut times = Vec::new();
+            while Instant::now() < end {
+                let begin = Instant::now();
+                let name = format!("{caller} {}", times.len());
+                let lease = locks.acquire("bench", &name, Duration::ZERO).await?;
+                lease.release().await?;
+                times.push(begin.elapsed());
+            }
+            Ok(times)
+        }
+    })
+    .await
+}
+
+/// Lets every caller work for one round, and gathers how long each piece of work took.
+async fn measure<F>(caller: impl Fn(usize, Instant) -> F) -> anyhow::Result<Figures>
+where
+    F: Future<Output = anyhow::Result<Vec<Duration>>> + Send + 'static,
+{
+    let begin = Instant::now();
+    let mut callers: JoinSet<_> = (0..CALLERS).map(|number| caller(number, begin + ROUND)).collect();
+    let mut times = Vec::new();
+    while let Some(done) = callers.join_next().await {
+        times.extend(done??);
+    }
+    ensure!(!times.is_empty(), "nothing was done");
+    Ok(Figures::of(times, begin.elapsed()))
+}

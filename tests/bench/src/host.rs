@@ -1,0 +1,80 @@
+//! The release build, with tenants of its own.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::Context;
+use namelock_test_servers::{Memcached, Process};
+use tempfile::TempDir;
+
+/// A running host, and what it runs on.
+pub(crate) struct Host {
+    pub(crate) process: Process,
+    pub(crate) address: SocketAddr,
+    pub(crate) memcached: Memcached,
+    _folder: TempDir,
+}
+
+/// A tenant: its id, its component and its `tenant.toml`.
+pub(crate) type Tenant<'a> = (&'a str, &'a str, &'a str);
+
+impl Host {
+    /// Starts a host with memcached, SQLite and these tenants.
+    pub(crate) fn start(config: &str, tenants: &[Tenant<'_>]) -> anyhow::Result<Self> {
+        // As the README says to run it for locks.
+        let flags = [
+            "-M",
+            "-F",
+            "-X",
+            "-W",
+            "-B",
+            "ascii",
+            "-R",
+            "500",
+            "-o",
+            "no_slab_automove",
+        ];
+        let memcached = Memcached::with_flags(&flags);
+        let folder = tempfile::tempdir()?;
+        for (id, component, toml) in tenants {
+            let tenant = folder.path().join("tenants").join(id);
+            std::fs::create_dir_all(&tenant)?;
+            std::fs::copy(component, tenant.join("handler.wasm"))?;
+            std::fs::write(tenant.join("tenant.toml"), toml)?;
+        }
+        std::fs::write(folder.path().join("namelock.toml"), config)?;
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut command = Process::command(root.join("target/release/namelock"), "run `make build` first");
+        command
+            .current_dir(folder.path())
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--config", "namelock.toml", "--lock", &memcached.url()])
+            .env("NAMELOCK_LOG", "error")
+            .stdout(Stdio::piped());
+        let mut process = Process::spawn(&mut command);
+        let mut line = String::new();
+        let stdout = process.child().stdout.take().context("no standard output")?;
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line)?;
+        let address = line
+            .strip_prefix("listening on http://")
+            .and_then(|rest| rest.split(' ').next());
+        Ok(Self {
+            address: address.context("the host did not start")?.parse()?,
+            process,
+            memcached,
+            _folder: folder,
+        })
+    }
+
+    /// How much memory the host has now, in MiB.
+    pub(crate) fn memory_mib(&self) -> anyhow::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("no VmRSS")?;
+        let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kib / 1024.0)
+    }
+}
