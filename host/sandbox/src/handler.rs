@@ -26,7 +26,7 @@ use crate::bindings::exports::namelock::registration::handler as wit;
 use crate::config::Tenant;
 use crate::error::{CallError, boxed};
 use crate::locks::milliseconds;
-use crate::long_run::{FREE, LongRuns, Slot};
+use crate::long_run::LongRuns;
 use crate::meter::Meter;
 use crate::sandbox::Clock;
 use crate::state::State;
@@ -126,17 +126,11 @@ impl Handler {
         errand: Errand,
     ) -> Result<Option<Registration>, CallError> {
         let limits = &tenant.limits;
-        let (meter, slot) = (Meter::new(), Slot::default());
-        let mut store = self.store(powers, tenant, request_id, &meter, &slot);
+        let meter = Meter::default();
+        let mut store = self.store(powers, tenant, request_id, &meter);
         let _ticking = self.clock.tick();
-        let run = async {
-            if self.long_runs.is_waiting(&tenant.id) {
-                slot.put(self.long_runs.wait(&tenant.id).await);
-            }
-            meter.wrap(self.run(&mut store, errand)).await
-        };
+        let run = self.long_runs.gate(&tenant.id, &meter, self.run(&mut store, errand));
         let run = tokio::time::timeout(limits.wall_time, run).await;
-        slot.give_up();
         let leases: Vec<_> = store.data_mut().leases.take_all().collect();
         let outcome = match run {
             Ok(Ok(Ok(registration))) => Ok(registration.and_then(|registration| store.data_mut().given(registration))),
@@ -162,42 +156,27 @@ impl Handler {
     }
 
     /// A store with its limits: nothing of a guest has run yet.
-    fn store(
-        &self,
-        powers: &Powers,
-        tenant: &Arc<Tenant>,
-        request_id: &str,
-        meter: &Meter,
-        slot: &Slot,
-    ) -> Store<State> {
+    fn store(&self, powers: &Powers, tenant: &Arc<Tenant>, request_id: &str, meter: &Meter) -> Store<State> {
         let limits = &tenant.limits;
         let mut store = Store::new(self.pre.engine(), State::new(powers, tenant, request_id));
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.host_bytes);
-        let (mut host_calls_left, its_slot) = (limits.host_calls, slot.clone());
+        let mut host_calls_left = limits.host_calls;
         store.call_hook(move |_, hook| {
             if matches!(hook, CallHook::CallingHost) {
-                its_slot.give_up();
                 host_calls_left = host_calls_left.checked_sub(1).ok_or(LimitReached("host_calls"))?;
             }
             Ok(())
         });
         store.set_epoch_deadline(1);
-        let (meter, slot, long_runs) = (meter.clone(), slot.clone(), Arc::clone(&self.long_runs));
-        store.epoch_deadline_callback(move |store| {
-            let tenant = &store.data().tenant;
-            let running = meter.running();
-            if running >= tenant.limits.cpu_time {
-                return Ok(UpdateDeadline::Interrupt);
-            }
-            if running < FREE || slot.may_run_on() {
-                // Lets others run, then goes on for another tick.
-                return Ok(UpdateDeadline::Yield(1));
-            }
-            slot.give_up();
-            let (permit, slot) = (long_runs.wait(&tenant.id), slot.clone());
-            let permit = async move { slot.put(permit.await) };
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(permit)))
+        let (meter, cpu_time) = (meter.clone(), limits.cpu_time);
+        store.epoch_deadline_callback(move |_| {
+            Ok(if meter.running() >= cpu_time {
+                UpdateDeadline::Interrupt
+            } else {
+                // Ends this poll, so that others run; whether the call goes on at once is for its gate to say.
+                UpdateDeadline::Yield(1)
+            })
         });
         store
     }

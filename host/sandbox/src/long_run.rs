@@ -3,30 +3,41 @@
 //! A call of an honest handler runs for a fraction of a millisecond, and has that for nothing. Whoever runs for longer goes on only
 //! with one of a few permits, fewer than there are processors, so that whatever long runs do, short ones find a processor free.
 //!
-//! - Permits go round the tenants that wait, one each; within a tenant in order of arrival. So a tenant with many long calls waits for
-//!   itself.
-//! - A permit is held for a slice, and given up at its end when somebody waits. It is also given up before every call of the host,
-//!   which may wait: a permit is for running.
-//! - While a tenant has calls that wait here, its new calls wait here too before they begin. Otherwise a tenant whose calls all spin
-//!   would have the free beginning of each of them, again and again.
+//! - A permit is for one poll of the call's future, which the epoch ends after a tick. Then it goes to the next; while a call waits
+//!   for a lock or the database it has none.
+//! - A tenant's long runs are its debt, which it pays off slowly. Of the tenants that wait the one that owes least is next, of equals
+//!   the one that has waited longest; within a tenant it goes by order of arrival. So a tenant with many long calls waits for itself.
+//! - A tenant that owes much needs a permit for all its calls, from their beginning. Otherwise one whose calls all spin would have the
+//!   free beginning of each of them, all at once and again and again.
 //!
 //! As many may wait as calls may run, so the queue needs no limit of its own.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-/// How long a call runs for nothing. Several times what an honest one takes, a fraction of a tick of the clock.
-pub(crate) const FREE: Duration = Duration::from_micros(250);
+use crate::meter::Meter;
 
-/// How long a permit is kept when others wait.
-const SLICE: Duration = Duration::from_millis(5);
+/// How long a call runs for nothing: several times what an honest one takes, and less than a tick of the clock.
+const FREE: Duration = Duration::from_micros(250);
+
+/// What a tenant may owe before all its calls need a permit; and the most that it can owe, which is forgotten in two seconds.
+const CREDIT: Duration = Duration::from_millis(10);
+const DEBT_MAX: Duration = Duration::from_millis(50);
+
+/// How much of a second's debt is paid off in a second: a tenant may run for long in a fortieth of a processor's time.
+const PAID_OFF: u32 = 40;
 
 /// The permits of one sandbox.
 #[derive(Debug)]
 pub(crate) struct LongRuns {
+    /// False while no tenant owes anything, which is most of the time: then nobody takes the lock.
+    any_debt: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -35,6 +46,15 @@ struct State {
     free: usize,
     /// The tenants that wait, the next one first.
     waiting: VecDeque<Queue>,
+    /// What each tenant owes. A tenant that owes nothing has no entry.
+    debts: HashMap<Arc<str>, Debt>,
+}
+
+/// How long a tenant has run for long, less what it has paid off until `at`.
+#[derive(Debug)]
+struct Debt {
+    time: Duration,
+    at: Instant,
 }
 
 #[derive(Debug)]
@@ -43,64 +63,90 @@ struct Queue {
     calls: VecDeque<oneshot::Sender<Permit>>,
 }
 
-/// The right to run for long. Dropping it gives it to the next.
+/// The right to run for a tick. Dropping it gives it to the next.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    runs: Arc<LongRuns>,
-    since: Instant,
-    /// False once it has been passed on.
-    held: bool,
+    /// None once it has been passed on.
+    runs: Option<Arc<LongRuns>>,
 }
 
-/// Where one call keeps its permit, if it has one.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Slot(Arc<Mutex<Option<Permit>>>);
+/// A call's future, which is polled only when the call may run.
+pub(crate) struct Gated<F> {
+    runs: Arc<LongRuns>,
+    tenant: Arc<str>,
+    meter: Meter,
+    call: Pin<Box<F>>,
+    waiting: Option<oneshot::Receiver<Permit>>,
+}
 
 impl LongRuns {
     pub(crate) fn new(permits: usize) -> Arc<Self> {
         Arc::new(Self {
+            any_debt: AtomicBool::new(false),
             state: Mutex::new(State {
                 free: permits,
                 waiting: VecDeque::new(),
+                debts: HashMap::new(),
             }),
         })
     }
 
-    /// Waits for a permit. It is in the queue from now on, not only when it is polled.
-    pub(crate) fn wait(self: &Arc<Self>, tenant: &Arc<str>) -> impl Future<Output = Permit> + Send + 'static {
+    /// Meters a call of a tenant, and lets it run only when it may.
+    pub(crate) fn gate<F: Future>(self: &Arc<Self>, tenant: &Arc<str>, meter: &Meter, call: F) -> Gated<F> {
+        Gated {
+            runs: Arc::clone(self),
+            tenant: Arc::clone(tenant),
+            meter: meter.clone(),
+            call: Box::pin(call),
+            waiting: None,
+        }
+    }
+
+    /// Queues for a permit.
+    fn wait(self: &Arc<Self>, tenant: &Arc<str>) -> oneshot::Receiver<Permit> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.state();
         if state.free > 0 {
             state.free -= 1;
             // The receiver is here, so it is not refused.
             let _ = sender.send(Permit::new(self));
-        } else {
-            match state.waiting.iter_mut().find(|queue| queue.tenant == *tenant) {
-                Some(queue) => queue.calls.push_back(sender),
-                None => state.waiting.push_back(Queue {
-                    tenant: Arc::clone(tenant),
-                    calls: VecDeque::from([sender]),
-                }),
-            }
+            return receiver;
         }
-        drop(state);
-        async move {
-            match receiver.await {
-                Ok(permit) => permit,
-                // Who waits is never dropped from the queue unanswered.
-                Err(_) => std::future::pending().await,
-            }
+        match state.waiting.iter_mut().find(|queue| queue.tenant == *tenant) {
+            Some(queue) => queue.calls.push_back(sender),
+            None => state.waiting.push_back(Queue {
+                tenant: Arc::clone(tenant),
+                calls: VecDeque::from([sender]),
+            }),
         }
+        receiver
     }
 
-    /// Tells whether calls of this tenant wait.
-    pub(crate) fn is_waiting(&self, tenant: &Arc<str>) -> bool {
-        self.state().waiting.iter().any(|queue| queue.tenant == *tenant)
+    /// Adds a long run to what a tenant owes.
+    fn charge(&self, tenant: &Arc<str>, ran: Duration) {
+        let mut state = self.state();
+        let time = (state.debt(tenant) + ran).min(DEBT_MAX);
+        state.debts.insert(
+            Arc::clone(tenant),
+            Debt {
+                time,
+                at: Instant::now(),
+            },
+        );
+        self.any_debt.store(true, Ordering::Relaxed);
     }
 
-    /// Tells whether anybody waits.
-    fn is_contended(&self) -> bool {
-        !self.state().waiting.is_empty()
+    /// Tells whether a tenant owes so much that all its calls need a permit.
+    fn owes_much(&self, tenant: &Arc<str>) -> bool {
+        if !self.any_debt.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut state = self.state();
+        let debt = state.debt(tenant);
+        if debt.is_zero() && state.debts.remove(tenant).is_some() && state.debts.is_empty() {
+            self.any_debt.store(false, Ordering::Relaxed);
+        }
+        debt >= CREDIT
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -109,9 +155,18 @@ impl LongRuns {
 }
 
 impl State {
+    fn debt(&self, tenant: &Arc<str>) -> Duration {
+        let debt = self.debts.get(tenant);
+        debt.map_or(Duration::ZERO, |debt| {
+            debt.time.saturating_sub(debt.at.elapsed() / PAID_OFF)
+        })
+    }
+
     /// The call that is next. Its tenant goes to the end of the round.
     fn next(&mut self) -> Option<oneshot::Sender<Permit>> {
-        let mut queue = self.waiting.pop_front()?;
+        let debts: Vec<_> = self.waiting.iter().map(|queue| self.debt(&queue.tenant)).collect();
+        let (next, _) = debts.iter().enumerate().min_by_key(|(_, debt)| **debt)?;
+        let mut queue = self.waiting.remove(next)?;
         let call = queue.calls.pop_front();
         if !queue.calls.is_empty() {
             self.waiting.push_back(queue);
@@ -123,54 +178,56 @@ impl State {
 impl Permit {
     fn new(runs: &Arc<LongRuns>) -> Self {
         Self {
-            runs: Arc::clone(runs),
-            since: Instant::now(),
-            held: true,
+            runs: Some(Arc::clone(runs)),
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if !self.held {
-            return;
-        }
+        let Some(runs) = self.runs.take() else { return };
         loop {
-            let mut state = self.runs.state();
+            let mut state = runs.state();
             let Some(call) = state.next() else {
                 state.free += 1;
                 return;
             };
             drop(state);
-            match call.send(Permit::new(&self.runs)) {
+            match call.send(Self::new(&runs)) {
                 Ok(()) => return,
                 // That call has ended meanwhile: the permit is for the one after it.
-                Err(mut refused) => refused.held = false,
+                Err(mut refused) => refused.runs = None,
             }
         }
     }
 }
 
-impl Slot {
-    /// Tells whether the call may run on at once.
-    pub(crate) fn may_run_on(&self) -> bool {
-        let slot = self.permit();
-        slot.as_ref()
-            .is_some_and(|permit| permit.since.elapsed() < SLICE || !permit.runs.is_contended())
+impl<F> Gated<F> {
+    fn needs_permit(&self) -> bool {
+        self.meter.ran() >= FREE || self.runs.owes_much(&self.tenant)
     }
+}
 
-    pub(crate) fn put(&self, permit: Permit) {
-        *self.permit() = Some(permit);
-    }
+impl<F: Future> Future for Gated<F> {
+    type Output = F::Output;
 
-    /// Gives the permit up, if there is one.
-    pub(crate) fn give_up(&self) {
-        let permit = self.permit().take();
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        if self.waiting.is_none() && self.needs_permit() {
+            self.waiting = Some(self.runs.wait(&self.tenant));
+        }
+        let permit = match &mut self.waiting {
+            // The other end is dropped only with this sandbox.
+            Some(waiting) => ready!(Pin::new(waiting).poll(context)).ok(),
+            None => None,
+        };
+        self.waiting = None;
+        let meter = self.meter.clone();
+        let (poll, ran) = meter.poll(|| self.call.as_mut().poll(context));
+        if meter.ran() >= FREE {
+            self.runs.charge(&self.tenant, ran);
+        }
         drop(permit);
-    }
-
-    fn permit(&self) -> MutexGuard<'_, Option<Permit>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        poll
     }
 }
 
@@ -182,20 +239,25 @@ mod tests {
         id.into()
     }
 
+    fn spin(time: Duration) {
+        let begin = Instant::now();
+        // Twice the time, because what counts is what this thread really ran.
+        while begin.elapsed() < time * 2 {}
+    }
+
     #[tokio::test]
     async fn permits_go_round_the_tenants() {
         let runs = LongRuns::new(1);
-        let first = runs.wait(&tenant("greedy")).await;
+        let first = runs.wait(&tenant("greedy")).await.unwrap();
         let (sender, mut order) = tokio::sync::mpsc::unbounded_channel();
         for id in ["greedy", "greedy", "greedy", "modest", "other"] {
             let (wait, sender) = (runs.wait(&tenant(id)), sender.clone());
             tokio::spawn(async move {
-                let permit = wait.await;
+                let permit = wait.await.unwrap();
                 sender.send(id).unwrap();
                 drop(permit);
             });
         }
-        assert!(runs.is_waiting(&tenant("modest")) && !runs.is_waiting(&tenant("nobody")));
         drop(first);
         let mut seen = Vec::new();
         for _ in 0..5 {
@@ -208,33 +270,68 @@ mod tests {
     #[tokio::test]
     async fn a_permit_is_not_lost_with_a_call_that_ends() {
         let runs = LongRuns::new(1);
-        let first = runs.wait(&tenant("a")).await;
+        let first = runs.wait(&tenant("a")).await.unwrap();
         let gone = runs.wait(&tenant("a"));
         let next = runs.wait(&tenant("b"));
         drop(gone);
         drop(first);
-        let permit = next.await;
+        let permit = next.await.unwrap();
         // Also when it ends between being given the permit and taking it.
         let gone = runs.wait(&tenant("a"));
         drop(permit);
         drop(gone);
         assert_eq!(runs.state().free, 1);
-        assert!(!runs.is_contended());
     }
 
     #[tokio::test]
-    async fn a_permit_is_kept_for_longer_than_a_slice_only_when_nobody_waits() {
+    async fn the_tenant_that_owes_least_is_next() {
         let runs = LongRuns::new(1);
-        let slot = Slot::default();
-        assert!(!slot.may_run_on());
-        slot.put(runs.wait(&tenant("a")).await);
-        assert!(slot.may_run_on());
-        let begin = Instant::now();
-        while begin.elapsed() < SLICE {}
-        assert!(slot.may_run_on());
-        let _next = runs.wait(&tenant("b"));
-        assert!(!slot.may_run_on());
-        slot.give_up();
-        assert!(!slot.may_run_on());
+        let first = runs.wait(&tenant("greedy")).await.unwrap();
+        runs.charge(&tenant("greedy"), DEBT_MAX * 2);
+        runs.charge(&tenant("modest"), Duration::from_millis(1));
+        let (mut greedy, mut modest) = (runs.wait(&tenant("greedy")), runs.wait(&tenant("modest")));
+        drop(first);
+        let permit = modest.try_recv().unwrap();
+        assert!(greedy.try_recv().is_err());
+        drop(permit);
+        greedy.try_recv().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_tenant_that_owes_much_needs_a_permit_for_every_call() {
+        let runs = LongRuns::new(1);
+        let (long, other) = (tenant("long"), tenant("other"));
+        let run = |tenant: &Arc<str>, time| runs.gate(tenant, &Meter::default(), async move { spin(time) });
+        run(&long, Duration::ZERO).await;
+        run(&long, FREE).await;
+        assert!(!runs.owes_much(&long), "one long run is forgiven");
+        run(&long, CREDIT * 2).await;
+        assert!(runs.owes_much(&long) && !runs.owes_much(&other));
+
+        // While somebody has the only permit, another tenant runs and this one does not.
+        let held = runs.wait(&other).await.unwrap();
+        run(&other, Duration::ZERO).await;
+        let mut waits = Box::pin(run(&long, Duration::ZERO));
+        let poll = std::future::poll_fn(|context| Poll::Ready(waits.as_mut().poll(context))).await;
+        assert!(poll.is_pending());
+        drop(held);
+        waits.await;
+        assert_eq!(runs.state().free, 1);
+    }
+
+    #[tokio::test]
+    async fn a_call_gives_its_permit_up_while_it_waits() {
+        let runs = LongRuns::new(1);
+        let mut call = Box::pin(runs.gate(&tenant("a"), &Meter::default(), async {
+            spin(FREE);
+            tokio::task::yield_now().await;
+            spin(FREE);
+            std::future::pending::<()>().await;
+        }));
+        for _ in 0..3 {
+            let poll = std::future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+            assert!(poll.is_pending());
+            assert_eq!(runs.state().free, 1);
+        }
     }
 }

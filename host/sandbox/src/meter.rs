@@ -1,96 +1,84 @@
 //! How long a call has really run.
 //!
 //! A call runs while its future is being polled; while it waits for a lock or the database it is not. wasmtime's epoch cannot tell
-//! the two apart, it only says when to look. So the future is wrapped, and adds up the time of its polls.
+//! the two apart, it only says when to look. So every poll is metered, by the clock of the thread that polls: on a busy machine a
+//! thread may stand still in the middle of a poll, which is not the call's doing.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// The running time of one call. Clones share it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Meter {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
-    begin: Instant,
     /// Nanoseconds of the polls that have ended.
     ended: AtomicU64,
-    /// When the poll that goes on began, in nanoseconds since `begin`.
+    /// When the poll that goes on began, by the clock of its thread.
     since: AtomicU64,
 }
 
 impl Meter {
-    pub(crate) fn new() -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                begin: Instant::now(),
-                ended: AtomicU64::new(0),
-                since: AtomicU64::new(0),
-            }),
-        }
-    }
-
-    /// The running time up to now. Called from within the metered future.
+    /// The running time up to now. Called from within a poll.
     pub(crate) fn running(&self) -> Duration {
-        let poll = self.now().saturating_sub(self.inner.since.load(Ordering::Relaxed));
-        Duration::from_nanos(self.inner.ended.load(Ordering::Relaxed) + poll)
+        let poll = thread_time().saturating_sub(self.inner.since.load(Ordering::Relaxed));
+        self.ran() + Duration::from_nanos(poll)
     }
 
-    /// Meters every poll of `future`.
-    pub(crate) fn wrap<F: Future>(&self, future: F) -> Metered<F> {
-        Metered {
-            meter: self.clone(),
-            future: Box::pin(future),
-        }
+    /// The running time up to the end of the last poll.
+    pub(crate) fn ran(&self) -> Duration {
+        Duration::from_nanos(self.inner.ended.load(Ordering::Relaxed))
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.inner.begin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    /// Meters one poll, and tells how long it ran.
+    pub(crate) fn poll<T>(&self, poll: impl FnOnce() -> T) -> (T, Duration) {
+        let since = thread_time();
+        self.inner.since.store(since, Ordering::Relaxed);
+        let polled = poll();
+        let ran = thread_time().saturating_sub(since);
+        self.inner.ended.fetch_add(ran, Ordering::Relaxed);
+        (polled, Duration::from_nanos(ran))
     }
 }
 
-/// A future whose polls are metered.
-pub(crate) struct Metered<F> {
-    meter: Meter,
-    future: Pin<Box<F>>,
-}
-
-impl<F: Future> Future for Metered<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let since = self.meter.now();
-        self.meter.inner.since.store(since, Ordering::Relaxed);
-        let poll = self.future.as_mut().poll(context);
-        let ran = self.meter.now().saturating_sub(since);
-        self.meter.inner.ended.fetch_add(ran, Ordering::Relaxed);
-        poll
-    }
+/// Nanoseconds that this thread has run.
+fn thread_time() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+    seconds.unwrap_or_default() * 1_000_000_000 + nanoseconds.unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
-    #[tokio::test]
-    async fn waiting_does_not_count_and_running_does() {
-        let meter = Meter::new();
-        meter.wrap(tokio::time::sleep(Duration::from_millis(50))).await;
-        let waited = Duration::from_nanos(meter.inner.ended.load(Ordering::Relaxed));
-        assert!(waited < Duration::from_millis(25), "{waited:?}");
-
+    #[test]
+    fn running_counts_and_standing_still_does_not() {
+        let meter = Meter::default();
         let inside = meter.clone();
-        let ran = meter.wrap(async move {
-            let begin = Instant::now();
-            while begin.elapsed() < Duration::from_millis(50) {}
+        let begin = Instant::now();
+        let (running, ran) = meter.poll(|| {
+            std::thread::sleep(Duration::from_millis(20));
+            while inside.running() < Duration::from_millis(20) {}
             inside.running()
         });
-        assert!(ran.await >= Duration::from_millis(50));
-        assert!(Duration::from_nanos(meter.inner.ended.load(Ordering::Relaxed)) >= Duration::from_millis(50));
+        assert!(
+            running >= Duration::from_millis(20) && ran >= running,
+            "{running:?} {ran:?}"
+        );
+        assert!(
+            ran < begin.elapsed() - Duration::from_millis(15),
+            "{ran:?} of {:?}",
+            begin.elapsed()
+        );
+        assert_eq!(meter.ran(), ran);
     }
 }
