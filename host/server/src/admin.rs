@@ -14,7 +14,7 @@ use namelock_names::Names;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::Calls;
+use crate::admission::Calls;
 use crate::metrics::Metrics;
 
 /// How long a service may take to say that it is ready; whoever probes us gives up after a second or so.

@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::io::Write;
 
-use clap::error::ErrorKind as UsageKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
 use crate::serve::{self, Addresses, ServeError};
 use crate::source::ConfigError;
 use crate::telemetry;
+use crate::tokens::{NewToken, NewTokenError, Right};
 
 /// Registers names for many tenants under a lock that holds across machines.
 #[derive(Debug, Parser)]
@@ -35,6 +35,33 @@ enum Command {
     ///
     /// Exit codes: 0 after a drained stop, 2 for bad usage or configuration, 1 for everything else.
     Serve(ServeFlags),
+    /// Makes secrets for callers.
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Prints a new secret, and the lines for the tenant.toml of the tenant that it opens.
+    ///
+    /// The secret is shown only now; give it to the caller, who sends it as `Authorization: Bearer SECRET`. The file has
+    /// nothing but its SHA-256.
+    New(TokenFlags),
+}
+
+#[derive(Args, Debug)]
+struct TokenFlags {
+    /// What the token is called in the file [default: default]
+    #[arg(long, value_name = "NAME", default_value = "default", hide_default_value = true)]
+    name: String,
+    /// What it allows
+    #[arg(
+        long,
+        value_name = "RIGHTS",
+        value_delimiter = ',',
+        default_value = "register,find,free"
+    )]
+    rights: Vec<Right>,
 }
 
 /// The flags of `namelock serve`, not yet looked at.
@@ -58,6 +85,9 @@ pub struct ServeFlags {
     /// The tenants: DIR/TENANT/handler.wasm, and tenant.toml beside it [env: NAMELOCK_TENANTS] [default: tenants]
     #[arg(long, value_name = "DIR")]
     pub tenants: Option<OsString>,
+    /// Listens beyond loopback although a tenant has no tokens, so that anybody can call it [env: NAMELOCK_OPEN]
+    #[arg(long)]
+    pub open: bool,
 }
 
 /// Runs the command line.
@@ -66,6 +96,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), ServeErr
         Ok(Cli {
             command: Command::Serve(flags),
         }) => run_serve(&flags),
+        Ok(Cli {
+            command: Command::Token(TokenCommand::New(flags)),
+        }) => token_new(&flags),
         // Help and version are answers, not errors.
         Err(error) if !error.use_stderr() => error.print().map_err(ServeError::Print),
         Err(error) => Err(ServeError::Config(usage(&error))),
@@ -90,6 +123,17 @@ fn run_serve(flags: &ServeFlags) -> Result<(), ServeError> {
     result
 }
 
+/// Prints a new token.
+fn token_new(flags: &TokenFlags) -> Result<(), ServeError> {
+    let token = NewToken::make(&flags.name, &flags.rights).map_err(|error| match error {
+        NewTokenError::Invalid(error) => ConfigError::new("token new", error.to_string()).into(),
+        NewTokenError::Random(error) => ServeError::Runtime(std::io::Error::other(error)),
+    })?;
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(token.text().as_bytes()).and_then(|()| out.flush());
+    written.map_err(ServeError::Print)
+}
+
 /// Tells on standard output where requests are accepted; a reader that has gone is no reason to stop.
 fn announce(addresses: Addresses) {
     let line = format!(
@@ -111,12 +155,12 @@ fn usage(error: &clap::Error) -> ConfigError {
         .collect();
     let said = said.join("; ");
     let said = said.strip_prefix("error: ").unwrap_or(&said);
-    let help = if error.kind() == UsageKind::MissingSubcommand {
-        "namelock --help"
-    } else {
-        "namelock serve --help"
-    };
-    ConfigError::new("usage", format!("{said}; see `{help}`"))
+    // The usage line begins with the command that was meant, and goes on with what it takes.
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
+    let words = usage.unwrap_or("namelock").split(' ');
+    let command: Vec<_> = words.take_while(|word| !word.starts_with(['[', '<', '-'])).collect();
+    let command = command.join(" ");
+    ConfigError::new("usage", format!("{said}; see `{command} --help`"))
 }
 
 #[cfg(test)]
@@ -140,7 +184,12 @@ mod tests {
             let help = Cli::try_parse_from(line.split(' ')).unwrap_err();
             format!("$ {line}\n{help}")
         };
-        let help = [help_of("namelock --help"), help_of("namelock serve --help")].join("\n");
+        let help = [
+            help_of("namelock --help"),
+            help_of("namelock serve --help"),
+            help_of("namelock token new --help"),
+        ]
+        .join("\n");
         if std::env::var_os("UPDATE_HELP").is_some() {
             std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/help.txt"), &help).unwrap();
         }
@@ -156,7 +205,7 @@ mod tests {
         let check = |arguments: &[&str], expect: &str| assert_eq!(usage_of(arguments), expect);
         check(
             &["namelock"],
-            "usage: 'namelock' requires a subcommand but one was not provided; [subcommands: serve]; \
+            "usage: 'namelock' requires a subcommand but one was not provided; [subcommands: serve, token]; \
              see `namelock --help`",
         );
         check(
@@ -169,8 +218,12 @@ mod tests {
              see `namelock serve --help`",
         );
         check(
+            &["namelock", "token", "new", "--rights", "fly"],
+            "usage: invalid value 'fly' for '--rights <RIGHTS>': a right is register, find or free; see `namelock --help`",
+        );
+        check(
             &["namelock", "serve", "--listen"],
-            "usage: a value is required for '--listen <ADDR>' but none was supplied; see `namelock serve --help`",
+            "usage: a value is required for '--listen <ADDR>' but none was supplied; see `namelock --help`",
         );
         check(
             &["namelock", "serve", "--lock", "memory:", "--lock", "memory:"],
@@ -180,8 +233,11 @@ mod tests {
 
     #[test]
     fn every_flag_is_read() {
-        let line = "namelock serve --config c --listen l --admin a --lock k --names n --tenants t";
-        let Command::Serve(flags) = Cli::try_parse_from(line.split(' ')).unwrap().command;
+        let line = "namelock serve --config c --listen l --admin a --lock k --names n --tenants t --open";
+        let Command::Serve(flags) = Cli::try_parse_from(line.split(' ')).unwrap().command else {
+            panic!("{line} serves");
+        };
+        assert!(flags.open);
         let all = [
             &flags.config,
             &flags.listen,

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use namelock_lock::{LockConfig, LockUrl};
 use namelock_names::{NamesConfig, NamesUrl};
-use namelock_sandbox::CallLimits;
+use namelock_sandbox::{CallLimits, SandboxConfig};
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::admission::AdmissionLimits;
 use crate::cli::ServeFlags;
 use crate::source::{ConfigError, FromSetting, Setting, Source, choose, parse_or};
-use crate::units::{Count, Size, Time};
+use crate::units::{Count, Size, Time, Value};
 
 /// Longest configuration file that is read, in bytes.
 const FILE_MAX: u64 = 1 << 20;
@@ -38,6 +39,10 @@ pub struct Config {
     pub names: NamesConfig,
     /// What a tenant may use unless its `tenant.toml` says otherwise.
     pub limits: Limits,
+    /// What no `tenant.toml` may go beyond.
+    pub limits_max: Limits,
+    /// The stack of every guest, in bytes; the engine has one size for all of them.
+    pub stack: usize,
     /// The directory of tenants.
     pub tenants: PathBuf,
 }
@@ -47,17 +52,27 @@ pub struct Config {
 pub struct HttpConfig {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Whether it may listen beyond loopback while a tenant has no tokens.
+    pub open: bool,
+    /// Longest head of a request, in bytes.
+    pub header_bytes: usize,
+    /// Header lines of a request.
+    pub headers: usize,
     /// Longest body of a request, in bytes.
     pub body: usize,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
     /// How long a request's head may take to arrive; also how long a connection may lie idle.
     pub header_timeout: Duration,
+    /// How long a client may leave an answer untaken.
+    pub write_timeout: Duration,
     /// Connections open at once; more wait in the kernel's backlog.
     pub connections: usize,
     /// Calls running at once, over all tenants.
     pub calls: usize,
-    /// How long a request waits for one of them before it is refused.
+    /// Calls that wait for one of them; one more is refused at once.
+    pub calls_waiting: usize,
+    /// How long each of them waits before it is refused.
     pub calls_wait: Duration,
     /// How long what runs may go on after the signal to stop.
     pub drain: Duration,
@@ -68,9 +83,14 @@ pub struct HttpConfig {
 pub struct Limits {
     /// Longest component, in bytes.
     pub component: usize,
+    /// How many calls it may have, and how fast they may come.
+    pub admission: AdmissionLimits,
     /// What one call may use.
     pub call: CallLimits,
 }
+
+/// Every limit of a tenant, in the order of the section `limits`.
+pub type LimitValues = [(&'static str, Value); 17];
 
 /// The file as it is written; what is left out keeps its default.
 #[derive(Debug, Default, Deserialize)]
@@ -80,7 +100,7 @@ struct ConfigFile {
     admin: AdminSection,
     lock: LockSection,
     names: NamesSection,
-    limits: LimitsSection,
+    limits: HostLimitsSection,
     tenants: TenantsSection,
 }
 
@@ -88,11 +108,16 @@ struct ConfigFile {
 #[serde(deny_unknown_fields, default)]
 struct HttpSection {
     listen: Option<Spanned<String>>,
+    open: Option<bool>,
+    header_bytes: Option<Size<{ 8 << 10 }, { 1 << 20 }>>,
+    headers: Option<Count<16, 1000>>,
     body: Option<Size<1024, { 16 << 20 }>>,
     body_timeout: Option<Time<1, 600_000>>,
     header_timeout: Option<Time<1, 600_000>>,
+    write_timeout: Option<Time<1, 600_000>>,
     connections: Option<Count<1, 1_000_000>>,
     calls: Option<Count<1, 100_000>>,
+    calls_waiting: Option<Count<0, 1_000_000>>,
     calls_wait: Option<Time<0, 60_000>>,
     drain: Option<Time<0, 600_000>>,
 }
@@ -132,22 +157,79 @@ struct NamesSection {
     retention: Option<Time<60_000, 604_800_000>>,
 }
 
-/// The section `limits`, here and in a `tenant.toml`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitsSection {
-    component: Option<Size<1, { 1 << 30 }>>,
-    memory: Option<Size<{ 64 << 10 }, { 4 << 30 }>>,
-    cpu_time: Option<Time<1, 600_000>>,
-    wall_time: Option<Time<1, 600_000>>,
-    leases: Option<Count<1, 1000>>,
-    host_calls: Option<Count<1, 4_000_000_000>>,
-    host_bytes: Option<Size<1024, { 1 << 30 }>>,
-    handles: Option<Count<8, 1_000_000>>,
-    random_bytes: Option<Size<16, { 1 << 30 }>>,
-    attributes: Option<Count<0, 1024>>,
-    attribute_bytes: Option<Size<0, { 64 << 10 }>>,
-    log_bytes: Option<Size<0, { 16 << 20 }>>,
+/// Declares a section of limits: those that a tenant can have, and what else stands in it.
+///
+/// A field of its own type for the common part would need `flatten`, and then serde no longer refuses unknown keys.
+macro_rules! limits_section {
+    ($(#[$doc:meta])* $visibility:vis struct $section:ident { $($field:ident: $kind:ty),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        $visibility struct $section {
+            component: Option<Size<1, { 1 << 30 }>>,
+            calls: Option<Count<1, 100_000>>,
+            calls_waiting: Option<Count<0, 1_000_000>>,
+            calls_wait: Option<Time<0, 60_000>>,
+            rate: Option<Count<1, 1_000_000>>,
+            burst: Option<Count<1, 1_000_000>>,
+            memory: Option<Size<{ 64 << 10 }, { 4 << 30 }>>,
+            cpu_time: Option<Time<1, 600_000>>,
+            wall_time: Option<Time<1, 600_000>>,
+            leases: Option<Count<1, 1000>>,
+            host_calls: Option<Count<1, 4_000_000_000>>,
+            host_bytes: Option<Size<1024, { 1 << 30 }>>,
+            handles: Option<Count<8, 1_000_000>>,
+            random_bytes: Option<Size<16, { 1 << 30 }>>,
+            attributes: Option<Count<0, 1024>>,
+            attribute_bytes: Option<Size<0, { 64 << 10 }>>,
+            log_bytes: Option<Size<0, { 16 << 20 }>>,
+            $($field: $kind,)*
+        }
+
+        impl $section {
+            /// What these limits are where those that are not given are `defaults`.
+            pub fn over(&self, defaults: &Limits) -> Limits {
+                let (admission, call) = (&defaults.admission, &defaults.call);
+                let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+                Limits {
+                    component: self.component.map_or(defaults.component, Size::get),
+                    admission: AdmissionLimits {
+                        calls: self.calls.map_or(admission.calls, Count::get),
+                        calls_waiting: self.calls_waiting.map_or(admission.calls_waiting, Count::get),
+                        calls_wait: self.calls_wait.map_or(admission.calls_wait, Time::get),
+                        rate: self.rate.map_or(admission.rate, |count| narrow(count.get())),
+                        burst: self.burst.map_or(admission.burst, |count| narrow(count.get())),
+                    },
+                    call: CallLimits {
+                        memory: self.memory.map_or(call.memory, Size::get),
+                        cpu_time: self.cpu_time.map_or(call.cpu_time, Time::get),
+                        wall_time: self.wall_time.map_or(call.wall_time, Time::get),
+                        leases: self.leases.map_or(call.leases, Count::get),
+                        host_calls: self.host_calls.map_or(call.host_calls, |count| narrow(count.get())),
+                        host_bytes: self.host_bytes.map_or(call.host_bytes, Size::get),
+                        handles: self.handles.map_or(call.handles, Count::get),
+                        random_bytes: self.random_bytes.map_or(call.random_bytes, |size| size.get() as u64),
+                        attributes: self.attributes.map_or(call.attributes, Count::get),
+                        attribute_bytes: self.attribute_bytes.map_or(call.attribute_bytes, Size::get),
+                        log_bytes: self.log_bytes.map_or(call.log_bytes, Size::get),
+                    },
+                }
+            }
+        }
+    };
+}
+
+limits_section! {
+    /// The section `limits` of a `tenant.toml`, and `limits.max` of the host's file.
+    pub struct LimitsSection {}
+}
+
+limits_section! {
+    /// The section `limits` of the host's file.
+    pub struct HostLimitsSection {
+        stack: Option<Size<{ 64 << 10 }, { 8 << 20 }>>,
+        max: LimitsSection,
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -160,11 +242,16 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            open: false,
+            header_bytes: 16 << 10,
+            headers: 64,
             body: 64 << 10,
             body_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(10),
             connections: 4096,
             calls: 256,
+            calls_waiting: 1024,
             calls_wait: Duration::from_secs(1),
             drain: Duration::from_secs(10),
         }
@@ -175,34 +262,116 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             component: 32 << 20,
+            admission: AdmissionLimits::default(),
             call: CallLimits::default(),
         }
     }
 }
 
-impl LimitsSection {
-    /// What these limits are where those that are not given are `defaults`.
-    pub fn over(&self, defaults: &Limits) -> Limits {
-        let call = &defaults.call;
-        Limits {
-            component: self.component.map_or(defaults.component, Size::get),
-            call: CallLimits {
-                memory: self.memory.map_or(call.memory, Size::get),
-                cpu_time: self.cpu_time.map_or(call.cpu_time, Time::get),
-                wall_time: self.wall_time.map_or(call.wall_time, Time::get),
-                leases: self.leases.map_or(call.leases, Count::get),
-                host_calls: self
-                    .host_calls
-                    .map_or(call.host_calls, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
-                host_bytes: self.host_bytes.map_or(call.host_bytes, Size::get),
-                handles: self.handles.map_or(call.handles, Count::get),
-                random_bytes: self.random_bytes.map_or(call.random_bytes, |size| size.get() as u64),
-                attributes: self.attributes.map_or(call.attributes, Count::get),
-                attribute_bytes: self.attribute_bytes.map_or(call.attribute_bytes, Size::get),
-                log_bytes: self.log_bytes.map_or(call.log_bytes, Size::get),
-            },
-        }
+impl Limits {
+    /// Every limit with its key; one that is new does not compile before it stands here.
+    pub fn values(&self) -> LimitValues {
+        let Self {
+            component,
+            admission:
+                AdmissionLimits {
+                    calls,
+                    calls_waiting,
+                    calls_wait,
+                    rate,
+                    burst,
+                },
+            call:
+                CallLimits {
+                    memory,
+                    cpu_time,
+                    wall_time,
+                    leases,
+                    host_calls,
+                    host_bytes,
+                    handles,
+                    random_bytes,
+                    attributes,
+                    attribute_bytes,
+                    log_bytes,
+                },
+        } = self;
+        [
+            ("limits.component", size(*component)),
+            ("limits.calls", count(*calls)),
+            ("limits.calls_waiting", count(*calls_waiting)),
+            ("limits.calls_wait", Value::Time(*calls_wait)),
+            ("limits.rate", Value::Count(u64::from(*rate))),
+            ("limits.burst", Value::Count(u64::from(*burst))),
+            ("limits.memory", size(*memory)),
+            ("limits.cpu_time", Value::Time(*cpu_time)),
+            ("limits.wall_time", Value::Time(*wall_time)),
+            ("limits.leases", count(*leases)),
+            ("limits.host_calls", Value::Count(u64::from(*host_calls))),
+            ("limits.host_bytes", size(*host_bytes)),
+            ("limits.handles", count(*handles)),
+            ("limits.random_bytes", Value::Size(*random_bytes)),
+            ("limits.attributes", count(*attributes)),
+            ("limits.attribute_bytes", size(*attribute_bytes)),
+            ("limits.log_bytes", size(*log_bytes)),
+        ]
     }
+
+    /// Refuses limits that go beyond `max`; `place` says where a key stands.
+    pub fn within(&self, max: &Self, place: impl Fn(&str) -> String) -> Result<(), ConfigError> {
+        let pairs = self.values().into_iter().zip(max.values());
+        for ((key, value), (_, max)) in pairs {
+            if value > max {
+                let name = key.strip_prefix("limits.").unwrap_or(key);
+                let problem =
+                    format!("{value} is above limits.max.{name} of this host, {max}; lower the one or raise the other");
+                return Err(ConfigError::new(place(key), problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl HttpConfig {
+    /// Every limit of the public listener with its key; one that is new does not compile before it stands here.
+    pub fn values(&self) -> [(&'static str, Value); 11] {
+        let Self {
+            listen: _,
+            open: _,
+            header_bytes,
+            headers,
+            body,
+            body_timeout,
+            header_timeout,
+            write_timeout,
+            connections,
+            calls,
+            calls_waiting,
+            calls_wait,
+            drain,
+        } = self;
+        [
+            ("http.connections", count(*connections)),
+            ("http.header_bytes", size(*header_bytes)),
+            ("http.headers", count(*headers)),
+            ("http.header_timeout", Value::Time(*header_timeout)),
+            ("http.body", size(*body)),
+            ("http.body_timeout", Value::Time(*body_timeout)),
+            ("http.write_timeout", Value::Time(*write_timeout)),
+            ("http.calls", count(*calls)),
+            ("http.calls_waiting", count(*calls_waiting)),
+            ("http.calls_wait", Value::Time(*calls_wait)),
+            ("http.drain", Value::Time(*drain)),
+        ]
+    }
+}
+
+fn size(bytes: usize) -> Value {
+    Value::Size(bytes as u64)
+}
+
+fn count(count: usize) -> Value {
+    Value::Count(count as u64)
 }
 
 impl Config {
@@ -236,30 +405,47 @@ impl Config {
         });
         let tenants = choose("--tenants", &flags.tenants, "NAMELOCK_TENANTS", env, tenants);
 
+        let open = flags.open.then(|| "true".into());
+        let open = choose("--open", &open, "NAMELOCK_OPEN", env, None);
+
         let http = HttpConfig::default();
+        let limits = file.limits.over(&Limits::default());
+        // What is left out may not be raised by a tenant, so that the operator decides on every limit that may.
+        let limits_max = file.limits.max.over(&limits);
+        limits.within(&limits_max, |key| source.place(None, key))?;
         Ok(Self {
-            http: file.http.over(parse_or(listen, http.listen)?),
+            http: file.http.over(
+                parse_or(listen, http.listen)?,
+                parse_or(open, file.http.open.unwrap_or(http.open))?,
+            ),
             admin: parse_or(admin, SocketAddr::from(([127, 0, 0, 1], 8081)))?,
             lock_url: parse_or(lock_url, LockUrl::Memory)?,
             lock: file.lock.config(&source)?,
             names_url: parse_or(names_url, NamesUrl::Sqlite(PathBuf::from("namelock.db")))?,
             names: file.names.config(),
-            limits: file.limits.over(&Limits::default()),
+            limits,
+            limits_max,
+            stack: file.limits.stack.map_or(SandboxConfig::default().stack, Size::get),
             tenants: tenants.map_or_else(|| PathBuf::from("tenants"), |dir| PathBuf::from(dir.value)),
         })
     }
 }
 
 impl HttpSection {
-    fn over(&self, listen: SocketAddr) -> HttpConfig {
+    fn over(&self, listen: SocketAddr, open: bool) -> HttpConfig {
         let defaults = HttpConfig::default();
         HttpConfig {
             listen,
+            open,
+            header_bytes: self.header_bytes.map_or(defaults.header_bytes, Size::get),
+            headers: self.headers.map_or(defaults.headers, Count::get),
             body: self.body.map_or(defaults.body, Size::get),
             body_timeout: self.body_timeout.map_or(defaults.body_timeout, Time::get),
             header_timeout: self.header_timeout.map_or(defaults.header_timeout, Time::get),
+            write_timeout: self.write_timeout.map_or(defaults.write_timeout, Time::get),
             connections: self.connections.map_or(defaults.connections, Count::get),
             calls: self.calls.map_or(defaults.calls, Count::get),
+            calls_waiting: self.calls_waiting.map_or(defaults.calls_waiting, Count::get),
             calls_wait: self.calls_wait.map_or(defaults.calls_wait, Time::get),
             drain: self.drain.map_or(defaults.drain, Time::get),
         }
@@ -312,6 +498,13 @@ impl FromSetting for SocketAddr {
     fn from_setting(text: &str) -> Result<Self, String> {
         text.parse()
             .map_err(|_| format!("`{text}` is not an address; write an IP address with a port, as in 127.0.0.1:8080"))
+    }
+}
+
+impl FromSetting for bool {
+    fn from_setting(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|_| format!("`{text}` is neither; write true or false"))
     }
 }
 
@@ -369,7 +562,12 @@ mod tests {
             header_timeout = "3s"
             connections = 10
             calls = 5
+            calls_waiting = 6
             calls_wait = "100ms"
+            open = true
+            header_bytes = "8KiB"
+            headers = 32
+            write_timeout = "4s"
             drain = "1m"
             [admin]
             listen = "[::1]:81"
@@ -407,6 +605,14 @@ mod tests {
             attributes = 5
             attribute_bytes = "1KiB"
             log_bytes = "1KiB"
+            stack = "128KiB"
+            calls = 3
+            calls_waiting = 4
+            calls_wait = "5ms"
+            rate = 6
+            burst = 7
+            [limits.max]
+            memory = "32MiB"
             [tenants]
             dir = "/srv/tenants"
             "#,
@@ -419,6 +625,13 @@ mod tests {
         assert_eq!(config.lock.max_wait, Duration::from_secs(5));
         assert_eq!(config.limits.call.attribute_bytes, 1024);
         assert_eq!(config.limits.call.memory, 16 << 20);
+        assert_eq!(config.limits.admission.burst, 7);
+        assert_eq!(config.limits_max.call.memory, 32 << 20);
+        assert_eq!(config.limits_max.call.leases, 2, "what is left out is not raised");
+        assert_eq!(
+            (config.stack, config.http.calls_waiting, config.http.open),
+            (128 << 10, 6, true)
+        );
         assert_eq!(config.tenants, Path::new("/srv/tenants"));
     }
 
@@ -472,6 +685,15 @@ mod tests {
         check(
             "[lock]\nbackoff_min = \"2s\"",
             "FILE, lock.backoff_min: 2s is longer than lock.backoff_max, 1s; make it shorter or the other longer",
+        );
+        check(
+            "[limits.max]\nmemory = \"32MiB\"",
+            "FILE, limits.memory: \"64MiB\" is above limits.max.memory of this host, \"32MiB\"; \
+             lower the one or raise the other",
+        );
+        check(
+            "[limits]\nrate = 0",
+            "FILE, line 2, limits.rate: 0 is out of range: at least 1, at most 1000000",
         );
         let starts = |file: &str, expect: &str| assert!(load(file).unwrap_err().starts_with(expect), "{file}");
         starts("http = [", "FILE, line 1: this is not TOML: ");

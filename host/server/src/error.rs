@@ -7,11 +7,14 @@ use std::error::Error;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use namelock_sandbox::{CallError, Cause};
 use serde::Serialize;
+
+use crate::admission::Refused;
+use crate::tokens::Denied;
 
 /// Longest text about one failure, in bytes: it may come from a guest or echo a request.
 const DETAIL_MAX: usize = 1024;
@@ -30,7 +33,7 @@ pub enum ErrorKind {
     InvalidRequest,
     /// The request carries no credentials that this host accepts.
     Unauthorized,
-    /// The handler says that this caller may not.
+    /// The token does not have the right, or the handler says that this caller may not.
     Forbidden,
     /// No tenant has this id.
     UnknownTenant,
@@ -258,9 +261,10 @@ impl Problem {
 
     /// Renders the answer.
     pub fn render(&self, request_id: &str) -> Response {
+        // Rounded up: a caller must not come back too early.
         let ms = self
             .retry_after
-            .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+            .map(|wait| u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX));
         let body = Body9457 {
             r#type: format!("urn:namelock:error:{}", self.kind.label()),
             title: self.kind.title(),
@@ -276,8 +280,14 @@ impl Problem {
         response
             .headers_mut()
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.kind == ErrorKind::Unauthorized {
+            // Without it a 401 is not one (RFC 9110, section 11.6.1).
+            response
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(ms) = ms {
-            // Whole seconds, rounded up: a caller that honours only the header must not come back too early.
+            // Whole seconds, and rounded up for the same reason.
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1)));
@@ -292,6 +302,26 @@ impl IntoResponse for Problem {
         let mut response = self.kind.status().into_response();
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        let kind = match denied {
+            Denied::Missing | Denied::Unknown => ErrorKind::Unauthorized,
+            Denied::Right(_) => ErrorKind::Forbidden,
+        };
+        Self::new(kind, denied.to_string())
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let (kind, after) = match refused {
+            Refused::Rate { after } | Refused::Tenant { after } => (ErrorKind::TenantLimit, after),
+            Refused::Host { after } => (ErrorKind::Overloaded, after),
+        };
+        Self::new(kind, refused.to_string()).after(after)
     }
 }
 

@@ -17,12 +17,13 @@ use axum::routing::{get, post};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use namelock_names::NamesError;
 use namelock_sandbox::Powers;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::admission::{Arrived, Calls};
 use crate::error::{ErrorKind, Problem};
 use crate::metrics::{Metrics, Operation};
 use crate::telemetry::{self, Ended};
 use crate::tenants::{Entry, Ready, TenantId, Tenants};
+use crate::tokens::Right;
 use crate::wire;
 
 /// The path of all names of a tenant.
@@ -57,37 +58,6 @@ pub struct BodyLimits {
     pub max: usize,
     /// How long it may take to arrive.
     pub timeout: Duration,
-}
-
-/// The calls that may run at once, and how long one more may wait.
-#[derive(Debug)]
-pub struct Calls {
-    permits: Arc<Semaphore>,
-    max: usize,
-    wait: Duration,
-}
-
-impl Calls {
-    /// Allows `max` calls at once.
-    pub fn new(max: usize, wait: Duration) -> Self {
-        Self {
-            permits: Arc::new(Semaphore::new(max)),
-            max,
-            wait,
-        }
-    }
-
-    /// How many run now.
-    pub fn running(&self) -> usize {
-        self.max.saturating_sub(self.permits.available_permits())
-    }
-
-    /// Waits until one more may run; it runs until what this answers is dropped.
-    async fn enter(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let overloaded = || Problem::new(ErrorKind::Overloaded, "this host runs as many calls as it can");
-        let permit = tokio::time::timeout(self.wait, Arc::clone(&self.permits).acquire_owned()).await;
-        permit.map_err(|_| overloaded())?.map_err(|_| overloaded())
-    }
 }
 
 /// The id under which a request is found again: in the answer, in the log, and in the tenant's log.
@@ -174,10 +144,11 @@ async fn register(
     request: Request,
 ) -> Result<Response, Problem> {
     let ready = tenant_of(&app, request.uri())?;
+    let arrived = admit(ready, request.headers(), Right::Register)?;
     let body = read_body(request.into_body(), app.body).await?;
     let request = wire::parse_register(&body)?;
-    // Taken only now: a caller that sends its body slowly has a connection, not a call.
-    let _call = app.calls.enter().await?;
+    // Asked for only now: a caller that sends its body slowly has a place with its tenant, and nothing of the host.
+    let _running = arrived.run(&app.calls).await?;
     let saved = ready
         .handler
         .register(&app.powers, &ready.tenant, &id.0, request)
@@ -190,8 +161,9 @@ async fn register(
 /// Answers from the database alone: reading a name is no business of the handler.
 async fn find(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let ready = tenant_of(&app, request.uri())?;
+    let arrived = admit(ready, request.headers(), Right::Find)?;
     let name = name_of(request.uri())?;
-    let _call = app.calls.enter().await?;
+    let _running = arrived.run(&app.calls).await?;
     let found = app
         .powers
         .names
@@ -209,9 +181,10 @@ async fn free(
     request: Request,
 ) -> Result<Response, Problem> {
     let ready = tenant_of(&app, request.uri())?;
+    let arrived = admit(ready, request.headers(), Right::Free)?;
     let name = name_of(request.uri())?;
     let owner = wire::owner_of(request.uri().query())?;
-    let _call = app.calls.enter().await?;
+    let _running = arrived.run(&app.calls).await?;
     ready
         .handler
         .free(&app.powers, &ready.tenant, &id.0, name, owner)
@@ -244,6 +217,8 @@ fn tenant_segment(uri: &Uri) -> Option<&str> {
 }
 
 /// Finds the tenant that the address names.
+///
+/// Whether a tenant exists is no secret, as its id is part of every address: an unknown one is told before any token is asked for.
 fn tenant_of<'a>(app: &'a App, uri: &Uri) -> Result<&'a Ready, Problem> {
     let text = wire::decode(tenant_segment(uri).unwrap_or_default())?;
     let unknown = || Problem::new(ErrorKind::UnknownTenant, "no tenant has this id");
@@ -255,6 +230,12 @@ fn tenant_of<'a>(app: &'a App, uri: &Uri) -> Result<&'a Ready, Problem> {
             Err(Problem::new(ErrorKind::TenantUnavailable, detail).because_of(reason.clone()))
         }
     }
+}
+
+/// Lets a request in: its token first, because whoever has none must not use up the rate of those who have.
+fn admit(ready: &Ready, headers: &HeaderMap, right: Right) -> Result<Arrived, Problem> {
+    ready.tokens.check(headers, right)?;
+    Ok(ready.admission.arrive()?)
 }
 
 /// The name in the address of one name.
@@ -285,7 +266,6 @@ async fn read_body(body: Body, limits: BodyLimits) -> Result<Bytes, Problem> {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::future::pending;
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
@@ -317,7 +297,7 @@ mod tests {
                 ..SandboxConfig::default()
             })
             .unwrap();
-            let found = tenants::find(&tenants, &Limits::default()).unwrap();
+            let found = tenants::find(&tenants, &Limits::default(), &Limits::default()).unwrap();
             let names = NamesUrl::Sqlite(dir.path().join("names.db"));
             let app = App {
                 tenants: Tenants::load(&sandbox, found).await,
@@ -325,7 +305,7 @@ mod tests {
                     locks: Locks::open(&LockUrl::Memory, LockConfig::default()).unwrap(),
                     names: namelock_names::open(&names, NamesConfig::default()).await.unwrap(),
                 },
-                calls: Arc::new(Calls::new(1, Duration::from_millis(1))),
+                calls: Arc::new(Calls::new(1, 0, Duration::from_millis(1))),
                 metrics: Arc::default(),
                 body: BodyLimits {
                     max: 64,
@@ -539,25 +519,5 @@ mod tests {
             Err(ErrorKind::InvalidRequest),
         )
         .await;
-    }
-
-    #[tokio::test]
-    async fn a_call_beyond_the_limit_is_refused_after_its_wait() {
-        let calls = Arc::new(Calls::new(1, Duration::from_millis(1)));
-        let call = calls.enter().await.unwrap();
-        assert_eq!(calls.running(), 1);
-        assert_eq!(calls.enter().await.unwrap_err().kind(), ErrorKind::Overloaded);
-        drop(call);
-        assert_eq!(calls.running(), 0);
-        let call = tokio::spawn({
-            let calls = Arc::clone(&calls);
-            async move {
-                let _call = calls.enter().await;
-                pending::<()>().await;
-            }
-        });
-        call.abort();
-        assert!(call.await.unwrap_err().is_cancelled());
-        assert_eq!(calls.running(), 0, "a call that is dropped gives its permit back");
     }
 }

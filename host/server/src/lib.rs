@@ -6,6 +6,7 @@
 //! - [`config`], [`source`], [`units`]: flags, environment and file become one checked [`config::Config`];
 //! - [`serve`]: open, bind, serve, drain: the life of a server on one page;
 //! - [`tenants`]: the directory of tenants, and who of them can be served;
+//! - [`tokens`], [`admission`]: who may call, and who may run now;
 //! - [`server`]: connections, their limits and their end;
 //! - [`http`], [`wire`]: the three calls, and the shapes of what they read and write;
 //! - [`error`]: the closed list of codes, and the one place that turns them into answers;
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod admission;
 pub mod cli;
 pub mod config;
 pub mod error;
@@ -26,5 +28,6 @@ pub mod server;
 pub mod source;
 pub mod telemetry;
 pub mod tenants;
+pub mod tokens;
 pub mod units;
 pub mod wire;

@@ -15,8 +15,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
-use crate::config::Config;
-use crate::http::{self, App, BodyLimits, Calls};
+use crate::admission::Calls;
+use crate::config::{Config, HttpConfig};
+use crate::http::{self, App, BodyLimits};
 use crate::metrics::Metrics;
 use crate::server::{self, Limits};
 use crate::source::ConfigError;
@@ -30,7 +31,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The admin listener is for a prober and a scraper; this many connections are plenty.
 const ADMIN_LIMITS: Limits = Limits {
     connections: 64,
+    header_bytes: 16 << 10,
+    headers: 64,
     header_timeout: Duration::from_secs(30),
+    write_timeout: Duration::from_secs(10),
     drain: Duration::from_secs(1),
 };
 
@@ -116,7 +120,8 @@ pub async fn serve(
     announce: impl FnOnce(Addresses),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let found = tenants::find(&config.tenants, &config.limits)?;
+    let found = tenants::find(&config.tenants, &config.limits, &config.limits_max)?;
+    refuse_open(&config.http, &found)?;
     let locks = Locks::open(&config.lock_url, config.lock.clone()).map_err(|source| ServeError::Locks {
         url: config.lock_url.to_string(),
         source,
@@ -127,7 +132,7 @@ pub async fn serve(
             url: config.names_url.to_string(),
             source,
         })?;
-    let sandbox = Sandbox::new(&sandbox_config(&config, &found)).map_err(ServeError::Sandbox)?;
+    let sandbox = Sandbox::new(&sandbox_config(&config)).map_err(ServeError::Sandbox)?;
     let mut shutdown = pin!(shutdown);
     let tenants = tokio::select! {
         // Compiling may take long, and whoever stops a host that has not started should not wait for it.
@@ -146,7 +151,11 @@ pub async fn serve(
             locks: locks.clone(),
             names: Arc::clone(&names),
         },
-        calls: Arc::new(Calls::new(config.http.calls, config.http.calls_wait)),
+        calls: Arc::new(Calls::new(
+            config.http.calls,
+            config.http.calls_waiting,
+            config.http.calls_wait,
+        )),
         metrics: Arc::default(),
         body: BodyLimits {
             max: config.http.body,
@@ -162,11 +171,28 @@ pub async fn serve(
     Ok(())
 }
 
-/// A call that was let in has an instance waiting for it, with room for the largest tenant.
-fn sandbox_config(config: &Config, found: &[tenants::Found]) -> SandboxConfig {
+/// Refuses to let anybody on the network call a tenant, unless that is what was asked for.
+fn refuse_open(http: &HttpConfig, found: &[tenants::Found]) -> Result<(), ConfigError> {
+    let local = http.listen.ip().to_canonical().is_loopback();
+    match tenants::first_open(found) {
+        Some(tenant) if !local && !http.open => {
+            let problem = format!(
+                "others can reach {} and tenant `{tenant}` has no tokens; make one with `namelock token new`, \
+                 listen on 127.0.0.1, or pass --open",
+                http.listen
+            );
+            Err(ConfigError::new("http.listen", problem))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A call that was let in has an instance waiting for it, with room for the largest that any tenant may ever have.
+fn sandbox_config(config: &Config) -> SandboxConfig {
     SandboxConfig {
         instances: u32::try_from(config.http.calls).unwrap_or(u32::MAX),
-        memory_max: tenants::memory_max(found, config.limits.call.memory),
+        memory_max: config.limits_max.call.memory,
+        stack: config.stack,
         ..SandboxConfig::default()
     }
 }
@@ -199,7 +225,10 @@ async fn listen(
     });
     let limits = Limits {
         connections: config.http.connections,
+        header_bytes: config.http.header_bytes,
+        headers: config.http.headers,
         header_timeout: config.http.header_timeout,
+        write_timeout: config.http.write_timeout,
         drain: config.http.drain,
     };
     let shutdown = async {

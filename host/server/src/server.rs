@@ -13,6 +13,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -26,8 +27,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Limits {
     /// Connections open at once; more wait in the kernel's backlog.
     pub connections: usize,
+    /// Longest head of a request, in bytes, and the most that is read ahead of a body; at least 8 KiB.
+    pub header_bytes: usize,
+    /// Header lines of a request.
+    pub headers: usize,
     /// How long a request's head may take to arrive; also how long a connection may lie idle.
     pub header_timeout: Duration,
+    /// How long a peer may leave an answer untaken.
+    pub write_timeout: Duration,
     /// How long what runs may go on after the shutdown.
     pub drain: Duration,
 }
@@ -47,7 +54,7 @@ pub async fn run(listener: TcpListener, service: Router, limits: Limits, shutdow
             () = &mut shutdown => break,
             Some(ended) = connections.join_next() => log_panic(ended),
             (stream, slot) = accept(&listener, &slots) => {
-                let connection = connection(stream, service.clone(), limits.header_timeout, stop.clone());
+                let connection = connection(stream, service.clone(), limits.clone(), stop.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(slot);
@@ -88,13 +95,22 @@ fn is_the_peers(error: &io::Error) -> bool {
 ///
 /// The request runs inside of the connection and not as a task of its own: when the peer hangs up, the connection ends,
 /// and with it the request and every lease that it holds.
-async fn connection(stream: TcpStream, service: Router, header_timeout: Duration, stop: CancellationToken) {
+async fn connection(stream: TcpStream, service: Router, limits: Limits, stop: CancellationToken) {
     // Answers are small and written whole: waiting to fill a packet would only delay them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
+    // The kernel ends a connection whose peer takes nothing of an answer: it would hold its slot, and a request its permits,
+    // for as long as the peer likes.
+    if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(limits.write_timeout)) {
+        tracing::debug!(%error, "cannot set TCP_USER_TIMEOUT");
+    }
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(header_timeout);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_header_size(limits.header_bytes)
+        .max_headers(limits.headers)
+        .max_buf_size(limits.header_bytes);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
     let result = tokio::select! {
         result = connection.as_mut() => result,
@@ -168,7 +184,10 @@ mod tests {
     fn limits() -> Limits {
         Limits {
             connections: 10,
+            header_bytes: 8 << 10,
+            headers: 16,
             header_timeout: SOON,
+            write_timeout: SOON,
             drain: SOON,
         }
     }

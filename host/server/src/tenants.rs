@@ -16,9 +16,11 @@ use namelock_sandbox::{Handler, LoadError, Sandbox, Tenant};
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
+use crate::admission::{Admission, AdmissionLimits};
 use crate::config::{Limits, LimitsSection};
 use crate::error::chain;
 use crate::source::{ConfigError, Source};
+use crate::tokens::{TokenSection, Tokens};
 
 /// Longest `tenant.toml` that is read, in bytes.
 const SETTINGS_FILE_MAX: u64 = 64 << 10;
@@ -115,6 +117,8 @@ struct Plan {
     tenant: Arc<Tenant>,
     component: PathBuf,
     component_max: usize,
+    admission: AdmissionLimits,
+    tokens: Tokens,
 }
 
 impl fmt::Debug for Plan {
@@ -142,6 +146,11 @@ pub struct Ready {
     pub tenant: Arc<Tenant>,
     /// Its compiled component.
     pub handler: Handler,
+    /// What it uses of the host, and how much it may. Tenants that are read again keep this one and update its limits:
+    /// a new one would forget the calls that run.
+    pub admission: Arc<Admission>,
+    /// Who may call it.
+    pub tokens: Tokens,
 }
 
 /// All tenants of this host.
@@ -155,6 +164,7 @@ struct TenantFile {
     namespace: Option<String>,
     settings: BTreeMap<String, SettingValue>,
     limits: LimitsSection,
+    tokens: Vec<TokenSection>,
 }
 
 /// A setting, which a handler always reads as text.
@@ -190,7 +200,7 @@ impl Visitor<'_> for SettingVisitor {
 }
 
 /// Finds the tenants of `dir`; what is there and is not a tenant's directory is warned of and left alone.
-pub fn find(dir: &Path, defaults: &Limits) -> Result<Vec<Found>, ConfigError> {
+pub fn find(dir: &Path, defaults: &Limits, max: &Limits) -> Result<Vec<Found>, ConfigError> {
     let failed = |error: io::Error| {
         let problem = format!("cannot read the directory of tenants: {error}; create it or pass --tenants DIR");
         ConfigError::new(dir.display().to_string(), problem)
@@ -206,7 +216,7 @@ pub fn find(dir: &Path, defaults: &Limits) -> Result<Vec<Found>, ConfigError> {
         // The type is that of the entry itself: a link is not followed, because it may lead out of the directory.
         match (id, entry.file_type().map_err(failed)?.is_dir()) {
             (Some(id), true) => found.push(Found {
-                plan: Plan::read(&id, &path, defaults),
+                plan: Plan::read(&id, &path, defaults, max),
                 id,
             }),
             (Some(_), false) => {
@@ -222,18 +232,14 @@ pub fn find(dir: &Path, defaults: &Limits) -> Result<Vec<Found>, ConfigError> {
     Ok(found)
 }
 
-/// The most memory that one of them may use, and at least `default`: what the sandbox must reserve for a call.
-pub fn memory_max(found: &[Found], default: usize) -> usize {
-    let plans = found.iter().filter_map(|found| found.plan.as_ref().ok());
-    plans
-        .map(|plan| plan.tenant.limits.memory)
-        .max()
-        .unwrap_or(default)
-        .max(default)
+/// The first tenant that anybody may call.
+pub fn first_open(found: &[Found]) -> Option<&TenantId> {
+    let open = |found: &&Found| found.plan.as_ref().is_ok_and(|plan| plan.tokens.is_open());
+    found.iter().find(open).map(|found| &found.id)
 }
 
 impl Plan {
-    fn read(id: &TenantId, dir: &Path, defaults: &Limits) -> Result<Self, TenantError> {
+    fn read(id: &TenantId, dir: &Path, defaults: &Limits, max: &Limits) -> Result<Self, TenantError> {
         let path = dir.join("tenant.toml");
         let file = match regular_file(&path) {
             Ok(()) => Source::read(&path, SETTINGS_FILE_MAX)?.parse()?,
@@ -246,7 +252,10 @@ impl Plan {
             let problem = format!("`{namespace}` is not allowed; leave it out for \"{id}\", or write \"\"");
             return Err(ConfigError::new(format!("{}, namespace", path.display()), problem).into());
         }
+        let place = |key: &str| format!("{}, {key}", path.display());
         let limits = file.limits.over(defaults);
+        limits.within(max, place)?;
+        let tokens = Tokens::new(file.tokens).map_err(|error| ConfigError::new(place("tokens"), error.to_string()))?;
         let tenant = Tenant {
             id: id.as_str().into(),
             namespace: namespace.into(),
@@ -257,6 +266,8 @@ impl Plan {
             tenant: Arc::new(tenant),
             component: dir.join("handler.wasm"),
             component_max: limits.component,
+            admission: limits.admission,
+            tokens,
         })
     }
 
@@ -285,6 +296,8 @@ impl Plan {
         Ok(Ready {
             tenant: self.tenant,
             handler,
+            admission: Arc::new(Admission::new(&self.admission)),
+            tokens: self.tokens,
         })
     }
 }
@@ -385,7 +398,9 @@ mod tests {
         let acme = dir.path().join("acme");
         fs::create_dir(&acme).unwrap();
         fs::write(acme.join("tenant.toml"), file).unwrap();
-        let found = find(dir.path(), &Limits::default()).unwrap().remove(0);
+        let found = find(dir.path(), &Limits::default(), &Limits::default())
+            .unwrap()
+            .remove(0);
         let place = acme.join("tenant.toml").display().to_string();
         found
             .plan
@@ -426,14 +441,29 @@ mod tests {
             "FILE, line 2, limits.memory: `1GB` is not a size with its unit, as in \"64KiB\" or \"64MiB\"",
         );
         check(
+            "[limits]\nmemory = \"65MiB\"",
+            "FILE, limits.memory: \"65MiB\" is above limits.max.memory of this host, \"64MiB\"; \
+             lower the one or raise the other",
+        );
+        check(
+            "[limits.max]\nmemory = \"1GiB\"",
+            "FILE, line 1, limits.max: unknown field `max`, expected one of `component`, `calls`, `calls_waiting`, \
+             `calls_wait`, `rate`, `burst`, `memory`, `cpu_time`, `wall_time`, `leases`, `host_calls`, `host_bytes`, \
+             `handles`, `random_bytes`, `attributes`, `attribute_bytes`, `log_bytes`",
+        );
+        check(
+            "[[tokens]]\nname = \"ci\"\nsha256 = \"nlk_secret\"\nrights = [\"find\"]",
+            "FILE, tokens: the sha256 of `ci` is not 64 hexadecimal digits; make a new token with `namelock token new`",
+        );
+        check(
             "name = 1",
-            "FILE, line 1, name: unknown field `name`, expected one of `namespace`, `settings`, `limits`",
+            "FILE, line 1, name: unknown field `name`, expected one of `namespace`, `settings`, `limits`, `tokens`",
         );
     }
 
     #[test]
     fn a_directory_that_is_not_there_is_a_configuration_error() {
-        let error = find(Path::new("/no/such/dir"), &Limits::default())
+        let error = find(Path::new("/no/such/dir"), &Limits::default(), &Limits::default())
             .unwrap_err()
             .to_string();
         assert!(
@@ -451,7 +481,7 @@ mod tests {
         fs::create_dir(dir.path().join("Bad")).unwrap();
         fs::write(dir.path().join("readme"), "").unwrap();
         std::os::unix::fs::symlink(outside.path(), dir.path().join("link")).unwrap();
-        let found = find(dir.path(), &Limits::default()).unwrap();
+        let found = find(dir.path(), &Limits::default(), &Limits::default()).unwrap();
         assert_eq!(
             found.iter().map(|found| found.id.as_str()).collect::<Vec<_>>(),
             ["good"]
@@ -459,16 +489,20 @@ mod tests {
     }
 
     #[test]
-    fn the_sandbox_reserves_for_the_largest_tenant() {
+    fn a_tenant_without_tokens_is_open() {
         let dir = tempfile::tempdir().unwrap();
-        for (tenant, memory) in [("small", "1MiB"), ("large", "128MiB")] {
+        let token = format!(
+            "[[tokens]]\nname = \"t\"\nsha256 = \"{}\"\nrights = [\"find\"]",
+            "0".repeat(64)
+        );
+        for (tenant, file) in [("bad", "x = 1"), ("closed", token.as_str()), ("open", "")] {
             fs::create_dir(dir.path().join(tenant)).unwrap();
-            let file = format!("limits.memory = \"{memory}\"");
             fs::write(dir.path().join(tenant).join("tenant.toml"), file).unwrap();
         }
-        let found = find(dir.path(), &Limits::default()).unwrap();
-        assert_eq!(memory_max(&found, 64 << 20), 128 << 20);
-        assert_eq!(memory_max(&[], 64 << 20), 64 << 20);
+        let mut found = find(dir.path(), &Limits::default(), &Limits::default()).unwrap();
+        assert_eq!(first_open(&found).map(TenantId::as_str), Some("open"));
+        found.truncate(2);
+        assert!(first_open(&found).is_none());
     }
 
     #[tokio::test]
@@ -493,7 +527,7 @@ mod tests {
             ..SandboxConfig::default()
         })
         .unwrap();
-        let tenants = Tenants::load(&sandbox, find(dir.path(), &limits).unwrap()).await;
+        let tenants = Tenants::load(&sandbox, find(dir.path(), &limits, &limits).unwrap()).await;
         let check = |name: &str, expect: &str| match tenants.get(name) {
             Some(Entry::Unavailable { reason }) => assert!(reason.contains(expect), "{reason}"),
             Some(Entry::Ready(_)) | None => panic!("{name} is not unavailable"),

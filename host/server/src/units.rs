@@ -23,6 +23,40 @@ pub struct Time<const MIN_MS: u64, const MAX_MS: u64>(Duration);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size<const MIN: u64, const MAX: u64>(usize);
 
+/// What a limit is set to, shown as it is written in a file.
+///
+/// Limits are compared only with limits of the same key, so of the same kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Value {
+    /// A time.
+    Time(Duration),
+    /// A size in bytes.
+    Size(u64),
+    /// A number of things.
+    Count(u64),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Time(time) => {
+                let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                write!(f, "\"{}\"", with_unit(ms, &TIMES, "ms"))
+            }
+            Self::Size(bytes) => write!(f, "\"{}\"", with_unit(*bytes, &SIZES, "B")),
+            Self::Count(count) => write!(f, "{count}"),
+        }
+    }
+}
+
+/// Writes `value` in the longest unit that is exact; zero has a unit too.
+fn with_unit(value: u64, units: &[(&str, u64)], smallest: &str) -> String {
+    match value {
+        0 => format!("0{smallest}"),
+        value => show(value, units),
+    }
+}
+
 /// A number of things, at least `MIN` and at most `MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count<const MIN: u64, const MAX: u64>(usize);
@@ -226,6 +260,16 @@ mod tests {
         assert_eq!(show(1_500, &TIMES), "1500ms");
         assert_eq!(show(65_536, &SIZES), "64KiB");
         assert_eq!(show(0, &SIZES), "0");
+    }
+
+    #[test]
+    fn a_value_is_shown_as_it_is_written() {
+        let check = |value: Value, expect: &str| assert_eq!(value.to_string(), expect);
+        check(Value::Time(Duration::from_millis(1500)), "\"1500ms\"");
+        check(Value::Time(Duration::ZERO), "\"0ms\"");
+        check(Value::Size(64 << 10), "\"64KiB\"");
+        check(Value::Size(0), "\"0B\"");
+        check(Value::Count(7), "7");
     }
 
     proptest! {

@@ -1,0 +1,426 @@
+//! Who may call a tenant: its bearer tokens.
+//!
+//! A file has the SHA-256 of each secret, never the secret. A secret is 256 random bits, so a plain hash is enough: there is
+//! nothing to guess, and a slow hash would only make refusing expensive.
+//!
+//! The hash of what a caller shows is compared with those of all the tenant's tokens, each in constant time and none left
+//! out, so that the time of an answer tells nothing about how near a guess was. A token is looked up under its tenant alone:
+//! at any other it is unknown.
+
+use std::fmt;
+use std::str::FromStr;
+
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use rand::TryRng;
+use rand::rngs::{SysError, SysRng};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+/// Tokens of one tenant; each costs a comparison with every request.
+const TOKENS_MAX: usize = 64;
+
+/// Longest `Authorization` header that is looked at, in bytes.
+const HEADER_MAX: usize = 256;
+
+/// What every secret begins with, so that one that has leaked can be recognised.
+const PREFIX: &str = "nlk_";
+
+/// The random part of a secret, in bytes.
+const SECRET_BYTES: usize = 32;
+
+/// What a token allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Right {
+    /// To register a name.
+    Register = 1,
+    /// To find the registration of a name.
+    Find = 2,
+    /// To free a name.
+    Free = 4,
+}
+
+impl Right {
+    /// Every right.
+    pub const ALL: [Self; 3] = [Self::Register, Self::Find, Self::Free];
+
+    /// The right, as a file spells it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::Find => "find",
+            Self::Free => "free",
+        }
+    }
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// The text is not a right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a right is register, find or free")]
+pub struct InvalidRight;
+
+impl FromStr for Right {
+    type Err = InvalidRight;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRight> {
+        Self::ALL
+            .into_iter()
+            .find(|right| right.label() == text)
+            .ok_or(InvalidRight)
+    }
+}
+
+/// One `[[tokens]]` of a `tenant.toml`, not yet looked at.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenSection {
+    name: String,
+    sha256: String,
+    rights: Vec<Right>,
+}
+
+/// A hash is no secret, but nobody needs it in a log either.
+impl fmt::Debug for TokenSection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenSection")
+            .field("name", &self.name)
+            .field("rights", &self.rights)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is wrong with the tokens of a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTokens {
+    /// There are more than a request should be compared with.
+    #[error("{0} tokens are too many; at most {TOKENS_MAX}")]
+    TooMany(usize),
+    /// A name is not one.
+    #[error("`{0}` is not a name; write 1 to 64 letters, digits, `.`, `_` or `-`")]
+    Name(String),
+    /// A name comes twice.
+    #[error("`{0}` is there twice; give each token a name of its own")]
+    Twice(String),
+    /// Two tokens have one secret, so it would be open which rights it has.
+    #[error("`{0}` has the secret of another token; make a new one with `namelock token new`")]
+    SameSecret(String),
+    /// A hash is not one. What was written is not repeated: it may be the secret itself.
+    #[error("the sha256 of `{0}` is not 64 hexadecimal digits; make a new token with `namelock token new`")]
+    Hash(String),
+    /// A token allows nothing.
+    #[error("`{0}` has no rights; write some of register, find and free")]
+    NoRights(String),
+}
+
+/// Why a request may not be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// It shows no token, or none that can be one.
+    #[error("this tenant wants a token; send it as Authorization: Bearer")]
+    Missing,
+    /// It shows a token that the tenant does not have.
+    #[error("this tenant does not know this token")]
+    Unknown,
+    /// Its token is for something else.
+    #[error("this token does not have the right to {0}")]
+    Right(Right),
+}
+
+/// The tokens of one tenant; none means that anybody may call it.
+#[derive(Clone, Debug, Default)]
+pub struct Tokens(Vec<Token>);
+
+#[derive(Clone)]
+struct Token {
+    name: String,
+    sha256: [u8; 32],
+    /// The sum of its [`Right`]s.
+    rights: u8,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("name", &self.name)
+            .field("rights", &self.rights)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tokens {
+    /// Checks what a file says.
+    pub fn new(sections: Vec<TokenSection>) -> Result<Self, InvalidTokens> {
+        if sections.len() > TOKENS_MAX {
+            return Err(InvalidTokens::TooMany(sections.len()));
+        }
+        let mut tokens: Vec<Token> = Vec::with_capacity(sections.len());
+        for TokenSection { name, sha256, rights } in sections {
+            if !is_name(&name) {
+                return Err(InvalidTokens::Name(name));
+            }
+            if tokens.iter().any(|token| token.name == name) {
+                return Err(InvalidTokens::Twice(name));
+            }
+            let Some(sha256) = from_hex(&sha256) else {
+                return Err(InvalidTokens::Hash(name));
+            };
+            if tokens.iter().any(|token| token.sha256 == sha256) {
+                return Err(InvalidTokens::SameSecret(name));
+            }
+            let rights = rights.into_iter().fold(0, |sum, right| sum | right as u8);
+            if rights == 0 {
+                return Err(InvalidTokens::NoRights(name));
+            }
+            tokens.push(Token { name, sha256, rights });
+        }
+        Ok(Self(tokens))
+    }
+
+    /// Whether anybody may call this tenant.
+    pub fn is_open(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Checks that a request with these headers may do this.
+    pub fn check(&self, headers: &HeaderMap, right: Right) -> Result<(), Denied> {
+        if self.is_open() {
+            return Ok(());
+        }
+        let shown: [u8; 32] = Sha256::digest(secret_of(headers).ok_or(Denied::Missing)?).into();
+        let (mut known, mut rights) = (Choice::from(0), 0);
+        for token in &self.0 {
+            let same = token.sha256.ct_eq(&shown);
+            known |= same;
+            rights |= u8::conditional_select(&0, &token.rights, same);
+        }
+        match (bool::from(known), rights & right as u8) {
+            (false, _) => Err(Denied::Unknown),
+            (true, 0) => Err(Denied::Right(right)),
+            (true, _) => Ok(()),
+        }
+    }
+}
+
+/// What stands behind `Bearer ` (RFC 6750); two such headers are as good as none, because two readers may choose differently.
+fn secret_of(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let value = value.as_bytes();
+    if value.len() > HEADER_MAX {
+        return None;
+    }
+    let (scheme, secret) = value.split_at_checked("Bearer ".len())?;
+    let secret = secret.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"Bearer ") && !secret.is_empty()).then_some(secret)
+}
+
+fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 2 * bytes.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A token that was just made, and that nobody has seen.
+pub struct NewToken {
+    secret: String,
+    name: String,
+    rights: Vec<Right>,
+}
+
+impl NewToken {
+    /// Makes a token with a secret from the operating system's random numbers.
+    pub fn make(name: &str, rights: &[Right]) -> Result<Self, NewTokenError> {
+        if !is_name(name) {
+            return Err(InvalidTokens::Name(name.to_owned()).into());
+        }
+        if rights.is_empty() {
+            return Err(InvalidTokens::NoRights(name.to_owned()).into());
+        }
+        let mut random = [0; SECRET_BYTES];
+        SysRng.try_fill_bytes(&mut random)?;
+        Ok(Self {
+            secret: format!("{PREFIX}{}", hex(&random)),
+            name: name.to_owned(),
+            rights: rights.to_vec(),
+        })
+    }
+
+    /// What is printed once: the secret on a line of its own, for whoever calls, and then the lines for the tenant's file.
+    pub fn text(&self) -> String {
+        let rights: Vec<_> = self.rights.iter().map(|right| format!("\"{right}\"")).collect();
+        format!(
+            "{}\n\n[[tokens]]\nname = \"{}\"\nsha256 = \"{}\"\nrights = [{}]\n",
+            self.secret,
+            self.name,
+            hex(&Sha256::digest(&self.secret)),
+            rights.join(", ")
+        )
+    }
+}
+
+/// Why no token was made.
+#[derive(Debug, thiserror::Error)]
+pub enum NewTokenError {
+    /// It would not be accepted.
+    #[error(transparent)]
+    Invalid(#[from] InvalidTokens),
+    /// The operating system has no random numbers.
+    #[error("cannot get random numbers")]
+    Random(#[from] SysError),
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn section(name: &str, secret: &str, rights: &[Right]) -> TokenSection {
+        TokenSection {
+            name: name.into(),
+            sha256: hex(&Sha256::digest(secret)),
+            rights: rights.into(),
+        }
+    }
+
+    fn tokens() -> Tokens {
+        let sections = vec![
+            section("all", "nlk_all", &Right::ALL),
+            section("reader", "nlk_reader", &[Right::Find]),
+        ];
+        Tokens::new(sections).unwrap()
+    }
+
+    fn shown(values: &[&str]) -> HeaderMap {
+        values
+            .iter()
+            .map(|value| (AUTHORIZATION, HeaderValue::from_str(value).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn a_token_allows_its_rights_and_no_more() {
+        let check = |values: &[&str], right: Right, expect: Result<(), Denied>| {
+            assert_eq!(tokens().check(&shown(values), right), expect, "{values:?} {right}");
+        };
+        for right in Right::ALL {
+            check(&["Bearer nlk_all"], right, Ok(()));
+            check(&["bearer  nlk_all "], right, Ok(()));
+            check(&["Bearer nlk_other"], right, Err(Denied::Unknown));
+            check(&["Bearer nlk_al"], right, Err(Denied::Unknown));
+            check(&["Bearer nlk_alll"], right, Err(Denied::Unknown));
+            for missing in ["", "Bearer", "Bearer ", "Basic nlk_all", "nlk_all", "Bearernlk_all"] {
+                check(&[missing], right, Err(Denied::Missing));
+            }
+            check(&[], right, Err(Denied::Missing));
+            check(&["Bearer nlk_all", "Bearer nlk_all"], right, Err(Denied::Missing));
+            check(
+                &[&format!("Bearer {}", "x".repeat(HEADER_MAX))],
+                right,
+                Err(Denied::Missing),
+            );
+        }
+        check(&["Bearer nlk_reader"], Right::Find, Ok(()));
+        check(&["Bearer nlk_reader"], Right::Free, Err(Denied::Right(Right::Free)));
+        check(
+            &["Bearer nlk_reader"],
+            Right::Register,
+            Err(Denied::Right(Right::Register)),
+        );
+    }
+
+    #[test]
+    fn no_tokens_let_anybody_in() {
+        let open = Tokens::default();
+        assert!(open.is_open() && !tokens().is_open());
+        assert_eq!(open.check(&HeaderMap::new(), Right::Register), Ok(()));
+        assert_eq!(open.check(&shown(&["Bearer x"]), Right::Register), Ok(()));
+    }
+
+    #[test]
+    fn wrong_tokens_are_refused_without_their_hash() {
+        let check = |sections: Vec<TokenSection>, expect: InvalidTokens| {
+            assert_eq!(Tokens::new(sections).unwrap_err(), expect);
+        };
+        let good = || section("a", "s", &[Right::Find]);
+        let again = || section("a", "t", &[Right::Find]);
+        check(vec![good(), again()], InvalidTokens::Twice("a".into()));
+        check(
+            vec![good(), section("b", "s", &Right::ALL)],
+            InvalidTokens::SameSecret("b".into()),
+        );
+        check(vec![section("a", "s", &[])], InvalidTokens::NoRights("a".into()));
+        check(vec![section("", "s", &[Right::Find])], InvalidTokens::Name("".into()));
+        check(
+            vec![section("a b", "s", &[Right::Find])],
+            InvalidTokens::Name("a b".into()),
+        );
+        for sha256 in [
+            "",
+            "nlk_secret",
+            &"g".repeat(64),
+            &"é".repeat(32),
+            &"+f".repeat(32),
+            &"0".repeat(63),
+        ] {
+            let sha256 = sha256.to_owned();
+            check(vec![TokenSection { sha256, ..good() }], InvalidTokens::Hash("a".into()));
+        }
+        let many = (0..65).map(|n| section(&format!("t{n}"), &n.to_string(), &[Right::Find]));
+        check(many.collect(), InvalidTokens::TooMany(65));
+    }
+
+    #[test]
+    fn a_new_token_works_with_the_lines_that_come_with_it() {
+        #[derive(Deserialize)]
+        struct File {
+            tokens: Vec<TokenSection>,
+        }
+        let text = NewToken::make("ci", &[Right::Register, Right::Find]).unwrap().text();
+        let (secret, lines) = text.split_once('\n').unwrap();
+        assert_eq!((&secret[..4], secret.len()), (PREFIX, 4 + 2 * SECRET_BYTES));
+        assert!(!lines.contains(secret));
+        let file: File = toml::from_str(lines).unwrap();
+        let tokens = Tokens::new(file.tokens).unwrap();
+        let headers = shown(&[&format!("Bearer {secret}")]);
+        assert_eq!(tokens.check(&headers, Right::Find), Ok(()));
+        assert_eq!(tokens.check(&headers, Right::Free), Err(Denied::Right(Right::Free)));
+        assert_ne!(text, NewToken::make("ci", &[Right::Find]).unwrap().text());
+        assert!(NewToken::make("a\nb", &[Right::Find]).is_err());
+        assert!(NewToken::make("a", &[]).is_err());
+    }
+
+    #[test]
+    fn debug_output_has_no_hash() {
+        let hash = hex(&Sha256::digest("nlk_all"));
+        let section = section("all", "nlk_all", &Right::ALL);
+        assert!(!format!("{section:?}").contains(&hash));
+        assert!(format!("{:?}", tokens()).contains("all"));
+        assert!(!format!("{:?}", tokens()).contains("sha256"));
+    }
+}
