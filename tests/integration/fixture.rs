@@ -18,6 +18,7 @@ pub(crate) struct Builder {
     lock: String,
     names: Option<String>,
     config: String,
+    log: &'static str,
 }
 
 /// A running host.
@@ -46,7 +47,14 @@ impl Builder {
             lock: "memory:".to_owned(),
             names: None,
             config: String::new(),
+            log: "info",
         }
+    }
+
+    /// How much it logs.
+    pub(crate) fn log(mut self, filter: &'static str) -> Self {
+        self.log = filter;
+        self
     }
 
     pub(crate) fn lock(mut self, server: &Memcached) -> Self {
@@ -111,7 +119,7 @@ impl Builder {
             .arg(path("namelock.toml"))
             .arg("--tenants")
             .arg(path("tenants"))
-            .env("NAMELOCK_LOG", "info")
+            .env("NAMELOCK_LOG", self.log)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::options().append(true).create(true).open(path("log")).unwrap());
@@ -177,6 +185,11 @@ impl Host {
         Answer::of(self.client.request(method, format!("{}{path}", self.url))).await
     }
 
+    /// Any request at all; it is made of the client and the address of the host.
+    pub(crate) async fn send(&self, request: impl FnOnce(&reqwest::Client, &str) -> reqwest::RequestBuilder) -> Answer {
+        Answer::of(request(&self.client, &self.url)).await
+    }
+
     /// A request to the admin listener.
     pub(crate) async fn admin(&self, path: &str) -> Answer {
         Answer::of(self.client.get(format!("{}{path}", self.admin))).await
@@ -195,6 +208,7 @@ impl Host {
             lock: "memory:".to_owned(),
             names: None,
             config: String::new(),
+            log: "info",
         })
         .start()
     }

@@ -5,6 +5,7 @@
 
 mod fixture;
 
+mod admission;
 mod bad_input;
 mod fleet;
 mod guests;

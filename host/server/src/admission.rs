@@ -12,7 +12,7 @@
 //! permits meanwhile, and one tenant could stop all others with calls that do not even run. So a tenant has never more of the
 //! host, running and waiting together, than its own `limits.calls`.
 //!
-//! A limit lives in the semaphore that enforces it ([`Permits`]), never beside it, so the two cannot drift. Both semaphores
+//! A limit lives in the semaphore that enforces it (`Permits`), never beside it, so the two cannot drift. Both semaphores
 //! are fair: who waits first runs first.
 //!
 //! What a tenant has used outlives its configuration: when tenants are read again, its [`Admission`] is kept and

@@ -10,6 +10,7 @@
 //! - [`server`]: connections, their limits and their end;
 //! - [`http`], [`wire`]: the three calls, and the shapes of what they read and write;
 //! - [`error`]: the closed list of codes, and the one place that turns them into answers;
+//! - [`limits`]: every limit in one table, with the test that reaches it;
 //! - [`admin`], [`metrics`], [`telemetry`]: what an operator sees.
 //!
 //! The binary `namelock` is [`cli::run`] and nothing else, so whatever it does can be done in a test.
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod http;
+pub mod limits;
 pub mod metrics;
 pub mod serve;
 pub mod server;

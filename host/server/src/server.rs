@@ -303,6 +303,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_peer_that_takes_no_answer_is_cut_off() {
+        let answered = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&answered);
+        let answer = async move || {
+            count.fetch_add(1, SeqCst);
+            vec![b' '; 16 << 20]
+        };
+        let service = Router::new().route("/", get(answer));
+        let limits = Limits {
+            connections: 1,
+            write_timeout: Duration::from_millis(200),
+            ..limits()
+        };
+        let server = start(service, limits).await;
+        let _deaf = connect(server.address, REQUEST).await;
+        until(&answered, 1).await;
+        // The only slot is free again once the kernel has given up on the first.
+        let _next = connect(server.address, REQUEST).await;
+        until(&answered, 2).await;
+    }
+
+    #[tokio::test]
     async fn a_connection_beyond_the_limit_waits_for_a_slot() {
         let (inside, go) = Default::default();
         let server = start(
