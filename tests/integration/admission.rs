@@ -421,6 +421,32 @@ fn a_tenant_without_tokens_keeps_the_host_on_loopback() {
     listen(&closed, "0.0.0.0:0", &[], None).unwrap();
 }
 
+#[test]
+fn a_limit_that_cannot_be_held_stops_the_start() {
+    let check = |config: &str, before: &str, expect: &str| {
+        let builder = Builder::new().config(config).demo();
+        // Writes the configuration file; the host itself is started by a shell that lowers its limits first.
+        builder.command();
+        let mut command = Process::command("sh", "every machine has one");
+        let line =
+            format!("{before} exec \"$0\" serve --config namelock.toml --listen 127.0.0.1:0 --admin 127.0.0.1:0");
+        command
+            .current_dir(builder.folder())
+            .args(["-c", &line, env!("CARGO_BIN_EXE_namelock")]);
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        let last = text.lines().last().unwrap_or_default();
+        assert!(last.starts_with("namelock: ") && last.contains(expect), "{text}");
+    };
+    check("", "ulimit -n 300;", "http.connections: 4096 connections need");
+    check(
+        "[limits]\nmemory = \"2MiB\"\n[limits.max]\nmemory = \"1MiB\"\n",
+        "",
+        "limits.max.memory",
+    );
+}
+
 #[tokio::test]
 async fn a_tenant_that_wants_more_than_the_most_is_unavailable() {
     let config = "[limits.max]\nmemory = \"128MiB\"\n";

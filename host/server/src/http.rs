@@ -219,6 +219,7 @@ fn tenant_segment(uri: &Uri) -> Option<&str> {
 /// Finds the tenant that the address names.
 ///
 /// Whether a tenant exists is no secret, as its id is part of every address: an unknown one is told before any token is asked for.
+/// So is one that cannot be served: what is wrong with it may be its tokens.
 fn tenant_of<'a>(app: &'a App, uri: &Uri) -> Result<&'a Ready, Problem> {
     let text = wire::decode(tenant_segment(uri).unwrap_or_default())?;
     let unknown = || Problem::new(ErrorKind::UnknownTenant, "no tenant has this id");

@@ -7,7 +7,7 @@
 //! - [`serve`]: open, bind, serve, drain: the life of a server on one page;
 //! - [`tenants`]: the directory of tenants, and who of them can be served;
 //! - [`tokens`], [`admission`]: who may call, and who may run now;
-//! - [`server`]: connections, their limits and their end;
+//! - [`server`], [`files`]: connections, their limits and their end;
 //! - [`http`], [`wire`]: the three calls, and the shapes of what they read and write;
 //! - [`error`]: the closed list of codes, and the one place that turns them into answers;
 //! - [`limits`]: every limit in one table, with the test that reaches it;
@@ -22,6 +22,7 @@ pub mod admission;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod files;
 pub mod http;
 pub mod limits;
 pub mod metrics;

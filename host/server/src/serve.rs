@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, Admin};
 use crate::admission::Calls;
 use crate::config::{Config, HttpConfig};
+use crate::files;
 use crate::http::{self, App, BodyLimits};
 use crate::metrics::Metrics;
 use crate::server::{self, Limits};
@@ -120,6 +121,7 @@ pub async fn serve(
     announce: impl FnOnce(Addresses),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
+    files::make_room(config.http.connections)?;
     let found = tenants::find(&config.tenants, &config.limits, &config.limits_max)?;
     refuse_open(&config.http, &found)?;
     let locks = Locks::open(&config.lock_url, config.lock.clone()).map_err(|source| ServeError::Locks {
