@@ -109,8 +109,8 @@ impl Admission {
         })
     }
 
-    /// How many of its calls run now, or wait for the host.
-    pub fn running(&self) -> usize {
+    #[cfg(test)]
+    fn running(&self) -> usize {
         self.gate.running()
     }
 }

@@ -58,6 +58,9 @@ enum Loudness {
 fn loudness(problem: Option<ErrorKind>) -> Loudness {
     match problem {
         Some(ErrorKind::Internal) => Loudness::Error,
+        // Whoever sends more than is served, or asks a tenant whose fault was logged when it was loaded, must not fill the log
+        // with a line a request; the metrics count them.
+        Some(ErrorKind::Overloaded | ErrorKind::TenantUnavailable) => Loudness::Debug,
         Some(kind) if kind.status().is_server_error() => Loudness::Warn,
         Some(_) | None => Loudness::Debug,
     }
@@ -100,6 +103,7 @@ mod tests {
         assert_eq!(loud, [ErrorKind::Internal]);
         assert_eq!(loudness(Some(ErrorKind::NameTaken)), Loudness::Debug);
         assert_eq!(loudness(Some(ErrorKind::LockUnavailable)), Loudness::Warn);
+        assert_eq!(loudness(Some(ErrorKind::Overloaded)), Loudness::Debug);
         assert_eq!(loudness(None), Loudness::Debug);
     }
 
