@@ -15,8 +15,8 @@
 //! A limit lives in the semaphore that enforces it (`Permits`), never beside it, so the two cannot drift. Both semaphores
 //! are fair: who waits first runs first.
 //!
-//! What a tenant has used outlives its configuration: when tenants are read again, its [`Admission`] is kept and
-//! [`Admission::update`] gives it the new limits. A smaller limit ends no call; it holds as soon as enough calls have ended.
+//! What a tenant uses outlives its configuration: when tenants are read again, [`Admission::in_place_of`] keeps the one there
+//! was and gives it the new limits. A smaller limit ends no call; it holds as soon as enough calls have ended.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -92,8 +92,29 @@ impl Admission {
         }
     }
 
-    /// Changes the limits; what is used stays used.
-    pub fn update(&self, limits: &AdmissionLimits) {
+    /// Hands its limits on to the one that the tenant had `before`, and answers that one; what is used stays used.
+    pub fn in_place_of(&self, before: &Arc<Self>) -> Arc<Self> {
+        before.update(&self.limits());
+        Arc::clone(before)
+    }
+
+    /// The limits, read from what enforces them.
+    fn limits(&self) -> AdmissionLimits {
+        let (rate, burst) = {
+            let bucket = lock(&self.bucket);
+            (bucket.rate, bucket.burst)
+        };
+        let calls = self.gate.running.max();
+        AdmissionLimits {
+            calls,
+            calls_waiting: self.gate.places.max().saturating_sub(calls),
+            calls_wait: self.gate.wait(),
+            rate,
+            burst,
+        }
+    }
+
+    fn update(&self, limits: &AdmissionLimits) {
         lock(&self.bucket).update(limits.rate, limits.burst, Instant::now());
         self.gate.update(limits.calls, limits.calls_waiting, limits.calls_wait);
     }
@@ -135,7 +156,7 @@ impl Arrived {
     }
 }
 
-/// A call that runs. The host's permit goes back first, because the tenant's is what another call of it waits for.
+/// A call that runs. The host's permit goes back first, so that a call that waits for the tenant's finds the host's free.
 #[derive(Debug)]
 pub struct Running {
     _host: Held,
@@ -279,6 +300,10 @@ impl Permits {
         }
     }
 
+    fn max(&self) -> usize {
+        lock(&self.size).max
+    }
+
     fn taken(&self) -> usize {
         let size = lock(&self.size);
         (size.max + size.owed).saturating_sub(self.semaphore.available_permits())
@@ -316,8 +341,8 @@ impl Drop for Permit {
 #[derive(Debug)]
 struct Bucket {
     full_at: Instant,
-    /// How long one token takes to come.
-    interval: Duration,
+    /// Tokens that come in a second.
+    rate: u32,
     burst: u32,
 }
 
@@ -325,15 +350,20 @@ impl Bucket {
     fn new(rate: u32, burst: u32, now: Instant) -> Self {
         Self {
             full_at: now,
-            interval: interval(rate),
+            rate: rate.max(1),
             burst: burst.max(1),
         }
     }
 
+    /// How long one token takes to come.
+    fn interval(&self) -> Duration {
+        Duration::from_secs(1) / self.rate
+    }
+
     /// Takes a token, or tells when there will be one.
     fn take(&mut self, now: Instant) -> Result<(), Duration> {
-        let missing = self.full_at.saturating_duration_since(now) + self.interval;
-        let room = self.interval * self.burst;
+        let missing = self.full_at.saturating_duration_since(now) + self.interval();
+        let room = self.interval() * self.burst;
         if missing > room {
             return Err(missing - room);
         }
@@ -346,14 +376,10 @@ impl Bucket {
         let missing = self
             .full_at
             .saturating_duration_since(now)
-            .div_duration_f64(self.interval);
+            .div_duration_f64(self.interval());
         *self = Self::new(rate, burst, now);
-        self.full_at = now + self.interval.mul_f64(missing.min(f64::from(self.burst)));
+        self.full_at = now + self.interval().mul_f64(missing.min(f64::from(self.burst)));
     }
-}
-
-fn interval(rate: u32) -> Duration {
-    Duration::from_secs(1) / rate.max(1)
 }
 
 /// A panic elsewhere leaves numbers that are as right as before: nothing in here panics half-way.
@@ -460,6 +486,24 @@ mod tests {
         assert!(permits.try_take().is_none());
         drop((two, three));
         assert_eq!((permits.taken(), permits.semaphore.available_permits()), (0, 2));
+    }
+
+    #[tokio::test]
+    async fn a_tenant_that_is_read_again_keeps_its_calls_under_its_new_limits() {
+        let (host, before) = (Calls::new(9, 0, Duration::ZERO), admission(&limits()));
+        let _running = before.arrive().unwrap().run(&host).await.unwrap();
+        let new = AdmissionLimits {
+            calls: 3,
+            calls_waiting: 0,
+            calls_wait: Duration::ZERO,
+            rate: 7,
+            burst: 9,
+        };
+        let after = Admission::new(&new).in_place_of(&before);
+        assert_eq!(after.limits(), new);
+        assert_eq!(after.running(), 1);
+        let _both = [after.arrive().unwrap(), after.arrive().unwrap()];
+        assert_eq!(after.arrive().unwrap_err(), TENANT_FULL, "the one that runs counts");
     }
 
     #[test]

@@ -146,8 +146,8 @@ pub struct Ready {
     pub tenant: Arc<Tenant>,
     /// Its compiled component.
     pub handler: Handler,
-    /// What it uses of the host, and how much it may. Tenants that are read again keep this one and update its limits:
-    /// a new one would forget the calls that run.
+    /// What it uses of the host, and how much it may. A tenant that is read again keeps the one that it had
+    /// ([`Admission::in_place_of`]): a new one would forget the calls that run.
     pub admission: Arc<Admission>,
     /// Who may call it.
     pub tokens: Tokens,
