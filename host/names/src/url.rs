@@ -20,7 +20,8 @@ impl FromStr for NamesUrl {
 
     fn from_str(url: &str) -> Result<Self, OpenError> {
         if let Some(path) = url.strip_prefix("sqlite:") {
-            if path.is_empty() || path.starts_with(":memory:") {
+            // SQLite reads file:… as a URI, whose options can take away what makes a commit durable.
+            if path.is_empty() || path.starts_with(":memory:") || path.starts_with("file:") {
                 return Err(OpenError::Url {
                     url: url.to_owned(),
                     reason: "after sqlite: it needs the path of a file, for example sqlite:namelock.db".to_owned(),
@@ -43,11 +44,13 @@ impl fmt::Display for NamesUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            // The part before the last @ may hold a password.
+            // The part before the last @ may hold a password, and so may the options after the ?. Where an @ comes after a ?, it
+            // cannot be told which of them the ? belongs to, and nothing is shown.
             Self::Postgres(url) => {
                 let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", ""));
-                let (_, host) = rest.rsplit_once('@').unwrap_or(("", rest));
-                write!(f, "{scheme}://{}", host.split('?').next().unwrap_or_default())
+                let (address, options) = rest.split_once('?').unwrap_or((rest, ""));
+                let (_, host) = address.rsplit_once('@').unwrap_or(("", address));
+                write!(f, "{scheme}://{}", if options.contains('@') { "…" } else { host })
             }
         }
     }
@@ -70,7 +73,20 @@ mod tests {
         let postgres = url("postgres://ann:s3cr@t@db:5432/names?password=s3cret").unwrap();
         assert_eq!(postgres.to_string(), "postgres://db:5432/names");
         assert_eq!(format!("{postgres:?}"), "NamesUrl(postgres://db:5432/names)");
-        for bad in ["", "sqlite:", "sqlite::memory:", "mysql://ann:s3cret@db", "names.db"] {
+        for hidden in [
+            "postgres://ann:s3?cret@db/names",
+            "postgres://db/names?options=a@b&password=s3cret",
+        ] {
+            assert_eq!(url(hidden).unwrap().to_string(), "postgres://…");
+        }
+        for bad in [
+            "",
+            "sqlite:",
+            "sqlite::memory:",
+            "sqlite:file:names?mode=memory",
+            "mysql://ann:s3cret@db",
+            "names.db",
+        ] {
             let error = url(bad).unwrap_err().to_string();
             assert!(error.contains("sqlite:") && !error.contains("s3cret"), "{error}");
         }

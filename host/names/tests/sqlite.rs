@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use namelock_names::{Names, NamesConfig, OpenError, Save, SaveError, open};
+use namelock_names::{Free, Names, NamesConfig, NamesUrl, OpenError, Save, SaveError, open};
 use rusqlite::Connection;
 
 async fn open_file(path: &Path) -> Result<Arc<dyn Names>, OpenError> {
@@ -14,7 +14,7 @@ async fn open_file(path: &Path) -> Result<Arc<dyn Names>, OpenError> {
         busy_timeout: Duration::from_millis(100),
         ..NamesConfig::default()
     };
-    open(&format!("sqlite:{}", path.display()).parse().unwrap(), config).await
+    open(&NamesUrl::Sqlite(path.to_owned()), config).await
 }
 
 fn save(name: &str) -> Save {
@@ -24,6 +24,15 @@ fn save(name: &str) -> Save {
         owner: "ann".to_owned(),
         lifetime: None,
         attributes: Vec::new(),
+        fencing_token: 1,
+        deadline: tokio::time::Instant::now() + Duration::from_secs(10),
+    }
+}
+
+fn free(name: &str) -> Free {
+    Free {
+        tenant: "t".to_owned(),
+        name: name.to_owned(),
         fencing_token: 1,
         deadline: tokio::time::Instant::now() + Duration::from_secs(10),
     }
@@ -65,6 +74,70 @@ async fn a_file_that_is_no_names_database_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn what_would_be_lost_with_the_process_is_refused() {
+    for path in [":memory:", "file:names?mode=memory"] {
+        check_refused(Path::new(path), "write-ahead log").await;
+    }
+}
+
+#[tokio::test]
+async fn an_empty_file_becomes_a_names_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    std::fs::write(&path, "").unwrap();
+    let names = open_file(&path).await.unwrap();
+    names.save(save("a")).await.unwrap();
+    let raw = Connection::open(&path).unwrap();
+    let pragma = |name| raw.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!((pragma("user_version"), pragma("application_id")), (1, 0x6e6d_6c6b));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_may_not_be_written_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+
+    if unprivileged::runs_instead("a_file_that_may_not_be_written_is_refused") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    let forbid = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    open_file(&path).await.unwrap().close().await;
+    forbid(&path, 0o400);
+    check_refused(&path, "may not write it").await;
+    forbid(&path, 0o600);
+    forbid(folder.path(), 0o500);
+    check_refused(&folder.path().join("new.db"), "may not make or open").await;
+    forbid(folder.path(), 0o700);
+    open_file(&path).await.unwrap().save(save("a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_locked_file_is_refused_in_words_when_it_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let begin = Instant::now();
+    check_refused(&path, "another process keeps it locked").await;
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_wait_without_end_can_be_configured() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = NamesConfig {
+        busy_timeout: Duration::MAX,
+        ..NamesConfig::default()
+    };
+    let names = open(&NamesUrl::Sqlite(folder.path().join("names.db")), config)
+        .await
+        .unwrap();
+    names.save(save("a")).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_file_of_a_newer_version_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("names.db");
@@ -99,21 +172,56 @@ async fn a_locked_file_is_refused_in_time_and_used_again_when_it_is_free() {
 }
 
 #[tokio::test]
-async fn a_write_that_fails_leaves_the_others_of_its_batch_alone() {
+async fn a_full_queue_refuses_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("names.db");
-    let names = open_file(&path).await.unwrap();
-    let raw = Connection::open(&path).unwrap();
-    raw.execute_batch(
-        "CREATE TRIGGER refuse BEFORE INSERT ON registrations WHEN new.name = 'poison'
-         BEGIN SELECT raise(ABORT, 'refused by the test'); END",
-    )
-    .unwrap();
-    let saves = ["a", "poison", "b"].map(|name| names.save(save(name)));
-    let [a, poison, b] = saves;
-    let (a, poison, b) = tokio::join!(a, poison, b);
-    assert!(a.is_ok() && b.is_ok(), "{a:?} {b:?}");
-    assert!(matches!(&poison, Err(SaveError::Unavailable { reason }) if reason.contains("refused by the test")));
+    let config = NamesConfig {
+        queue: 2,
+        batch: 1,
+        ..NamesConfig::default()
+    };
+    let names = open(&NamesUrl::Sqlite(path.clone()), config).await.unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // At most one write is at work and two are queued, and none of them can end.
+    let begin = Instant::now();
+    let mut saves = tokio::task::JoinSet::new();
+    for number in 0..10 {
+        let names = Arc::clone(&names);
+        saves.spawn(async move { names.save(save(&number.to_string())).await });
+    }
+    for _ in 0..7 {
+        let error = saves.join_next().await.unwrap().unwrap().unwrap_err();
+        assert!(error.to_string().contains("names.queue"), "{error}");
+    }
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    other.execute_batch("ROLLBACK").unwrap();
+    while let Some(saved) = saves.join_next().await {
+        let _ = saved.unwrap();
+    }
+    names.save(save("after")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_that_ends_while_the_file_is_locked_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    let config = NamesConfig {
+        busy_timeout: Duration::from_secs(60),
+        ..NamesConfig::default()
+    };
+    let names = open(&NamesUrl::Sqlite(path.clone()), config).await.unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut late = save("a");
+    late.deadline = tokio::time::Instant::now() + Duration::from_millis(50);
+    let until = late.deadline;
+    let (saved, ()) = tokio::join!(names.save(late), async {
+        tokio::time::sleep_until(until).await;
+        other.execute_batch("ROLLBACK").unwrap();
+    });
+    assert_eq!(saved, Err(SaveError::LeaseLost));
+    assert_eq!(names.find("t", "a").await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -138,6 +246,78 @@ async fn what_was_saved_is_there_after_the_file_was_closed() {
     names.close().await;
     let names = open_file(&path).await.unwrap();
     assert_eq!(names.find("t", "a").await.unwrap(), Some(saved));
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_though_nobody_closed_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    let names = open_file(&path).await.unwrap();
+    let mut saves = tokio::task::JoinSet::new();
+    for number in 0..200 {
+        let names = Arc::clone(&names);
+        saves.spawn(async move { names.save(save(&number.to_string())).await.unwrap() });
+    }
+    let saved = saves.join_all().await;
+    drop(names);
+    let names = open_file(&path).await.unwrap();
+    for saved in saved {
+        assert_eq!(names.find("t", &saved.name).await.unwrap(), Some(saved));
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_was_saved_by_a_later_clock_can_be_freed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    let names = open_file(&path).await.unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("INSERT INTO registrations VALUES ('t', 'a', 'bob', (unixepoch() + 3600) * 1000, NULL, 1, '[]')")
+        .unwrap();
+    assert_eq!(names.find("t", "a").await.unwrap().unwrap().owner, "bob");
+    assert_eq!(names.free(free("a")).await, Ok(true));
+    assert_eq!(names.find("t", "a").await.unwrap(), None);
+    assert_eq!(names.free(free("a")).await, Ok(false));
+    assert_eq!(names.save(save("a")).await.unwrap().owner, "ann");
+}
+
+#[tokio::test]
+async fn a_row_that_is_broken_is_an_error_and_not_a_registration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    let names = open_file(&path).await.unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch(
+            "INSERT INTO registrations VALUES ('t', 'number', 'ann', 1, NULL, -1, '[]');
+             INSERT INTO registrations VALUES ('t', 'text', 'ann', 1, NULL, 1, '{')",
+        )
+        .unwrap();
+    for name in ["number", "text"] {
+        assert!(names.find("t", name).await.is_err(), "{name}");
+        let refused = names.save(save(name)).await;
+        assert!(matches!(refused, Err(SaveError::Unavailable { .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn rows_that_nobody_needs_are_deleted_a_part_with_each_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    let names = open_file(&path).await.unwrap();
+    let raw = Connection::open(&path).unwrap();
+    raw.execute_batch(
+        "WITH RECURSIVE count(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM count WHERE n < 2500)
+         INSERT INTO registrations SELECT 'old', n, 'ann', 1, 2, 1, '[]' FROM count",
+    )
+    .unwrap();
+    for expect in [1500, 500, 0] {
+        names.save(save(&expect.to_string())).await.unwrap();
+        let old = "SELECT count(*) FROM registrations WHERE tenant = 'old'";
+        let left: i64 = raw.query_row(old, [], |row| row.get(0)).unwrap();
+        assert_eq!(left, expect);
+    }
 }
 
 #[tokio::test]
@@ -168,4 +348,39 @@ async fn postgresql_is_refused_in_words() {
     let url = "postgres://db/names".parse().unwrap();
     let error = open(&url, NamesConfig::default()).await.err().unwrap();
     assert!(error.to_string().contains("PostgreSQL is not supported"), "{error}");
+}
+
+/// A user whom the rights of a file bind: the superuser may write everything, and would see nothing refused.
+#[cfg(unix)]
+mod unprivileged {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    /// The user `nobody`, who owns nothing.
+    const NOBODY: u32 = 65534;
+
+    /// Runs a test as another user, if rights do not bind this one, and tells whether it did.
+    pub(crate) fn runs_instead(test: &str) -> bool {
+        let folder = tempfile::tempdir().unwrap();
+        let probe = folder.path().join("probe");
+        fs::write(&probe, "").unwrap();
+        fs::set_permissions(&probe, fs::Permissions::from_mode(0o400)).unwrap();
+        if fs::OpenOptions::new().write(true).open(&probe).is_err() {
+            return false;
+        }
+        // Where this program lies, the other user may not be let in.
+        let program = folder.path().join("test");
+        fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        for path in [folder.path(), &program] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let mut command = Command::new(&program);
+        command.args(["--exact", test, "--nocapture"]).current_dir("/");
+        let output = command.uid(NOBODY).gid(NOBODY).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{output:?}");
+        true
+    }
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use namelock_names::registration::LIFETIME_MAX;
 use namelock_names::{Free, Names, NamesConfig, Registration, Save, SaveError, open};
 use tokio::time::Instant;
 
@@ -196,6 +197,26 @@ async fn what_breaks_a_rule_is_refused(db: Database) {
     assert_eq!(db.names.find("t", "a").await.unwrap(), None);
 }
 
+async fn what_is_as_long_as_it_may_be_is_saved(db: Database) {
+    let mut wish = save(&"ü".repeat(127), &"o".repeat(255), i64::MAX as u64);
+    wish.name.push('x');
+    wish.lifetime = Some(LIFETIME_MAX);
+    wish.attributes = vec![("k".repeat(32), "v".repeat(32)); 1024];
+    let saved = db.names.save(wish.clone()).await.unwrap();
+    assert_eq!(
+        (saved.fencing_token, &saved.attributes),
+        (wish.fencing_token, &wish.attributes)
+    );
+    assert_eq!(db.other.find("t", &wish.name).await.unwrap(), Some(saved));
+    let mut late = save("a", "ann", u64::MAX);
+    late.lifetime = None;
+    let refused = db.names.save(late).await;
+    assert!(
+        matches!(&refused, Err(SaveError::Invalid { reason }) if reason.contains("fencing token")),
+        "{refused:?}"
+    );
+}
+
 async fn of_many_at_once_exactly_one_gets_the_name(db: Database) {
     for round in 0..50 {
         let tasks: Vec<_> = (0..32)
@@ -266,6 +287,7 @@ suite! {
     a_lease_that_is_over_writes_nothing
     names_are_compared_byte_by_byte_and_tenants_do_not_share_them
     what_breaks_a_rule_is_refused
+    what_is_as_long_as_it_may_be_is_saved
     of_many_at_once_exactly_one_gets_the_name
     a_closed_database_refuses_and_what_was_queued_is_done
 }

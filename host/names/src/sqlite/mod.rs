@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use self::reader::{Find, Readers};
@@ -78,7 +79,13 @@ impl Sqlite {
     ) -> Result<T, SaveError> {
         let (reply, answer) = oneshot::channel();
         let queued = self.queues()?.writes.try_send(write(reply));
-        queued.map_err(|_| unavailable("too many writes are queued (names.queue)"))?;
+        queued.map_err(|error| {
+            refused(
+                &error,
+                "too many writes are queued (names.queue)",
+                "its writer has stopped",
+            )
+        })?;
         answer
             .await
             .unwrap_or_else(|_| Err(unavailable("its writer has stopped").into()))
@@ -95,7 +102,13 @@ impl Names for Sqlite {
             reply,
         };
         let queued = self.queues()?.finds.try_send(find);
-        queued.map_err(|_| unavailable("too many reads are queued (names.queue)"))?;
+        queued.map_err(|error| {
+            refused(
+                &error,
+                "too many reads are queued (names.queue)",
+                "its readers have stopped",
+            )
+        })?;
         answer
             .await
             .unwrap_or_else(|_| Err(unavailable("its reader has stopped")))
@@ -111,7 +124,10 @@ impl Names for Sqlite {
     }
 
     async fn ready(&self) -> Result<(), NamesError> {
-        // A name that is never saved: it is longer than any may be.
+        if self.queues()?.writes.is_closed() {
+            return Err(unavailable("its writer has stopped"));
+        }
+        // A name that is never saved: it is shorter than any may be.
         self.find("", "").await.map(|_| ())
     }
 
@@ -131,6 +147,14 @@ fn spawn(name: &str, path: &Path, run: impl FnOnce() + Send + 'static) -> Result
         path: path.display().to_string(),
         hint: "this machine gives no thread for it".to_owned(),
         source: source.into(),
+    })
+}
+
+/// Tells why a queue took nothing more: it is full, or nobody takes from it any longer.
+fn refused<T>(error: &TrySendError<T>, full: &str, closed: &str) -> NamesError {
+    unavailable(match error {
+        TrySendError::Full(_) => full,
+        TrySendError::Closed(_) => closed,
     })
 }
 

@@ -1,9 +1,9 @@
 //! The file: how it is opened, what its tables are, how it is brought from one version to the next.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use crate::error::OpenError;
 use crate::names::NamesConfig;
@@ -36,11 +36,10 @@ pub(super) fn open(path: &Path, config: &NamesConfig) -> Result<Connection, Open
     // What is no database of ours is left as it is: nothing is set before it is known whose it is.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(|error| failed(path, error))?;
-    connection
-        .busy_timeout(config.busy_timeout)
-        .map_err(|error| failed(path, error))?;
+    refuse_read_only(path, &connection)?;
+    set_busy_timeout(&connection, config).map_err(|error| failed(path, error))?;
     check(path, version(path, &connection)?)?;
-    set_wal(&connection, config).map_err(|error| failed(path, error))?;
+    set_wal(path, &connection, config)?;
     migrate(path, &mut connection)?;
     Ok(connection)
 }
@@ -51,7 +50,7 @@ pub(super) fn open_reader(path: &Path, config: &NamesConfig) -> Result<Connectio
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| failed(path, error))?;
     let set = || {
-        connection.busy_timeout(config.busy_timeout)?;
+        set_busy_timeout(&connection, config)?;
         connection.pragma_update(None, "query_only", true)
     };
     set().map_err(|error| failed(path, error))?;
@@ -96,20 +95,46 @@ fn check(path: &Path, version: Version) -> Result<usize, OpenError> {
     }
 }
 
+/// Refuses a file that SQLite could open only to read. It does that silently, and its `BEGIN IMMEDIATE` then begins a read. This
+/// comes before the first read, which would leave a log that nobody may write, also when the rights of the file are mended.
+fn refuse_read_only(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+    let code = match connection.is_readonly(MAIN_DB) {
+        Ok(false) => return Ok(()),
+        Ok(true) => rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY),
+        Err(error) => return Err(failed(path, error)),
+    };
+    Err(failed(path, rusqlite::Error::SqliteFailure(code, None)))
+}
+
 /// Sets the journal mode; SQLite does not wait for other processes here, so it is tried again for `busy_timeout`.
-fn set_wal(connection: &Connection, config: &NamesConfig) -> rusqlite::Result<()> {
-    let until = Instant::now() + config.busy_timeout;
-    loop {
+fn set_wal(path: &Path, connection: &Connection, config: &NamesConfig) -> Result<(), OpenError> {
+    let begin = Instant::now();
+    let mode = loop {
         match connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0)) {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < until => {
-                std::thread::sleep(std::time::Duration::from_millis(5));
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && begin.elapsed() < config.busy_timeout =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
             }
-            result => {
-                result?;
-                return connection.pragma_update(None, "synchronous", "FULL");
-            }
+            mode => break mode.map_err(|error| failed(path, error))?,
         }
+    };
+    // SQLite says nothing but the mode that it kept. Without a log a commit is not what this crate promises.
+    if mode != "wal" {
+        return Err(OpenError::File {
+            path: path.display().to_string(),
+            hint: "it cannot have a write-ahead log there; name a file on a local disk".to_owned(),
+            source: format!("SQLite keeps the journal mode {mode:?}").into(),
+        });
     }
+    let set = connection.pragma_update(None, "synchronous", "FULL");
+    set.map_err(|error| failed(path, error))
+}
+
+/// Lets a connection wait for other processes. SQLite counts the wait in milliseconds, in 31 bits: 24 days at most.
+fn set_busy_timeout(connection: &Connection, config: &NamesConfig) -> rusqlite::Result<()> {
+    connection.busy_timeout(config.busy_timeout.min(Duration::from_millis(i32::MAX as u64)))
 }
 
 /// Migrates in one transaction, which looks at the version again: another process may have been quicker.

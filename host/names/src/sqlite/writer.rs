@@ -8,7 +8,15 @@
 //!    registration and no newer fencing token. A statement that fails changes nothing and leaves the others alone.
 //! 4. `COMMIT` flushes. Only then is anybody answered.
 //!
-//! When `BEGIN` or `COMMIT` fails, nothing of the batch was written, and each is told so.
+//! When `BEGIN` or `COMMIT` fails, or SQLite ends the transaction before, nothing of the batch was written, and each is told so.
+//!
+//! # A clock that is set back
+//!
+//! An end is compared with the later of the clock and `created_ms`, and a registration that is freed ends no earlier than it
+//! began. So what was freed before its own beginning has lasted for no time at all, and the name is free at once.
+
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 
@@ -34,9 +42,10 @@ enum Done {
     Free(Reply<bool>, Result<bool, SaveError>),
 }
 
-/// How often it is looked for rows that nobody needs any more, and how many are deleted at once.
+/// How often it is looked for rows that nobody needs any more, and how many one transaction deletes. While there are more, each
+/// transaction deletes some: names that end faster than they are looked for must not fill the disk.
 const PURGE_EVERY: Duration = Duration::from_secs(10);
-const PURGE_ROWS: i64 = 1000;
+const PURGE_ROWS: u16 = 1000;
 
 const SAVE: &str = "
     INSERT INTO registrations (tenant, name, owner, created_ms, expires_ms, fencing_token, attributes)
@@ -44,17 +53,18 @@ const SAVE: &str = "
     ON CONFLICT (tenant, name) DO UPDATE SET
         owner = excluded.owner, created_ms = excluded.created_ms, expires_ms = excluded.expires_ms,
         fencing_token = excluded.fencing_token, attributes = excluded.attributes
-    WHERE registrations.expires_ms <= :now AND registrations.fencing_token <= excluded.fencing_token
+    WHERE registrations.expires_ms <= max(registrations.created_ms, :now)
+        AND registrations.fencing_token <= excluded.fencing_token
     RETURNING name, owner, created_ms, expires_ms, fencing_token, attributes";
 
 const FREE: &str = "
     UPDATE registrations SET expires_ms = max(created_ms, :now), fencing_token = :fencing_token
-    WHERE tenant = :tenant AND name = :name AND (expires_ms IS NULL OR expires_ms > :now)
+    WHERE tenant = :tenant AND name = :name AND (expires_ms IS NULL OR expires_ms > max(created_ms, :now))
         AND fencing_token <= :fencing_token";
 
 const ROW: &str = "
     SELECT name, owner, created_ms, expires_ms, fencing_token, attributes FROM registrations
-    WHERE tenant = :tenant AND name = :name AND (expires_ms IS NULL OR expires_ms > :now)";
+    WHERE tenant = :tenant AND name = :name AND (expires_ms IS NULL OR expires_ms > max(created_ms, :now))";
 
 const PURGE: &str = "
     DELETE FROM registrations WHERE (tenant, name) IN
@@ -66,39 +76,40 @@ pub(super) const NOW: &str = "SELECT CAST(round(unixepoch('subsec') * 1000) AS I
 /// Commits what has queued until nobody can ask any more.
 pub(super) fn run(mut connection: Connection, mut queue: mpsc::Receiver<Write>, config: &NamesConfig) {
     let mut purged: Option<Instant> = None;
-    let mut batch = Vec::with_capacity(config.batch);
+    let mut batch = Vec::new();
     while let Some(first) = queue.blocking_recv() {
         batch.push(first);
         while batch.len() < config.batch {
             let Ok(next) = queue.try_recv() else { break };
             batch.push(next);
         }
-        let purge = purged.is_none_or(|purged| purged.elapsed() >= PURGE_EVERY);
-        if purge {
-            purged = Some(Instant::now());
+        let due = purged.is_none_or(|purged| purged.elapsed() >= PURGE_EVERY);
+        let left = commit(&mut connection, &mut batch, due.then_some(config.retention));
+        if due {
+            purged = (!left).then(Instant::now);
         }
-        commit(&mut connection, &mut batch, purge.then_some(config.retention));
     }
     // A later start need not read the log. It is no loss if this fails.
     let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
-/// Runs one batch as one transaction, and answers it.
-fn commit(connection: &mut Connection, batch: &mut Vec<Write>, purge: Option<Duration>) {
+/// Runs one batch as one transaction, and answers it. Tells whether there may be more rows to delete.
+fn commit(connection: &mut Connection, batch: &mut Vec<Write>, retention: Option<Duration>) -> bool {
     let mut done = Vec::with_capacity(batch.len());
     let committed = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .and_then(|transaction| {
             let now: i64 = transaction.query_row(NOW, [], |row| row.get(0))?;
             done.extend(batch.drain(..).filter_map(|write| write.run(&transaction, now)));
-            if let Some(retention) = purge {
-                let before = now.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
-                transaction.execute(PURGE, named_params! { ":before": before, ":rows": PURGE_ROWS })?;
-            }
-            transaction.commit()
+            let left = retention.is_some_and(|retention| purge(&transaction, now, retention));
+            transaction.commit()?;
+            Ok(left)
         });
     match committed {
-        Ok(()) => done.into_iter().for_each(Done::answer),
+        Ok(left) => {
+            done.into_iter().for_each(Done::answer);
+            left
+        }
         Err(error) => {
             tracing::error!(writes = done.len() + batch.len(), %error, "a batch of writes was not committed");
             let error = SaveError::from(error);
@@ -108,6 +119,20 @@ fn commit(connection: &mut Connection, batch: &mut Vec<Write>, purge: Option<Dur
             for write in batch.drain(..) {
                 write.refuse(&error);
             }
+            false
+        }
+    }
+}
+
+/// Deletes rows that nobody needs any more, and tells whether there may be others. It is no reason to refuse a write if this fails.
+fn purge(transaction: &Transaction<'_>, now: i64, retention: Duration) -> bool {
+    let before = now.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
+    let parameters = named_params! { ":before": before, ":rows": PURGE_ROWS };
+    match transaction.execute(PURGE, parameters) {
+        Ok(deleted) => deleted == usize::from(PURGE_ROWS),
+        Err(error) => {
+            tracing::warn!(%error, "rows that nobody needs any more were not deleted");
+            false
         }
     }
 }
@@ -140,19 +165,33 @@ impl Done {
         }
     }
 
+    /// Whatever it found rests on a transaction that has not happened; only a failure of its own still stands.
     fn refuse(self, error: &SaveError) {
         match self {
+            Self::Save(reply, Err(own @ SaveError::Unavailable { .. })) => drop(reply.send(Err(own))),
+            Self::Free(reply, Err(own @ SaveError::Unavailable { .. })) => drop(reply.send(Err(own))),
             Self::Save(reply, _) => drop(reply.send(Err(error.clone()))),
             Self::Free(reply, _) => drop(reply.send(Err(error.clone()))),
         }
     }
 }
 
-fn run_save(save: &Save, transaction: &Transaction<'_>, now: i64) -> Result<Registration, SaveError> {
+/// Tells whether a write may begin.
+fn may_begin(transaction: &Transaction<'_>, deadline: tokio::time::Instant) -> Result<(), SaveError> {
+    // A disk that is full or fails makes SQLite end the transaction by itself; what ran now would be committed alone.
+    if transaction.is_autocommit() {
+        let reason = "another write of the same transaction made SQLite roll it back".to_owned();
+        return Err(SaveError::Unavailable { reason });
+    }
     // Only now does nobody else write; how long it took to get here is not known before.
-    if save.deadline <= tokio::time::Instant::now() {
+    if deadline <= tokio::time::Instant::now() {
         return Err(SaveError::LeaseLost);
     }
+    Ok(())
+}
+
+fn run_save(save: &Save, transaction: &Transaction<'_>, now: i64) -> Result<Registration, SaveError> {
+    may_begin(transaction, save.deadline)?;
     let lifetime = save
         .lifetime
         .map(|lifetime| i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX - now));
@@ -185,9 +224,7 @@ fn run_save(save: &Save, transaction: &Transaction<'_>, now: i64) -> Result<Regi
 }
 
 fn run_free(free: &Free, transaction: &Transaction<'_>, now: i64) -> Result<bool, SaveError> {
-    if free.deadline <= tokio::time::Instant::now() {
-        return Err(SaveError::LeaseLost);
-    }
+    may_begin(transaction, free.deadline)?;
     let ended = transaction.prepare_cached(FREE)?.execute(named_params! {
         ":tenant": free.tenant,
         ":name": free.name,
@@ -216,19 +253,24 @@ pub(super) fn active(
 }
 
 fn registration(row: &Row<'_>) -> rusqlite::Result<Registration> {
-    let number = |column| -> rusqlite::Result<u64> { Ok(row.get::<_, i64>(column)?.try_into().unwrap_or_default()) };
     let attributes: String = row.get("attributes")?;
     Ok(Registration {
         name: row.get("name")?,
         owner: row.get("owner")?,
-        created_ms: number("created_ms")?,
+        created_ms: unsigned(2, row.get("created_ms")?)?,
         expires_ms: row
             .get::<_, Option<i64>>("expires_ms")?
-            .map(|at| at.try_into().unwrap_or_default()),
-        fencing_token: number("fencing_token")?,
+            .map(|at| unsigned(3, at))
+            .transpose()?,
+        fencing_token: unsigned(4, row.get("fencing_token")?)?,
         attributes: serde_json::from_str(&attributes)
             .map_err(|error| rusqlite::Error::FromSqlConversionFailure(5, rusqlite::types::Type::Text, error.into()))?,
     })
+}
+
+/// Refuses a number that this program never writes, so that a broken row is seen.
+fn unsigned(column: usize, number: i64) -> rusqlite::Result<u64> {
+    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
 }
 
 /// SQLite's numbers are signed. A fencing token that does not fit is centuries away.
