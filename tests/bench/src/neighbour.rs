@@ -17,14 +17,11 @@ const RATE: u64 = 300;
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(10);
 
-/// More than a tenant may have running and waiting, so that its concurrency is always full.
+/// More than a tenant may have running and waiting by default, so that its concurrency is always full.
 const SPINNERS: usize = 192;
 
 pub(crate) async fn run() -> anyhow::Result<()> {
-    let tenants = [
-        ("demo", ROOMS, UNLIMITED),
-        ("spinner", guests::SPIN_HOLDING_LEASE, UNLIMITED),
-    ];
+    let tenants = [("demo", ROOMS, UNLIMITED), ("spinner", guests::SPIN_HOLDING_LEASE, "")];
     let host = Host::start("", &tenants)?;
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
     let mut spun = 0;

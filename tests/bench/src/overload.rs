@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::http::Client;
 use crate::neighbour::steady;
 
-const CONFIG: &str = "[http]\ncalls = 16\n";
+const CONFIG: &str = "[http]\ncalls = 16\ncalls_waiting = 32\n";
 const HOLD_MS: u32 = 10;
 const OVERLOAD: Duration = Duration::from_secs(20);
 const FACTOR: f64 = 8.0;
