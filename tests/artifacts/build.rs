@@ -5,11 +5,15 @@
 
 use std::{
     env,
+    error::Error,
     fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
 
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "guest";
@@ -51,11 +55,13 @@ fn run() -> Result<(), String> {
     require_target()?;
 
     let handlers = handlers(&root.join("guest/handlers"))?;
-    let guests = guests(&root.join("tests/guests/examples"))?;
     let target_dir = out.join("target");
     build(root, &target_dir, &handlers)?;
-
     let components = target_dir.join(TARGET).join(PROFILE);
+    let mut guests = guests_in_rust(&root.join("tests/guests/examples"), &components.join("examples"))?;
+    guests.extend(raw_guests(&root.join("tests/guests/raw"), &root.join("wit"), &out)?);
+    guests.sort();
+
     let mut code = String::new();
     for handler in &handlers {
         let path = component(&components, handler, "crate-type = [\"cdylib\"] in its Cargo.toml")?;
@@ -63,17 +69,20 @@ fn run() -> Result<(), String> {
     }
     code.push_str("/// The guests that test the host.\npub mod guests {\n");
     for guest in &guests {
-        let path = component(
-            &components.join("examples"),
-            guest,
-            "an [[example]] in tests/guests/Cargo.toml",
-        )?;
-        let source = root.join("tests/guests/examples").join(format!("{guest}.rs"));
-        constant(&mut code, guest, &first_sentence(&source)?, &path);
+        constant(&mut code, &guest.name, &guest.doc, &guest.path);
     }
+    all(&mut code, &guests);
     code.push_str("}\n");
     for_each(&mut code, &guests);
     fs::write(out.join("components.rs"), code).map_err(|error| format!("cannot write components.rs: {error}"))
+}
+
+/// A component that tests the host.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Guest {
+    name: String,
+    doc: String,
+    path: PathBuf,
 }
 
 /// Finds out early what would otherwise be a hundred errors about a missing `core`.
@@ -126,11 +135,50 @@ fn handlers(folder: &Path) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-fn guests(folder: &Path) -> Result<Vec<String>, String> {
+/// Lists the guests in Rust, which are built.
+fn guests_in_rust(sources: &Path, components: &Path) -> Result<Vec<Guest>, String> {
+    let guest = |name: String| {
+        Ok(Guest {
+            doc: first_sentence(&sources.join(format!("{name}.rs")), "//! ")?,
+            path: component(components, &name, "an [[example]] in tests/guests/Cargo.toml")?,
+            name,
+        })
+    };
+    names_with(sources, ".rs")?.into_iter().map(guest).collect()
+}
+
+/// Makes components of the guests that are written as core modules in WebAssembly's text: what a compiler would never do.
+fn raw_guests(sources: &Path, wit: &Path, out: &Path) -> Result<Vec<Guest>, String> {
+    let mut resolve = Resolve::default();
+    let world = resolve
+        .push_dir(wit)
+        .and_then(|(package, _)| resolve.select_world(&[package], Some("registrar")))
+        .map_err(|error| format!("cannot read {}: {error:#}", wit.display()))?;
+    let guest = |name: String| {
+        let source = sources.join(format!("{name}.wat"));
+        let path = out.join(format!("{name}.wasm"));
+        let encode = || -> Result<(), Box<dyn Error>> {
+            let mut module = wat::parse_file(&source)?;
+            embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
+            let component = ComponentEncoder::default().module(&module)?.validate(true).encode()?;
+            Ok(fs::write(&path, component)?)
+        };
+        encode().map_err(|error| format!("cannot make a component of {}: {error:#}", source.display()))?;
+        Ok(Guest {
+            doc: first_sentence(&source, ";;! ")?,
+            path,
+            name,
+        })
+    };
+    names_with(sources, ".wat")?.into_iter().map(guest).collect()
+}
+
+/// Lists the files in `folder` whose names end in `ending`, without it.
+fn names_with(folder: &Path, ending: &str) -> Result<Vec<String>, String> {
     let names = names_in(folder)?;
     Ok(names
         .iter()
-        .filter_map(|name| name.strip_suffix(".rs"))
+        .filter_map(|name| name.strip_suffix(ending))
         .map(str::to_owned)
         .collect())
 }
@@ -157,9 +205,9 @@ fn component(folder: &Path, name: &str, need: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn first_sentence(source: &Path) -> Result<String, String> {
+fn first_sentence(source: &Path, comment: &str) -> Result<String, String> {
     let text = fs::read_to_string(source).map_err(|error| format!("cannot read {}: {error}", source.display()))?;
-    let line = text.lines().next().and_then(|line| line.strip_prefix("//! "));
+    let line = text.lines().next().and_then(|line| line.strip_prefix(comment));
     line.map(str::to_owned)
         .ok_or_else(|| format!("{} does not say in its first line what it does", source.display()))
 }
@@ -170,7 +218,15 @@ fn constant(code: &mut String, name: &str, doc: &str, path: &Path) {
     let _ = writeln!(code, "#[doc = {doc:?}]\npub const {name}: &str = {path:?};");
 }
 
-fn for_each(code: &mut String, guests: &[String]) {
+fn all(code: &mut String, guests: &[Guest]) {
+    code.push_str("/// Each test guest with its name.\npub const ALL: &[(&str, &str)] = &[\n");
+    for guest in guests {
+        let _ = writeln!(code, "({:?}, {}),", guest.name, guest.name.to_uppercase());
+    }
+    code.push_str("];\n");
+}
+
+fn for_each(code: &mut String, guests: &[Guest]) {
     code.push_str(
         "/// Calls a macro with the name of each test guest.\n\
          #[macro_export]\n\
@@ -178,7 +234,7 @@ fn for_each(code: &mut String, guests: &[String]) {
          ($mac:ident) => {\n",
     );
     for guest in guests {
-        let _ = writeln!(code, "$mac!({guest});");
+        let _ = writeln!(code, "$mac!({});", guest.name);
     }
     code.push_str("};\n}\n");
 }

@@ -50,6 +50,11 @@ impl ResourceLimiter for Limiter {
         Ok(())
     }
 
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> Result<()> {
+        self.denied = true;
+        Ok(())
+    }
+
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
         Ok(self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT_BYTES)))
     }
