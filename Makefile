@@ -1,5 +1,5 @@
 # Everything sets itself up: the wasm target, and memcached for the tests.
-.PHONY: help run test lint build bench bench-neighbour bench-overload setup setup-wasm setup-memcached
+.PHONY: help run test hostile lint build bench bench-neighbour bench-overload setup setup-wasm setup-memcached
 
 PROFILE := release
 COMPONENTS := target/components
@@ -8,6 +8,7 @@ HANDLERS := rooms
 help:
 	@echo 'make run    build, then run one host with the tenant "demo" (no server needed)'
 	@echo 'make test   every test, with a real memcached'
+	@echo 'make hostile  all hostile guests at once for 30 s, with figures'
 	@echo 'make lint   formatting, clippy and rustdoc, warnings denied'
 	@echo 'make build  target/release/namelock and target/components/<handler>.wasm'
 	@echo 'make bench  registrations over HTTP, and the lock alone'
@@ -44,6 +45,9 @@ run: build
 test: setup
 	@if command -v cargo-nextest >/dev/null; then cargo nextest run --workspace; else cargo test --workspace --lib --bins --tests; fi
 	cargo test --workspace --doc
+
+hostile: setup
+	NAMELOCK_HOSTILE_SECONDS=30 cargo test --package namelock --test integration -- --nocapture no_hostile_guest
 
 lint: setup-wasm
 	cargo fmt --all --check

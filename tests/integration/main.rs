@@ -9,4 +9,5 @@ mod admission;
 mod bad_input;
 mod fleet;
 mod guests;
+mod hostile;
 mod story;

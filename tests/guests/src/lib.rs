@@ -2,6 +2,9 @@
 //!
 //! Each guest does one thing, and says which in its first line. To add one: a file in `examples/`, an entry in `Cargo.toml`,
 //! and a test of the host, without which `foreach_guest!` of `namelock-test-artifacts` does not let the host's tests compile.
+//!
+//! What no compiler would make is in `raw/`: core modules in WebAssembly's text, which `namelock-test-artifacts` turns into
+//! components of the world `registrar`. A file there, and a test, is all that such a guest needs.
 
 use std::time::Duration;
 
