@@ -255,7 +255,7 @@ pub(super) mod churn_leases {
     async fn leaves_none_behind() {
         let bench = Bench::new(guests::CHURN_LEASES);
         let answer = bench.ends(ENDS).await;
-        assert_eq!(answer.body["detail"], "100 times");
+        assert_eq!(answer.body["detail"], "20 times");
     }
 }
 
