@@ -1,5 +1,5 @@
 # Everything sets itself up: the wasm target, and memcached for the tests.
-.PHONY: help run test hostile lint build bench bench-neighbour bench-overload setup setup-wasm setup-memcached
+.PHONY: help run test hostile lint build bench bench-neighbour bench-overload audit fuzz setup setup-wasm setup-memcached
 
 PROFILE := release
 COMPONENTS := target/components
@@ -64,3 +64,18 @@ bench-neighbour: build setup-memcached
 
 bench-overload: build setup-memcached
 	cargo run --release --package namelock-bench -- overload
+
+# Licences, bans and sources of all dependencies; advisories too where their database can be reached. Installs cargo-deny, which
+# takes minutes, so this is not what CI waits for.
+audit:
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check licenses bans sources
+	@cargo deny check advisories || { cargo deny fetch db >/dev/null 2>&1 && exit 1; echo 'advisories were not checked: their database cannot be reached'; }
+
+# A minute of each fuzz target. Needs a nightly toolchain, and builds everything anew with it.
+FUZZ_SECONDS := 60
+fuzz: setup-wasm
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	@for target in http_body tenant_toml memcached_replies; do \
+		cargo +nightly fuzz run --fuzz-dir tests/fuzz --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 || exit 1; \
+	done

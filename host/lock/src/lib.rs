@@ -40,3 +40,5 @@ pub use error::{AcquireError, Lost, OpenError};
 pub use key::LockKey;
 pub use lease::Lease;
 pub use locks::Locks;
+#[cfg(fuzzing)]
+pub use memcached::fuzz_reply;

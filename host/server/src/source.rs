@@ -94,6 +94,15 @@ impl Source {
         })
     }
 
+    /// A file with this text.
+    #[cfg(fuzzing)]
+    pub fn of(text: &str) -> Self {
+        Self {
+            path: None,
+            text: text.to_owned(),
+        }
+    }
+
     /// Parses the file, and refuses keys that it should not have.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         let syntax = |error: toml::de::Error| {

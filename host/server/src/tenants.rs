@@ -241,11 +241,18 @@ pub fn first_open(found: &[Found]) -> Option<&TenantId> {
 impl Plan {
     fn read(id: &TenantId, dir: &Path, defaults: &Limits, max: &Limits) -> Result<Self, TenantError> {
         let path = dir.join("tenant.toml");
-        let file = match regular_file(&path) {
-            Ok(()) => Source::read(&path, SETTINGS_FILE_MAX)?.parse()?,
-            Err(TenantError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => TenantFile::default(),
+        let source = match regular_file(&path) {
+            Ok(()) => Source::read(&path, SETTINGS_FILE_MAX)?,
+            Err(TenantError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Source::default(),
             Err(error) => return Err(error),
         };
+        Self::parse(id, dir, &source, defaults, max)
+    }
+
+    /// Makes a plan of the text of a `tenant.toml`, which is empty where there is none.
+    fn parse(id: &TenantId, dir: &Path, source: &Source, defaults: &Limits, max: &Limits) -> Result<Self, TenantError> {
+        let path = dir.join("tenant.toml");
+        let file: TenantFile = source.parse()?;
         let namespace = file.namespace.unwrap_or_else(|| id.to_string());
         if !namespace.is_empty() && namespace != id.as_str() {
             // Any other namespace would be somebody else's: two tenants would wait for each other.
@@ -300,6 +307,13 @@ impl Plan {
             tokens: self.tokens,
         })
     }
+}
+
+/// Reads any text as a `tenant.toml`, for a fuzz target.
+#[cfg(fuzzing)]
+pub fn fuzz_tenant_toml(text: &str) {
+    let (id, limits) = (TenantId("fuzz".into()), Limits::default());
+    let _ = Plan::parse(&id, Path::new("fuzz"), &Source::of(text), &limits, &limits);
 }
 
 /// Refuses what is not a file, before it is opened.

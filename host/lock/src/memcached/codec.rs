@@ -123,6 +123,14 @@ pub(super) fn decode(response: MetaResponse, opaque: usize) -> Result<Reply, Err
     }
 }
 
+/// Reads any bytes as a reply line, for a fuzz target.
+#[cfg(fuzzing)]
+pub fn fuzz_reply(line: &[u8]) {
+    if let Ok(response) = MetaResponse::parse_header(line) {
+        let _ = decode(response, 7);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

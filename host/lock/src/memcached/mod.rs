@@ -42,6 +42,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+#[cfg(fuzzing)]
+pub use self::codec::fuzz_reply;
 use self::codec::{Command, Reply};
 use self::lane::{Answer, Lane, LaneError};
 use crate::config::LockConfig;
