@@ -1,5 +1,5 @@
 # Everything sets itself up: the wasm target, and memcached for the tests.
-.PHONY: help run test hostile lint build bench bench-neighbour bench-overload audit fuzz setup setup-wasm setup-memcached
+.PHONY: help run test hostile lint build bench bench-neighbour bench-overload bench-compile audit fuzz setup setup-wasm setup-memcached
 
 PROFILE := release
 COMPONENTS := target/components
@@ -64,6 +64,9 @@ bench-neighbour: build setup-memcached
 
 bench-overload: build setup-memcached
 	cargo run --release --package namelock-bench -- overload
+
+bench-compile: build setup-memcached
+	cargo run --release --package namelock-bench -- compile
 
 # Licences, bans and sources of all dependencies; advisories too where their database can be reached. Installs cargo-deny, which
 # takes minutes, so this is not what CI waits for.

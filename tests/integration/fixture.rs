@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,17 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+/// Hosts that do not care share what was compiled: a component is compiled once, not once in every test.
+const SHARED_CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/namelock-cache");
+
 /// A host that is about to be started.
 pub(crate) struct Builder {
     folder: TempDir,
     lock: String,
     names: Option<String>,
     config: String,
+    cache: Option<PathBuf>,
+    listen: &'static str,
     log: &'static str,
 }
 
@@ -47,8 +52,16 @@ impl Builder {
             lock: "memory:".to_owned(),
             names: None,
             config: String::new(),
+            cache: None,
+            listen: "127.0.0.1:0",
             log: "info",
         }
+    }
+
+    /// Where it listens for requests.
+    pub(crate) fn listen(mut self, address: &'static str) -> Self {
+        self.listen = address;
+        self
     }
 
     /// How much it logs.
@@ -69,6 +82,12 @@ impl Builder {
 
     pub(crate) fn names(mut self, file: &Path) -> Self {
         self.names = Some(format!("sqlite:{}", file.display()));
+        self
+    }
+
+    /// A directory of compiled components that no other host uses.
+    pub(crate) fn cache(mut self, dir: &Path) -> Self {
+        self.cache = Some(dir.to_owned());
         self
     }
 
@@ -113,12 +132,14 @@ impl Builder {
             .unwrap_or_else(|| format!("sqlite:{}", path("names.db").display()));
         command
             .current_dir(self.folder.path())
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["serve", "--listen", self.listen, "--admin", "127.0.0.1:0"])
             .args(["--lock", &self.lock, "--names", &names])
             .arg("--config")
             .arg(path("namelock.toml"))
             .arg("--tenants")
             .arg(path("tenants"))
+            .arg("--cache")
+            .arg(self.cache.as_deref().unwrap_or(Path::new(SHARED_CACHE)))
             .env("NAMELOCK_LOG", self.log)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -195,6 +216,21 @@ impl Host {
         Answer::of(self.client.get(format!("{}{path}", self.admin))).await
     }
 
+    /// The directory of a tenant, which need not exist.
+    pub(crate) fn tenant(&self, id: &str) -> PathBuf {
+        self.folder.path().join("tenants").join(id)
+    }
+
+    /// What it says of a tenant.
+    pub(crate) async fn tenant_status(&self, id: &str) -> Value {
+        let all = self.admin("/tenants").await.body;
+        let all = all.as_array().unwrap();
+        all.iter()
+            .find(|status| status["tenant"] == id)
+            .cloned()
+            .unwrap_or_default()
+    }
+
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
@@ -208,6 +244,8 @@ impl Host {
             lock: "memory:".to_owned(),
             names: None,
             config: String::new(),
+            cache: None,
+            listen: "127.0.0.1:0",
             log: "info",
         })
         .start()

@@ -10,4 +10,5 @@ mod bad_input;
 mod fleet;
 mod guests;
 mod hostile;
+mod reload;
 mod story;

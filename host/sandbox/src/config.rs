@@ -1,5 +1,6 @@
 //! The limits, and what one tenant is.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,52 @@ impl Default for SandboxConfig {
             tick: Duration::from_millis(1),
             long_runs: std::thread::available_parallelism()
                 .map_or(1, |processors| processors.get().saturating_sub(1).max(1)),
+        }
+    }
+}
+
+/// How components are compiled, and what that may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompilerConfig {
+    /// This program, whose command `compile` runs in a child.
+    pub program: PathBuf,
+    /// Address space of a child, in bytes.
+    pub memory: usize,
+    /// CPU time of a child, in whole seconds.
+    pub cpu_time: Duration,
+    /// Time from a child's start to its end.
+    pub wall_time: Duration,
+    /// Bytes of what a component is compiled to.
+    pub artifact: usize,
+    /// Children at once.
+    pub processes: usize,
+    /// Where what was compiled is kept.
+    pub cache: CacheConfig,
+}
+
+/// Where what was compiled is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// The directory, which only the user of the host may enter.
+    pub dir: PathBuf,
+    /// Compiled components in it; the one that was not used for longest goes.
+    pub files: usize,
+}
+
+impl Default for CompilerConfig {
+    fn default() -> Self {
+        Self {
+            // The program that runs, even if another version has been put in its place on disk since.
+            program: PathBuf::from("/proc/self/exe"),
+            memory: 2 << 30,
+            cpu_time: Duration::from_secs(60),
+            wall_time: Duration::from_secs(180),
+            artifact: 256 << 20,
+            processes: 1,
+            cache: CacheConfig {
+                dir: PathBuf::from("namelock-cache"),
+                files: 256,
+            },
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::time::Duration;
 
+use crate::cache::CacheError;
+
 /// The cause of an error, for an operator's log.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -76,6 +78,25 @@ pub enum LoadError {
     /// It is no component, or wasmtime cannot compile it.
     #[error("it cannot be compiled as a WebAssembly component")]
     Compile(#[source] BoxError),
+    /// Compiling it takes more than it may.
+    #[error("compiling it takes more than {most}, the {limit} of this host")]
+    TooMuch {
+        /// The limit's key in the configuration.
+        limit: &'static str,
+        /// What it is set to.
+        most: String,
+    },
+    /// The compiler broke down over it.
+    #[error("the compiler ended with {status}: {words}")]
+    Crashed {
+        /// How it ended.
+        status: String,
+        /// What it said, cut to its beginning.
+        words: String,
+    },
+    /// The compiler could not be started, or not be spoken with; the component may be good.
+    #[error("the compiler could not be run")]
+    Compiler(#[source] std::io::Error),
     /// It wants what no component is given.
     #[error("it imports what is not granted: {}", .0.join(", "))]
     NotGranted(Vec<String>),
@@ -84,12 +105,31 @@ pub enum LoadError {
     World(#[source] BoxError),
 }
 
+impl LoadError {
+    pub(crate) fn too_much(limit: &'static str, most: String) -> Self {
+        Self::TooMuch { limit, most }
+    }
+
+    /// Whether the same component would be refused again. Time on the clock and a child that could not be started depend on what
+    /// else the machine does.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::TooMuch { limit, .. } => *limit != "compiler.wall_time",
+            Self::Compile(_) | Self::Crashed { .. } | Self::NotGranted(_) | Self::World(_) => true,
+            Self::Compiler(_) => false,
+        }
+    }
+}
+
 /// Why the sandbox cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// wasmtime refused the configuration, or the machine has no room for the instance pool.
     #[error("cannot set up the sandbox; fewer calls (http.calls) need less address space")]
     Engine(#[source] BoxError),
+    /// The directory of compiled components cannot be used.
+    #[error("cannot keep compiled components")]
+    Cache(#[from] CacheError),
     /// The thread that ticks could not be started.
     #[error("cannot start the sandbox's clock")]
     Clock(#[source] std::io::Error),

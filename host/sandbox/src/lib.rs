@@ -1,6 +1,6 @@
 //! Runs a tenant's registration logic, and gives it exactly two powers: locks on names, and the names themselves.
 //!
-//! A tenant's component is not trusted. It is compiled once ([`Sandbox::load`]); for every request it gets a fresh instance in a
+//! A tenant's component is not trusted. It is compiled once, by a child process ([`Sandbox::load`]); for every request it gets a fresh instance in a
 //! store of its own, runs within limits, and is thrown away. This crate binds the WIT of `wit/` to the crates `namelock-lock` and
 //! `namelock-names`; it knows nothing of HTTP.
 //!
@@ -8,6 +8,7 @@
 //!
 //! - [`config`]: the limits, and what one tenant is;
 //! - [`sandbox`]: the one engine, its instance pool and its clock;
+//! - [`compiler`], [`cache`]: components are compiled in a process of their own, and what came of it is kept;
 //! - `grants`: what a component may import, and nothing more;
 //! - [`handler`]: one call from its beginning to its end, whichever way it ends;
 //! - `state`: what the host keeps for one call; `locks` and `names` are what the guest can do with it;
@@ -15,6 +16,8 @@
 //! - `long_run`: who may run for long, so that nobody else feels it;
 //! - [`error`]: the ways a call can end.
 
+pub mod cache;
+pub mod compiler;
 pub mod config;
 pub mod error;
 pub mod handler;
@@ -31,7 +34,8 @@ mod meter;
 mod names;
 mod state;
 
-pub use config::{CallLimits, SandboxConfig, Tenant};
+pub use cache::{CacheError, Digest};
+pub use config::{CacheConfig, CallLimits, CompilerConfig, SandboxConfig, Tenant};
 pub use error::{CallError, Cause, LoadError, SandboxError};
 pub use handler::{Handler, Powers, Request};
 pub use sandbox::Sandbox;

@@ -1,15 +1,18 @@
 //! The one engine of this process, its instance pool and its clock.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::bindings::RegistrarPre;
-use crate::config::SandboxConfig;
+use crate::cache::{Cache, Digest};
+use crate::compiler::Compiler;
+use crate::config::{CompilerConfig, SandboxConfig};
 use crate::error::{LoadError, SandboxError, boxed};
 use crate::grants;
 use crate::handler::Handler;
@@ -28,25 +31,31 @@ const INSTANCE_BYTES_MAX: usize = 1 << 20;
 /// have the kernel take the pages away and map them again for the next call.
 const KEEP_RESIDENT_BYTES: usize = 2 << 20;
 
-/// Compiles components and makes their instances. Clones share one engine; there should be one in a process.
+/// Loads components and makes their instances. Clones share one engine; there should be one in a process.
 #[derive(Clone)]
 pub struct Sandbox {
     engine: Engine,
+    compiler: Arc<Compiler>,
+    cache: Arc<Cache>,
     linker: Arc<Linker<State>>,
     clock: Arc<Clock>,
     long_runs: Arc<LongRuns>,
 }
 
 impl Sandbox {
-    /// Sets up the engine: sets address space aside for every instance, and starts the clock.
+    /// Sets up the engine: sets address space aside for every instance, starts the clock, and opens the cache of what was compiled.
     ///
     /// # Errors
     ///
     /// See [`SandboxError`].
-    pub fn new(config: &SandboxConfig) -> Result<Self, SandboxError> {
+    pub fn new(config: &SandboxConfig, compiler: CompilerConfig) -> Result<Self, SandboxError> {
         let setup = |error| SandboxError::Engine(boxed(error));
         let engine = Engine::new(&engine_config(config)).map_err(setup)?;
+        let mut compatibility = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut compatibility);
         Ok(Self {
+            cache: Arc::new(Cache::open(&compiler.cache, compatibility.finish(), compiler.artifact)?),
+            compiler: Arc::new(Compiler::new(compiler, config.memory_max as u64)),
             linker: Arc::new(grants::linker(&engine).map_err(setup)?),
             clock: Clock::start(&engine, config.tick)?,
             long_runs: LongRuns::new(config.long_runs.max(1)),
@@ -54,21 +63,70 @@ impl Sandbox {
         })
     }
 
-    /// Compiles a component and checks that it fits. It takes a CPU for as long as the component is large.
+    /// Loads a component as it was compiled before, or compiles it now, and checks that it fits.
     ///
     /// # Errors
     ///
     /// See [`LoadError`].
-    pub fn load(&self, wasm: &[u8]) -> Result<Handler, LoadError> {
-        let component = Component::from_binary(&self.engine, wasm).map_err(|error| LoadError::Compile(boxed(error)))?;
-        let not_granted = grants::not_granted(&self.engine, &component);
+    pub async fn load(&self, wasm: &[u8]) -> Result<Handler, LoadError> {
+        let digest = Digest::of(wasm);
+        let (sandbox, cache) = (self.clone(), Arc::clone(&self.cache));
+        let cached = blocking(move || {
+            let artifact = cache.get(digest)?;
+            sandbox
+                .component(&artifact)
+                .map_err(|error| cache.discard_entry(digest, &format!("{error:#}")))
+                .ok()
+        });
+        if let Some(component) = cached.await? {
+            return self.handler(&component);
+        }
+        let began = Instant::now();
+        let artifact = self.compiler.compile(wasm).await?;
+        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(component = %digest, bytes = artifact.len(), took_ms, "component compiled");
+        let (sandbox, cache) = (self.clone(), Arc::clone(&self.cache));
+        let compiled = blocking(move || {
+            let component = sandbox.component(&artifact)?;
+            cache.put(digest, &artifact);
+            Ok(component)
+        });
+        self.handler(&compiled.await?.map_err(|error| LoadError::Compile(boxed(error)))?)
+    }
+
+    /// Takes in what a compiler wrote.
+    fn component(&self, artifact: &[u8]) -> wasmtime::Result<Component> {
+        // SAFETY: the bytes are what `Engine::precompile_component` of this very program has answered: they come through a pipe from
+        // the child that ran it, or from the cache, whose MAC shows that a host wrote there what came to it in that way. wasmtime
+        // itself checks that version and settings are those of this engine.
+        unsafe { Component::deserialize(&self.engine, artifact) }
+    }
+
+    fn handler(&self, component: &Component) -> Result<Handler, LoadError> {
+        let not_granted = grants::not_granted(&self.engine, component);
         if !not_granted.is_empty() {
             return Err(LoadError::NotGranted(not_granted));
         }
-        let pre = self.linker.instantiate_pre(&component).and_then(RegistrarPre::new);
+        let pre = self.linker.instantiate_pre(component).and_then(RegistrarPre::new);
         let pre = pre.map_err(|error| LoadError::World(boxed(error)))?;
         Ok(Handler::new(pre, Arc::clone(&self.clock), Arc::clone(&self.long_runs)))
     }
+}
+
+/// Runs what reads files or maps code where it may block; a panic there is an error of this component.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LoadError> {
+    let crashed = |error: tokio::task::JoinError| LoadError::Crashed {
+        status: "a panic".to_owned(),
+        words: error.to_string(),
+    };
+    tokio::task::spawn_blocking(work).await.map_err(crashed)
+}
+
+/// What the compiler and the engine that runs what it made must have in common. A test loads what the one made into the other.
+pub(crate) fn compiler_config(memory_max: u64) -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(true).memory_reservation(memory_max);
+    config
 }
 
 fn engine_config(config: &SandboxConfig) -> Config {
@@ -93,13 +151,11 @@ fn engine_config(config: &SandboxConfig) -> Config {
         .table_keep_resident(TABLE_ELEMENTS_MAX * size_of::<usize>())
         // Finds the pages that a call wrote (Linux 6.7 and newer), so that only those are cleared.
         .pagemap_scan(Enabled::Auto);
-    let mut engine = Config::new();
+    let mut engine = compiler_config(config.memory_max as u64);
     engine
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .epoch_interruption(true)
         .max_wasm_stack(config.stack)
-        .async_stack_size(config.stack + (256 << 10))
-        .memory_reservation(config.memory_max as u64);
+        .async_stack_size(config.stack + (256 << 10));
     engine
 }
 

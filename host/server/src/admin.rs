@@ -1,4 +1,4 @@
-//! The admin listener: is it alive, is it ready, what has it done.
+//! The admin listener: is it alive, is it ready, whom does it serve, what has it done.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::Calls;
 use crate::metrics::Metrics;
+use crate::tenants::Tenants;
 
 /// How long a service may take to say that it is ready; whoever probes us gives up after a second or so.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -31,6 +32,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// The calls that run.
     pub calls: Arc<Calls>,
+    /// Who is served, and who is not.
+    pub tenants: Arc<Tenants>,
     /// Cancelled once the process is to stop.
     pub draining: CancellationToken,
 }
@@ -54,6 +57,7 @@ pub fn router(admin: Admin) -> Router {
         // The process answers, so it is alive: restarting it would mend nothing that it waits for.
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
+        .route("/tenants", get(tenants))
         .route("/metrics", get(metrics))
         .with_state(admin)
 }
@@ -96,6 +100,12 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     })
     .unwrap_or_default();
     (status, [(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// Every tenant with the component that is served, and why what stands in its directory is not.
+async fn tenants(State(admin): State<Admin>) -> Response {
+    let body = serde_json::to_vec(&admin.tenants.status()).unwrap_or_default();
+    ([(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {

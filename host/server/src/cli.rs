@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::io::Write;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use namelock_sandbox::compiler::{self, ChildConfig};
 
 use crate::config::Config;
 use crate::serve::{self, Addresses, ServeError};
@@ -31,13 +33,27 @@ enum Command {
     /// A flag wins over its variable in the environment, which wins over the file. NAMELOCK_LOG filters the log on
     /// standard error, as in `info` or `namelock=debug`.
     ///
-    /// SIGTERM and SIGINT stop it: what runs is finished, for at most `http.drain`, and leases are released.
+    /// SIGTERM and SIGINT stop it: what runs is finished, for at most `http.drain`, and leases are released. SIGHUP reads the
+    /// directory of tenants again.
     ///
     /// Exit codes: 0 after a drained stop, 2 for bad usage or configuration, 1 for everything else.
     Serve(ServeFlags),
     /// Makes secrets for callers.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Compiles one component, as a child of `serve`: from standard input, to standard output.
+    #[command(hide = true)]
+    Compile(CompileFlags),
+}
+
+#[derive(Args, Debug)]
+struct CompileFlags {
+    #[arg(long)]
+    memory: u64,
+    #[arg(long)]
+    cpu_seconds: u64,
+    #[arg(long)]
+    memory_max: u64,
 }
 
 #[derive(Debug, Subcommand)]
@@ -67,7 +83,7 @@ struct TokenFlags {
 /// The flags of `namelock serve`, not yet looked at.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeFlags {
-    /// TOML file with the sections http, admin, lock, names, limits and tenants [env: NAMELOCK_CONFIG]
+    /// TOML file with the sections http, admin, lock, names, limits, compiler and tenants [env: NAMELOCK_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub config: Option<OsString>,
     /// Where to listen for requests [env: NAMELOCK_LISTEN] [default: 127.0.0.1:8080]
@@ -85,6 +101,9 @@ pub struct ServeFlags {
     /// The tenants: DIR/TENANT/handler.wasm, and tenant.toml beside it [env: NAMELOCK_TENANTS] [default: tenants]
     #[arg(long, value_name = "DIR")]
     pub tenants: Option<OsString>,
+    /// Where compiled components are kept; only the host's user may enter it [env: NAMELOCK_CACHE] [default: namelock-cache]
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<OsString>,
     /// Listens beyond loopback although a tenant has no tokens, so that anybody can call it [env: NAMELOCK_OPEN]
     #[arg(long)]
     pub open: bool,
@@ -99,6 +118,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), ServeErr
         Ok(Cli {
             command: Command::Token(TokenCommand::New(flags)),
         }) => token_new(&flags),
+        Ok(Cli {
+            command: Command::Compile(flags),
+        }) => compile(&flags),
         // Help and version are answers, not errors.
         Err(error) if !error.use_stderr() => error.print().map_err(ServeError::Print),
         Err(error) => Err(ServeError::Config(usage(&error))),
@@ -115,12 +137,23 @@ fn run_serve(flags: &ServeFlags) -> Result<(), ServeError> {
         .build()
         .map_err(ServeError::Runtime)?;
     let result = runtime.block_on(async {
-        let shutdown = serve::signals().map_err(ServeError::Runtime)?;
-        serve::serve(config, announce, shutdown).await
+        let shutdown = serve::shutdown_signal().map_err(ServeError::Runtime)?;
+        let reload = serve::reload_signal().map_err(ServeError::Runtime)?;
+        serve::serve(config, announce, shutdown, reload).await
     });
     // Whatever still blocks a thread of the pool has had its time.
     runtime.shutdown_background();
     result
+}
+
+/// Is the child that compiles one component.
+fn compile(flags: &CompileFlags) -> Result<(), ServeError> {
+    let config = ChildConfig {
+        memory: flags.memory,
+        cpu_seconds: flags.cpu_seconds,
+        memory_max: flags.memory_max,
+    };
+    compiler::compile(&config, std::io::stdin().lock(), std::io::stdout().lock()).map_err(ServeError::Compile)
 }
 
 /// Prints a new token.
@@ -154,7 +187,11 @@ fn usage(error: &clap::Error) -> ConfigError {
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
         .collect();
     let said = said.join("; ");
-    let said = said.strip_prefix("error: ").unwrap_or(&said);
+    let said = match error.kind() {
+        // clap would list the command that is nobody's to type.
+        ErrorKind::MissingSubcommand => "a command is missing",
+        _ => said.strip_prefix("error: ").unwrap_or(&said),
+    };
     // The usage line begins with the command that was meant, and goes on with what it takes.
     let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
     let words = usage.unwrap_or("namelock").split(' ');
@@ -203,11 +240,7 @@ mod tests {
     #[test]
     fn a_usage_error_is_one_line() {
         let check = |arguments: &[&str], expect: &str| assert_eq!(usage_of(arguments), expect);
-        check(
-            &["namelock"],
-            "usage: 'namelock' requires a subcommand but one was not provided; [subcommands: serve, token]; \
-             see `namelock --help`",
-        );
+        check(&["namelock"], "usage: a command is missing; see `namelock --help`");
         check(
             &["namelock", "serve", "--colour"],
             "usage: unexpected argument '--colour' found; see `namelock serve --help`",
@@ -233,7 +266,7 @@ mod tests {
 
     #[test]
     fn every_flag_is_read() {
-        let line = "namelock serve --config c --listen l --admin a --lock k --names n --tenants t --open";
+        let line = "namelock serve --config c --listen l --admin a --lock k --names n --tenants t --cache h --open";
         let Command::Serve(flags) = Cli::try_parse_from(line.split(' ')).unwrap().command else {
             panic!("{line} serves");
         };
@@ -245,11 +278,12 @@ mod tests {
             &flags.lock,
             &flags.names,
             &flags.tenants,
+            &flags.cache,
         ];
         let all: Vec<_> = all
             .into_iter()
             .map(|flag| flag.as_deref().and_then(|text| text.to_str()).unwrap())
             .collect();
-        assert_eq!(all, ["c", "l", "a", "k", "n", "t"]);
+        assert_eq!(all, ["c", "l", "a", "k", "n", "t", "h"]);
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use namelock_lock::{LockConfig, LockUrl};
 use namelock_names::{NamesConfig, NamesUrl};
-use namelock_sandbox::{CallLimits, SandboxConfig};
+use namelock_sandbox::{CacheConfig, CallLimits, CompilerConfig, SandboxConfig};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -43,8 +43,12 @@ pub struct Config {
     pub limits_max: Limits,
     /// The stack of every guest, in bytes; the engine has one size for all of them.
     pub stack: usize,
+    /// How components are compiled, and what that may use.
+    pub compiler: CompilerConfig,
     /// The directory of tenants.
     pub tenants: PathBuf,
+    /// How long the start waits for tenants whose components take long; they are served once they are ready.
+    pub tenants_wait: Duration,
 }
 
 /// The public listener and the limits of what comes in through it.
@@ -101,6 +105,7 @@ struct ConfigFile {
     lock: LockSection,
     names: NamesSection,
     limits: HostLimitsSection,
+    compiler: CompilerSection,
     tenants: TenantsSection,
 }
 
@@ -234,8 +239,21 @@ limits_section! {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct CompilerSection {
+    memory: Option<Size<{ 64 << 20 }, { 64 << 30 }>>,
+    cpu_time: Option<Time<1000, 3_600_000>>,
+    wall_time: Option<Time<1000, 3_600_000>>,
+    artifact: Option<Size<{ 1 << 20 }, { 4 << 30 }>>,
+    processes: Option<Count<1, 64>>,
+    cache: Option<Spanned<PathBuf>>,
+    cache_files: Option<Count<1, 100_000>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct TenantsSection {
     dir: Option<Spanned<PathBuf>>,
+    wait: Option<Time<0, 3_600_000>>,
 }
 
 impl Default for HttpConfig {
@@ -399,11 +417,17 @@ impl Config {
         let lock_url = choose("--lock", &flags.lock, "NAMELOCK_LOCK", env, lock_url);
         let names_url = from_file("names.url", &file.names.url);
         let names_url = choose("--names", &flags.names, "NAMELOCK_NAMES", env, names_url);
-        let tenants = file.tenants.dir.as_ref().map(|dir| Setting {
-            place: source.place(Some(dir.span().start), "tenants.dir"),
-            value: dir.get_ref().clone().into_os_string(),
-        });
+        let dir_from_file = |key: &'static str, dir: &Option<Spanned<PathBuf>>| {
+            let dir = dir.as_ref()?;
+            Some(Setting {
+                place: source.place(Some(dir.span().start), key),
+                value: dir.get_ref().clone().into_os_string(),
+            })
+        };
+        let tenants = dir_from_file("tenants.dir", &file.tenants.dir);
         let tenants = choose("--tenants", &flags.tenants, "NAMELOCK_TENANTS", env, tenants);
+        let cache = dir_from_file("compiler.cache", &file.compiler.cache);
+        let cache = choose("--cache", &flags.cache, "NAMELOCK_CACHE", env, cache);
 
         let open = flags.open.then(|| "true".into());
         let open = choose("--open", &open, "NAMELOCK_OPEN", env, None);
@@ -426,7 +450,9 @@ impl Config {
             limits,
             limits_max,
             stack: file.limits.stack.map_or(SandboxConfig::default().stack, Size::get),
+            compiler: file.compiler.config(cache),
             tenants: tenants.map_or_else(|| PathBuf::from("tenants"), |dir| PathBuf::from(dir.value)),
+            tenants_wait: file.tenants.wait.map_or(Duration::from_secs(30), Time::get),
         })
     }
 }
@@ -476,6 +502,24 @@ impl LockSection {
             return Err(ConfigError::new(source.place(None, "lock.backoff_min"), problem));
         }
         Ok(config)
+    }
+}
+
+impl CompilerSection {
+    fn config(&self, cache: Option<Setting>) -> CompilerConfig {
+        let defaults = CompilerConfig::default();
+        CompilerConfig {
+            program: defaults.program,
+            memory: self.memory.map_or(defaults.memory, Size::get),
+            cpu_time: self.cpu_time.map_or(defaults.cpu_time, Time::get),
+            wall_time: self.wall_time.map_or(defaults.wall_time, Time::get),
+            artifact: self.artifact.map_or(defaults.artifact, Size::get),
+            processes: self.processes.map_or(defaults.processes, Count::get),
+            cache: CacheConfig {
+                dir: cache.map_or(defaults.cache.dir, |dir| PathBuf::from(dir.value)),
+                files: self.cache_files.map_or(defaults.cache.files, Count::get),
+            },
+        }
     }
 }
 
@@ -613,8 +657,17 @@ mod tests {
             burst = 7
             [limits.max]
             memory = "32MiB"
+            [compiler]
+            memory = "1GiB"
+            cpu_time = "20s"
+            wall_time = "40s"
+            artifact = "64MiB"
+            processes = 2
+            cache = "/var/cache/namelock"
+            cache_files = 12
             [tenants]
             dir = "/srv/tenants"
+            wait = "9s"
             "#,
         )
         .unwrap();
@@ -633,6 +686,20 @@ mod tests {
             (128 << 10, 6, true)
         );
         assert_eq!(config.tenants, Path::new("/srv/tenants"));
+        assert_eq!(config.tenants_wait, Duration::from_secs(9));
+        let compiler = CompilerConfig {
+            program: "/proc/self/exe".into(),
+            memory: 1 << 30,
+            cpu_time: Duration::from_secs(20),
+            wall_time: Duration::from_secs(40),
+            artifact: 64 << 20,
+            processes: 2,
+            cache: CacheConfig {
+                dir: "/var/cache/namelock".into(),
+                files: 12,
+            },
+        };
+        assert_eq!(config.compiler, compiler);
     }
 
     #[test]
@@ -680,7 +747,7 @@ mod tests {
         check(
             "[https]\n",
             "FILE, line 1, https: unknown field `https`, expected one of \
-             `http`, `admin`, `lock`, `names`, `limits`, `tenants`",
+             `http`, `admin`, `lock`, `names`, `limits`, `compiler`, `tenants`",
         );
         check(
             "[lock]\nbackoff_min = \"2s\"",

@@ -22,7 +22,7 @@ use crate::admission::{Arrived, Calls};
 use crate::error::{ErrorKind, Problem};
 use crate::metrics::{Metrics, Operation};
 use crate::telemetry::{self, Ended};
-use crate::tenants::{Entry, Ready, TenantId, Tenants};
+use crate::tenants::{Ready, TenantId, Tenants};
 use crate::tokens::Right;
 use crate::wire;
 
@@ -40,7 +40,7 @@ const REQUEST_ID: &str = "x-request-id";
 /// What the calls share.
 pub struct App {
     /// Who is served.
-    pub tenants: Tenants,
+    pub tenants: Arc<Tenants>,
     /// What a handler is given.
     pub powers: Powers,
     /// How many calls run at once.
@@ -144,7 +144,7 @@ async fn register(
     request: Request,
 ) -> Result<Response, Problem> {
     let ready = tenant_of(&app, request.uri())?;
-    let arrived = admit(ready, request.headers(), Right::Register)?;
+    let arrived = admit(&ready, request.headers(), Right::Register)?;
     let body = read_body(request.into_body(), app.body).await?;
     let request = wire::parse_register(&body)?;
     // Asked for only now: a caller that sends its body slowly has a place with its tenant, and nothing of the host.
@@ -161,7 +161,7 @@ async fn register(
 /// Answers from the database alone: reading a name is no business of the handler.
 async fn find(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let ready = tenant_of(&app, request.uri())?;
-    let arrived = admit(ready, request.headers(), Right::Find)?;
+    let arrived = admit(&ready, request.headers(), Right::Find)?;
     let name = name_of(request.uri())?;
     let _running = arrived.run(&app.calls).await?;
     let found = app
@@ -181,7 +181,7 @@ async fn free(
     request: Request,
 ) -> Result<Response, Problem> {
     let ready = tenant_of(&app, request.uri())?;
-    let arrived = admit(ready, request.headers(), Right::Free)?;
+    let arrived = admit(&ready, request.headers(), Right::Free)?;
     let name = name_of(request.uri())?;
     let owner = wire::owner_of(request.uri().query())?;
     let _running = arrived.run(&app.calls).await?;
@@ -220,17 +220,14 @@ fn tenant_segment(uri: &Uri) -> Option<&str> {
 ///
 /// Whether a tenant exists is no secret, as its id is part of every address: an unknown one is told before any token is asked for.
 /// So is one that cannot be served: what is wrong with it may be its tokens.
-fn tenant_of<'a>(app: &'a App, uri: &Uri) -> Result<&'a Ready, Problem> {
+fn tenant_of(app: &App, uri: &Uri) -> Result<Arc<Ready>, Problem> {
     let text = wire::decode(tenant_segment(uri).unwrap_or_default())?;
     let unknown = || Problem::new(ErrorKind::UnknownTenant, "no tenant has this id");
     let id = text.parse::<TenantId>().map_err(|_| unknown())?;
-    match app.tenants.get(id.as_str()).ok_or_else(unknown)? {
-        Entry::Ready(ready) => Ok(ready),
-        Entry::Unavailable { reason } => {
-            let detail = "this tenant's component cannot be loaded; the host's log says why";
-            Err(Problem::new(ErrorKind::TenantUnavailable, detail).because_of(reason.clone()))
-        }
-    }
+    app.tenants.get(id.as_str()).ok_or_else(unknown)?.map_err(|refused| {
+        let detail = format!("this tenant cannot be served: {}", refused.told);
+        Problem::new(ErrorKind::TenantUnavailable, detail).because_of(refused.reason)
+    })
 }
 
 /// Lets a request in: its token first, because whoever has none must not use up the rate of those who have.
@@ -273,7 +270,7 @@ mod tests {
     use hyper::body::{Frame, SizeHint};
     use namelock_lock::{LockConfig, LockUrl, Locks};
     use namelock_names::{NamesConfig, NamesUrl};
-    use namelock_sandbox::{Sandbox, SandboxConfig};
+    use namelock_sandbox::{CacheConfig, CompilerConfig, Sandbox, SandboxConfig};
     use serde_json::Value;
     use tempfile::TempDir;
     use tower::ServiceExt;
@@ -293,15 +290,23 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let tenants = dir.path().join("tenants");
             std::fs::create_dir_all(tenants.join("broken")).unwrap();
-            let sandbox = Sandbox::new(&SandboxConfig {
+            let config = SandboxConfig {
                 instances: 1,
                 ..SandboxConfig::default()
-            })
-            .unwrap();
+            };
+            let compiler = CompilerConfig {
+                cache: CacheConfig {
+                    dir: dir.path().join("cache"),
+                    files: 1,
+                },
+                ..CompilerConfig::default()
+            };
             let found = tenants::find(&tenants, &Limits::default(), &Limits::default()).unwrap();
+            let tenants = Tenants::new(Sandbox::new(&config, compiler).unwrap());
+            tenants.read(found).await;
             let names = NamesUrl::Sqlite(dir.path().join("names.db"));
             let app = App {
-                tenants: Tenants::load(&sandbox, found).await,
+                tenants: Arc::new(tenants),
                 powers: Powers {
                     locks: Locks::open(&LockUrl::Memory, LockConfig::default()).unwrap(),
                     names: namelock_names::open(&names, NamesConfig::default()).await.unwrap(),

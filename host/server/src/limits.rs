@@ -4,7 +4,7 @@
 //! finds every key of the configuration and every test that is named; so a limit that nothing reaches does not pass.
 
 use namelock_lock::LockConfig;
-use namelock_sandbox::SandboxConfig;
+use namelock_sandbox::{CompilerConfig, SandboxConfig};
 
 use crate::config::{HttpConfig, Limits};
 use crate::error::ErrorKind;
@@ -32,7 +32,7 @@ pub enum Reached {
     Status(u16),
     /// The connection ends without an answer.
     Closed,
-    /// It waits outside, unseen.
+    /// The next one waits outside, unseen.
     Waits,
     /// What is too much is dropped, and the call goes on.
     Dropped,
@@ -44,7 +44,7 @@ impl Reached {
             Self::Code(kind) => format!("`{}`", kind.label()),
             Self::Status(status) => format!("status {status}"),
             Self::Closed => "the connection ends".to_owned(),
-            Self::Waits => "waits to be accepted".to_owned(),
+            Self::Waits => "the next one waits".to_owned(),
             Self::Dropped => "the rest is dropped".to_owned(),
         }
     }
@@ -64,7 +64,7 @@ const fn code(kind: ErrorKind) -> Reached {
 }
 
 /// Every limit: of a call, of a tenant, of the host.
-pub const LIMITS: [Limit; 30] = [
+pub const LIMITS: [Limit; 36] = [
     limit(
         "limits.memory",
         "all memories and tables of a call",
@@ -142,6 +142,42 @@ pub const LIMITS: [Limit; 30] = [
         "a tenant's component",
         code(ErrorKind::TenantUnavailable),
         "tenants::a_tenant_that_cannot_be_loaded_keeps_its_reason",
+    ),
+    limit(
+        "compiler.memory",
+        "address space of a compiler",
+        code(ErrorKind::TenantUnavailable),
+        "reload::a_compile_bomb_costs_its_tenant_alone",
+    ),
+    limit(
+        "compiler.cpu_time",
+        "its time of running",
+        code(ErrorKind::TenantUnavailable),
+        "reload::a_compile_bomb_costs_its_tenant_alone",
+    ),
+    limit(
+        "compiler.wall_time",
+        "time from its beginning to its end",
+        code(ErrorKind::TenantUnavailable),
+        "compiler::a_child_that_takes_too_long_is_ended",
+    ),
+    limit(
+        "compiler.artifact",
+        "what a component is compiled to",
+        code(ErrorKind::TenantUnavailable),
+        "compiler::however_a_child_ends_the_error_says_how",
+    ),
+    limit(
+        "compiler.processes",
+        "compilers at once",
+        Reached::Waits,
+        "compiler::one_child_waits_for_another",
+    ),
+    limit(
+        "compiler.cache_files",
+        "compiled components that are kept",
+        Reached::Dropped,
+        "cache::the_entry_that_was_not_used_for_longest_goes",
     ),
     limit(
         "limits.rate",
@@ -249,7 +285,14 @@ pub const LIMITS: [Limit; 30] = [
 
 /// The defaults of everything that has a limit, by their keys.
 fn defaults() -> Vec<(&'static str, Value)> {
+    let compiler = CompilerConfig::default();
     let host = [
+        ("compiler.memory", Value::Size(compiler.memory as u64)),
+        ("compiler.cpu_time", Value::Time(compiler.cpu_time)),
+        ("compiler.wall_time", Value::Time(compiler.wall_time)),
+        ("compiler.artifact", Value::Size(compiler.artifact as u64)),
+        ("compiler.processes", Value::Count(compiler.processes as u64)),
+        ("compiler.cache_files", Value::Count(compiler.cache.files as u64)),
         ("limits.stack", Value::Size(SandboxConfig::default().stack as u64)),
         ("lock.waiters", Value::Count(LockConfig::default().waiters as u64)),
     ];

@@ -1,4 +1,4 @@
-//! The life of a server: open, bind, serve, drain.
+//! The life of a server: open, bind, serve, read the tenants again, drain.
 
 use std::future::Future;
 use std::io;
@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use namelock_lock::Locks;
 use namelock_names::Names;
+use namelock_sandbox::compiler::ChildError;
 use namelock_sandbox::{Powers, Sandbox, SandboxConfig, SandboxError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
@@ -22,7 +25,7 @@ use crate::http::{self, App, BodyLimits};
 use crate::metrics::Metrics;
 use crate::server::{self, Limits};
 use crate::source::ConfigError;
-use crate::tenants::{self, Tenants};
+use crate::tenants::{self, Found, Tenants};
 
 /// How long leases may take to be released, and the database to finish, once no request runs.
 ///
@@ -77,6 +80,9 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
+    /// This process was a compiler, and could not even try.
+    #[error("cannot compile a component")]
+    Compile(#[source] ChildError),
     /// Nobody reads the help that was asked for.
     #[error("cannot write to standard output")]
     Print(#[source] io::Error),
@@ -89,8 +95,13 @@ impl ServeError {
     /// What the process answers: 2 if other arguments would help, 1 if the machine must change.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Locks { .. } => 2,
-            Self::Names { .. } | Self::Sandbox(_) | Self::Bind { .. } | Self::Print(_) | Self::Runtime(_) => 1,
+            Self::Config(_) | Self::Locks { .. } | Self::Sandbox(SandboxError::Cache(_)) => 2,
+            Self::Names { .. }
+            | Self::Sandbox(SandboxError::Engine(_) | SandboxError::Clock(_))
+            | Self::Bind { .. }
+            | Self::Compile(_)
+            | Self::Print(_)
+            | Self::Runtime(_) => 1,
         }
     }
 }
@@ -105,7 +116,7 @@ pub struct Addresses {
 }
 
 /// Catches SIGTERM and SIGINT from now on; what it answers ends with the first of them.
-pub fn signals() -> io::Result<impl Future<Output = ()>> {
+pub fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
@@ -115,11 +126,20 @@ pub fn signals() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Serves until `shutdown`; calls `announce` once requests are accepted.
+/// Catches SIGHUP from now on; each call of what it answers ends with the next one.
+pub fn reload_signal() -> io::Result<impl AsyncFnMut()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move || {
+        hangup.recv().await;
+    })
+}
+
+/// Serves until `shutdown`, and reads the tenants again whenever `reload` ends; calls `announce` once requests are accepted.
 pub async fn serve(
     config: Config,
     announce: impl FnOnce(Addresses),
     shutdown: impl Future<Output = ()>,
+    reload: impl AsyncFnMut(),
 ) -> Result<(), ServeError> {
     files::make_room(config.http.connections)?;
     let found = tenants::find(&config.tenants, &config.limits, &config.limits_max)?;
@@ -134,21 +154,70 @@ pub async fn serve(
             url: config.names_url.to_string(),
             source,
         })?;
-    let sandbox = Sandbox::new(&sandbox_config(&config)).map_err(ServeError::Sandbox)?;
+    let sandbox = Sandbox::new(&sandbox_config(&config), config.compiler.clone()).map_err(ServeError::Sandbox)?;
+    let tenants = Arc::new(Tenants::new(sandbox));
+    let read = Notify::new();
+    let reading = keep_reading(&config, &tenants, found, &read, reload);
+    let serving = serve_tenants(&config, &tenants, &read, announce, shutdown, locks, names);
+    tokio::select! {
+        result = serving => result,
+        () = reading => Ok(()),
+    }
+}
+
+/// Reads the tenants that were found, and then again whenever `reload` ends; says so once, when it has read them first.
+async fn keep_reading(
+    config: &Config,
+    tenants: &Tenants,
+    found: Vec<Found>,
+    read: &Notify,
+    mut reload: impl AsyncFnMut(),
+) {
+    tenants.read(found).await;
+    read.notify_one();
+    loop {
+        reload().await;
+        tracing::info!(dir = %config.tenants.display(), "reading the tenants again");
+        let (dir, limits, limits_max) = (config.tenants.clone(), config.limits.clone(), config.limits_max.clone());
+        let found = tokio::task::spawn_blocking(move || tenants::find(&dir, &limits, &limits_max));
+        let panicked = |panic: JoinError| Err(ConfigError::new("tenants.dir", panic.to_string()));
+        match found.await.unwrap_or_else(panicked) {
+            Ok(mut found) => {
+                if !may_be_open(&config.http) {
+                    tenants::refuse_open(&mut found);
+                }
+                tenants.read(found).await;
+            }
+            Err(error) => tracing::error!(%error, "the tenants are served as they were"),
+        }
+    }
+}
+
+async fn serve_tenants(
+    config: &Config,
+    tenants: &Arc<Tenants>,
+    read: &Notify,
+    announce: impl FnOnce(Addresses),
+    shutdown: impl Future<Output = ()>,
+    locks: Locks,
+    names: Arc<dyn Names>,
+) -> Result<(), ServeError> {
     let mut shutdown = pin!(shutdown);
-    let tenants = tokio::select! {
+    tokio::select! {
         // Compiling may take long, and whoever stops a host that has not started should not wait for it.
         () = &mut shutdown => {
             close(&locks, &*names).await;
             return Ok(());
         }
-        tenants = Tenants::load(&sandbox, found) => tenants,
-    };
+        read = tokio::time::timeout(config.tenants_wait, read.notified()) => if read.is_err() {
+            tracing::warn!("serving without the tenants that are still being loaded");
+        }
+    }
     let public = bind(config.http.listen, "--listen").await?;
     let admin = bind(config.admin, "--admin").await?;
 
     let app = App {
-        tenants,
+        tenants: Arc::clone(tenants),
         powers: Powers {
             locks: locks.clone(),
             names: Arc::clone(&names),
@@ -168,16 +237,20 @@ pub async fn serve(
         public: address(&public)?,
         admin: address(&admin)?,
     });
-    listen(&config, public, admin, app, shutdown).await;
+    listen(config, public, admin, app, shutdown).await;
     close(&locks, &*names).await;
     Ok(())
 }
 
+/// Whether anybody who can reach this host may call a tenant that has no tokens.
+fn may_be_open(http: &HttpConfig) -> bool {
+    http.open || http.listen.ip().to_canonical().is_loopback()
+}
+
 /// Refuses to let anybody on the network call a tenant, unless that is what was asked for.
-fn refuse_open(http: &HttpConfig, found: &[tenants::Found]) -> Result<(), ConfigError> {
-    let local = http.listen.ip().to_canonical().is_loopback();
+fn refuse_open(http: &HttpConfig, found: &[Found]) -> Result<(), ConfigError> {
     match tenants::first_open(found) {
-        Some(tenant) if !local && !http.open => {
+        Some(tenant) if !may_be_open(http) => {
             let problem = format!(
                 "others can reach {} and tenant `{tenant}` has no tokens; make one with `namelock token new`, \
                  listen on 127.0.0.1, or pass --open",
@@ -223,6 +296,7 @@ async fn listen(
         names: Arc::clone(&app.powers.names),
         metrics: Arc::<Metrics>::clone(&app.metrics),
         calls: Arc::clone(&app.calls),
+        tenants: Arc::clone(&app.tenants),
         draining: draining.clone(),
     });
     let limits = Limits {
@@ -278,6 +352,7 @@ mod tests {
             admin: Some("127.0.0.1:0".into()),
             names: Some(names),
             tenants: Some(dir.path().into()),
+            cache: Some(dir.path().join("cache").into()),
             ..ServeFlags::default()
         }
     }
@@ -297,7 +372,8 @@ mod tests {
         let (announced, addresses) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let announce = |addresses| announced.send(addresses).unwrap();
-        let server = serve(config, announce, async { stopped.await.unwrap_or_default() });
+        let shutdown = async { stopped.await.unwrap_or_default() };
+        let server = serve(config, announce, shutdown, async || std::future::pending().await);
         let client = async {
             if let Ok(addresses) = addresses.await {
                 during(addresses).await;

@@ -1,7 +1,11 @@
 //! The directory of tenants, and who of them can be served.
 //!
-//! Tenants are read once, at the start. One that cannot be served does not stop the others: it stays in the table with
-//! the reason, so that its callers hear `tenant_unavailable` and not `unknown_tenant`.
+//! The directory is read at the start and again at every SIGHUP ([`Tenants::read`]). One tenant never stops another: each is loaded
+//! aside, and swapped in when it is good. A bad one leaves in place what was good, and says why in the log and in the answer of
+//! `/tenants`; one that was never good stays in the table with the reason, so that its callers hear `tenant_unavailable` and not
+//! `unknown_tenant`. One that is gone is unknown. Calls under way keep what they began with.
+//!
+//! A component that the compiler has refused is not compiled again before it changes: a bomb costs its time once.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
@@ -10,20 +14,28 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use namelock_sandbox::{Handler, LoadError, Sandbox, Tenant};
-use serde::Deserialize;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use namelock_sandbox::{Digest, Handler, LoadError, Sandbox, Tenant};
 use serde::de::{Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
 
 use crate::admission::{Admission, AdmissionLimits};
 use crate::config::{Limits, LimitsSection};
-use crate::error::chain;
+use crate::error::{chain, one_line};
 use crate::source::{ConfigError, Source};
 use crate::tokens::{TokenSection, Tokens};
 
 /// Longest `tenant.toml` that is read, in bytes.
 const SETTINGS_FILE_MAX: u64 = 64 << 10;
+
+/// Longest reason for a refusal that is kept, in bytes.
+const REASON_MAX: usize = 4096;
+
+/// The most imports that a caller is told of.
+const IMPORTS_TOLD_MAX: usize = 8;
 
 /// The id of a tenant: `[a-z0-9][a-z0-9-]{0,62}`.
 ///
@@ -100,9 +112,38 @@ pub enum TenantError {
         #[source]
         source: LoadError,
     },
-    /// The compiler failed over the component.
-    #[error("the compiler failed over {0}")]
-    Compiler(PathBuf),
+    /// Anybody on the network could call it.
+    #[error(
+        "{0} has no tokens, and others can reach this host; make one with `namelock token new`, or start with --open"
+    )]
+    Open(PathBuf),
+}
+
+impl TenantError {
+    /// What callers are told: about the component, and nothing about the host.
+    fn told(&self) -> String {
+        match self {
+            Self::Config(_) => "its settings are not valid".into(),
+            Self::Open(_) => "it has no tokens".into(),
+            Self::Read { .. } | Self::NotAFile(_) => "its component cannot be read".into(),
+            Self::TooLarge { max, .. } => format!("its component is longer than {max} bytes"),
+            Self::Load { source, .. } => match source {
+                LoadError::Compile(_) => "its component is not valid".into(),
+                LoadError::TooMuch { limit, most } => {
+                    let what = limit.strip_prefix("compiler.").unwrap_or(limit);
+                    format!("compiling its component takes more than {most} ({what})")
+                }
+                LoadError::Crashed { .. } => "the compiler breaks down over its component".into(),
+                LoadError::Compiler(_) => "its component could not be compiled now".into(),
+                LoadError::NotGranted(imports) => {
+                    let told: Vec<_> = imports.iter().take(IMPORTS_TOLD_MAX).map(String::as_str).collect();
+                    let more = if imports.len() > IMPORTS_TOLD_MAX { ", …" } else { "" };
+                    format!("its component imports what is not granted: {}{more}", told.join(", "))
+                }
+                LoadError::World(_) => "its component does not fit the world of a handler".into(),
+            },
+        }
+    }
 }
 
 /// A tenant whose directory was found, and whose component is not loaded yet.
@@ -129,23 +170,14 @@ impl fmt::Debug for Plan {
     }
 }
 
-/// One tenant in the table.
-pub enum Entry {
-    /// It can be served.
-    Ready(Ready),
-    /// It cannot; the log of the start says why.
-    Unavailable {
-        /// The chain of causes, for the log.
-        reason: String,
-    },
-}
-
 /// A tenant that can be served.
 pub struct Ready {
     /// Who it is and what it may use.
     pub tenant: Arc<Tenant>,
     /// Its compiled component.
     pub handler: Handler,
+    /// Which component that is.
+    digest: Digest,
     /// What it uses of the host, and how much it may. A tenant that is read again keeps the one that it had
     /// ([`Admission::in_place_of`]): a new one would forget the calls that run.
     pub admission: Arc<Admission>,
@@ -153,9 +185,41 @@ pub struct Ready {
     pub tokens: Tokens,
 }
 
-/// All tenants of this host.
+/// Why what stands in a tenant's directory is not served.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// What callers are told.
+    pub told: String,
+    /// The chain of causes, for the log.
+    pub reason: String,
+    /// The component that would be refused again.
+    digest: Option<Digest>,
+}
+
+/// One tenant in the table.
 #[derive(Default)]
-pub struct Tenants(HashMap<TenantId, Entry>);
+struct Slot {
+    serving: Option<Arc<Ready>>,
+    refused: Option<Refusal>,
+}
+
+/// What a tenant's state is, for an operator.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    tenant: String,
+    /// The SHA-256 of the component that is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    component: Option<String>,
+    /// Why what stands in the directory is not served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
+}
+
+/// All tenants of this host.
+pub struct Tenants {
+    sandbox: Sandbox,
+    slots: RwLock<HashMap<TenantId, Slot>>,
+}
 
 /// The file `tenant.toml`.
 #[derive(Debug, Default, Deserialize)]
@@ -278,34 +342,26 @@ impl Plan {
         })
     }
 
-    /// Reads and compiles the component, which takes a processor for a while.
-    fn load(self, sandbox: &Sandbox) -> Result<Ready, TenantError> {
-        let path = self.component;
-        regular_file(&path)?;
+    /// Reads the component; the file is no longer than it may be.
+    fn read_component(&self) -> Result<Vec<u8>, TenantError> {
+        let path = &self.component;
+        regular_file(path)?;
         let failed = |source| TenantError::Read {
             path: path.clone(),
             source,
         };
         let mut wasm = Vec::new();
-        let file = File::open(&path).map_err(failed)?;
+        let file = File::open(path).map_err(failed)?;
         file.take(self.component_max as u64 + 1)
             .read_to_end(&mut wasm)
             .map_err(failed)?;
         if wasm.len() > self.component_max {
             return Err(TenantError::TooLarge {
-                path,
+                path: path.clone(),
                 max: self.component_max,
             });
         }
-        let handler = sandbox
-            .load(&wasm)
-            .map_err(|source| TenantError::Load { path, source })?;
-        Ok(Ready {
-            tenant: self.tenant,
-            handler,
-            admission: Arc::new(Admission::new(&self.admission)),
-            tokens: self.tokens,
-        })
+        Ok(wasm)
     }
 }
 
@@ -330,48 +386,171 @@ fn regular_file(path: &Path) -> Result<(), TenantError> {
 }
 
 impl Tenants {
-    /// Loads the component of every tenant, one after the other: the compiler uses all processors by itself.
-    pub async fn load(sandbox: &Sandbox, found: Vec<Found>) -> Self {
-        let mut tenants = HashMap::with_capacity(found.len());
-        for Found { id, plan } in found {
-            let ready = match plan {
-                Ok(plan) => load_one(sandbox.clone(), plan).await,
-                Err(error) => Err(error),
-            };
-            let entry = match ready {
-                Ok(ready) => {
-                    tracing::info!(tenant = %id, "tenant loaded");
-                    Entry::Ready(ready)
-                }
-                Err(error) => {
-                    let reason = chain(&error);
-                    tracing::error!(tenant = %id, error = %reason, "tenant cannot be served");
-                    Entry::Unavailable { reason }
-                }
-            };
-            tenants.insert(id, entry);
+    /// No tenants yet.
+    pub fn new(sandbox: Sandbox) -> Self {
+        Self {
+            sandbox,
+            slots: RwLock::default(),
         }
-        Self(tenants)
     }
 
-    /// The tenant of this id.
-    pub fn get(&self, id: &str) -> Option<&Entry> {
-        self.0.get(id)
+    /// Makes the table what was found: each tenant on its own, as soon as it is good.
+    pub async fn read(&self, found: Vec<Found>) {
+        self.change(|slots| {
+            slots.retain(|id, _| {
+                let stays = found.iter().any(|found| found.id == *id);
+                if !stays {
+                    tracing::info!(tenant = %id, "tenant removed");
+                }
+                stays
+            });
+            for Found { id, .. } in &found {
+                slots.entry(id.clone()).or_insert_with(|| Slot {
+                    serving: None,
+                    refused: Some(Refusal::not_yet()),
+                });
+            }
+        });
+        let mut all: FuturesUnordered<_> = found.into_iter().map(|found| self.read_one(found)).collect();
+        while let Some(()) = all.next().await {}
+    }
+
+    async fn read_one(&self, Found { id, plan }: Found) {
+        let (before, refused) = self.look(&id);
+        let loaded = match plan {
+            Ok(plan) => self.load(plan, before.as_deref(), refused).await,
+            Err(error) => Err(Refusal::of(&error, None)),
+        };
+        let slot = match loaded {
+            Ok(mut ready) => {
+                if let Some(before) = &before {
+                    ready.admission = ready.admission.in_place_of(&before.admission);
+                }
+                tracing::info!(tenant = %id, component = %ready.digest, "tenant loaded");
+                Slot {
+                    serving: Some(Arc::new(ready)),
+                    refused: None,
+                }
+            }
+            Err(refusal) => {
+                let served = if before.is_some() {
+                    "it is served as it was"
+                } else {
+                    "it cannot be served"
+                };
+                tracing::error!(tenant = %id, error = %refusal.reason, "tenant refused; {served}");
+                Slot {
+                    serving: before,
+                    refused: Some(refusal),
+                }
+            }
+        };
+        self.change(|slots| slots.insert(id, slot));
+    }
+
+    /// Loads what stands in a tenant's directory, unless it is what is served or what was refused.
+    async fn load(&self, plan: Plan, before: Option<&Ready>, refused: Option<Refusal>) -> Result<Ready, Refusal> {
+        let read = tokio::task::spawn_blocking(move || {
+            let wasm = plan.read_component();
+            wasm.map(|wasm| (Digest::of(&wasm), wasm)).map(|read| (plan, read))
+        });
+        let read = read.await.unwrap_or_else(|panic| {
+            let source = io::Error::other(panic);
+            let path = PathBuf::from("a component");
+            Err(TenantError::Read { path, source })
+        });
+        let (plan, (digest, wasm)) = read.map_err(|error| Refusal::of(&error, None))?;
+        if let Some(refused) = refused.filter(|refused| refused.digest == Some(digest)) {
+            return Err(refused);
+        }
+        let handler = match before.filter(|before| before.digest == digest) {
+            Some(before) => before.handler.clone(),
+            None => self.sandbox.load(&wasm).await.map_err(|source| {
+                let digest = source.is_final().then_some(digest);
+                let path = plan.component.clone();
+                Refusal::of(&TenantError::Load { path, source }, digest)
+            })?,
+        };
+        Ok(Ready {
+            tenant: plan.tenant,
+            handler,
+            digest,
+            admission: Arc::new(Admission::new(&plan.admission)),
+            tokens: plan.tokens,
+        })
+    }
+
+    fn look(&self, id: &TenantId) -> (Option<Arc<Ready>>, Option<Refusal>) {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots
+            .get(id)
+            .map_or((None, None), |slot| (slot.serving.clone(), slot.refused.clone()))
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut HashMap<TenantId, Slot>) -> T) -> T {
+        // No change leaves the table half made, so one that panicked leaves it as it was.
+        change(&mut self.slots.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The tenant of this id, or why it cannot be served; none where there is no such tenant.
+    pub fn get(&self, id: &str) -> Option<Result<Arc<Ready>, Refusal>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.get(id)?;
+        let ready = slot.serving.clone();
+        Some(ready.ok_or_else(|| slot.refused.clone().unwrap_or_else(Refusal::not_yet)))
+    }
+
+    /// What state every tenant is in, in the order of their ids.
+    pub fn status(&self) -> Vec<Status> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = slots
+            .iter()
+            .map(|(id, slot)| Status {
+                tenant: id.to_string(),
+                component: slot.serving.as_ref().map(|ready| ready.digest.to_string()),
+                refused: slot.refused.as_ref().map(|refused| refused.reason.clone()),
+            })
+            .collect();
+        all.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+        all
     }
 }
 
-/// Loads on a thread that may block; a compiler that panics costs this tenant, not the host.
-async fn load_one(sandbox: Sandbox, plan: Plan) -> Result<Ready, TenantError> {
-    let path = plan.component.clone();
-    let task = tokio::task::spawn_blocking(move || plan.load(&sandbox));
-    task.await.unwrap_or(Err(TenantError::Compiler(path)))
+impl Refusal {
+    fn of(error: &TenantError, digest: Option<Digest>) -> Self {
+        Self {
+            told: error.told(),
+            reason: one_line(&chain(error), REASON_MAX),
+            digest,
+        }
+    }
+
+    fn not_yet() -> Self {
+        Self {
+            told: "its component is being loaded; try again soon".into(),
+            reason: "its component is being loaded".into(),
+            digest: None,
+        }
+    }
+}
+
+/// Refuses the tenants that anybody on the network could call.
+pub fn refuse_open(found: &mut [Found]) {
+    for found in found {
+        if let Ok(plan) = &found.plan
+            && plan.tokens.is_open()
+        {
+            let path = plan.component.with_file_name("tenant.toml");
+            found.plan = Err(TenantError::Open(path));
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use namelock_sandbox::SandboxConfig;
+    use namelock_sandbox::{CacheConfig, CompilerConfig, SandboxConfig};
     use proptest::prelude::*;
 
     use super::*;
@@ -515,8 +694,14 @@ mod tests {
         }
         let mut found = find(dir.path(), &Limits::default(), &Limits::default()).unwrap();
         assert_eq!(first_open(&found).map(TenantId::as_str), Some("open"));
-        found.truncate(2);
+        refuse_open(&mut found);
         assert!(first_open(&found).is_none());
+        let refused: Vec<_> = found
+            .iter()
+            .filter(|found| found.plan.is_err())
+            .map(|found| found.id.as_str())
+            .collect();
+        assert_eq!(refused, ["bad", "open"]);
     }
 
     #[tokio::test]
@@ -536,22 +721,35 @@ mod tests {
             component: 1024,
             ..Limits::default()
         };
-        let sandbox = Sandbox::new(&SandboxConfig {
+        let elsewhere = tempfile::tempdir().unwrap();
+        let config = SandboxConfig {
             instances: 1,
             ..SandboxConfig::default()
-        })
-        .unwrap();
-        let tenants = Tenants::load(&sandbox, find(dir.path(), &limits, &limits).unwrap()).await;
+        };
+        let compiler = CompilerConfig {
+            cache: CacheConfig {
+                dir: elsewhere.path().join("cache"),
+                files: 1,
+            },
+            // This test is not the program that has the command `compile`.
+            program: "/no/such/program".into(),
+            ..CompilerConfig::default()
+        };
+        let tenants = Tenants::new(Sandbox::new(&config, compiler).unwrap());
+        tenants.read(find(dir.path(), &limits, &limits).unwrap()).await;
         let check = |name: &str, expect: &str| match tenants.get(name) {
-            Some(Entry::Unavailable { reason }) => assert!(reason.contains(expect), "{reason}"),
-            Some(Entry::Ready(_)) | None => panic!("{name} is not unavailable"),
+            Some(Err(refused)) => assert!(refused.reason.contains(expect), "{}", refused.reason),
+            Some(Ok(_)) | None => panic!("{name} is not unavailable"),
         };
         check("none", "handler.wasm: No such file");
-        check("garbage", "cannot load");
+        check("garbage", "the compiler could not be run: No such file");
         check("long", "is longer than 1024 bytes");
         check("link", "is not a regular file");
         check("folder", "is not a regular file");
         check("toml", "unknown field `x`");
         assert!(tenants.get("other").is_none());
+
+        tenants.read(Vec::new()).await;
+        assert!(tenants.get("none").is_none(), "a tenant that is gone is unknown");
     }
 }

@@ -15,6 +15,8 @@
 //! namelock_test_artifacts::foreach_guest!(has_a_test);
 //! ```
 
+pub mod bombs;
+
 include!(concat!(env!("OUT_DIR"), "/components.rs"));
 
 #[cfg(test)]

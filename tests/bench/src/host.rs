@@ -1,7 +1,7 @@
 //! The release build, with tenants of its own.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::Context;
@@ -12,8 +12,9 @@ use tempfile::TempDir;
 pub(crate) struct Host {
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
     pub(crate) memcached: Memcached,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// One tenant may have the whole machine in a measurement; whether it does, its `tenant.toml` says.
@@ -59,15 +60,23 @@ impl Host {
         let mut line = String::new();
         let stdout = process.child().stdout.take().context("no standard output")?;
         std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line)?;
-        let address = line
+        let addresses = line
+            .trim()
             .strip_prefix("listening on http://")
-            .and_then(|rest| rest.split(' ').next());
+            .and_then(|rest| rest.strip_suffix(')')?.split_once(" (admin http://"));
+        let (address, admin) = addresses.context("the host did not start")?;
         Ok(Self {
-            address: address.context("the host did not start")?.parse()?,
+            address: address.parse()?,
+            admin: admin.parse()?,
             process,
             memcached,
-            _folder: folder,
+            folder,
         })
+    }
+
+    /// The directory of a tenant, which need not exist.
+    pub(crate) fn tenant(&self, id: &str) -> PathBuf {
+        self.folder.path().join("tenants").join(id)
     }
 
     /// How much memory the host has now, in MiB.

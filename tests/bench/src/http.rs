@@ -26,8 +26,18 @@ impl Client {
 
     /// Sends a body and tells the status of the answer.
     pub(crate) async fn post(&mut self, path: &str, body: &str) -> anyhow::Result<u16> {
+        Ok(self.send("POST", path, body).await?.0)
+    }
+
+    /// Tells the body of the answer.
+    pub(crate) async fn get(&mut self, path: &str) -> anyhow::Result<String> {
+        let (_, body) = self.send("GET", path, "").await?;
+        Ok(std::str::from_utf8(body)?.to_owned())
+    }
+
+    async fn send(&mut self, method: &str, path: &str, body: &str) -> anyhow::Result<(u16, &[u8])> {
         let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         self.stream.write_all(request.as_bytes()).await?;
@@ -46,7 +56,7 @@ impl Client {
                 .map_or(Ok(0), str::parse)?;
             if self.buffer.len() >= head + 4 + length {
                 let status = text.split(' ').nth(1).context("no status")?;
-                return Ok(status.parse()?);
+                return Ok((status.parse()?, &self.buffer[head + 4..]));
             }
         }
     }

@@ -3,6 +3,7 @@
 //! What is compared is measured alternately in one run, and medians are printed. Each measurement that has a bound ends with exit
 //! code 1 when the bound is broken.
 
+mod compile;
 mod figures;
 mod first;
 mod host;
@@ -18,6 +19,7 @@ async fn main() -> anyhow::Result<()> {
         Some("first") | None => first::run().await,
         Some("neighbour") => neighbour::run().await,
         Some("overload") => overload::run().await,
-        Some(other) => bail!("{other} is neither first, neighbour nor overload"),
+        Some("compile") => compile::run().await,
+        Some(other) => bail!("{other} is neither first, neighbour, overload nor compile"),
     }
 }
