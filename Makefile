@@ -1,5 +1,5 @@
-# Everything sets itself up: the wasm target, and memcached for the tests.
-.PHONY: help run test hostile lint build bench bench-neighbour bench-overload bench-compile audit fuzz setup setup-wasm setup-memcached
+# Everything sets itself up: the wasm target, and memcached and PostgreSQL for the tests.
+.PHONY: help run test hostile lint build bench bench-neighbour bench-overload bench-compile audit fuzz setup setup-wasm setup-memcached setup-postgresql
 
 PROFILE := release
 COMPONENTS := target/components
@@ -16,13 +16,17 @@ help:
 
 ## Set-up
 
-setup: setup-wasm setup-memcached
+setup: setup-wasm setup-memcached setup-postgresql
 
 setup-wasm:
 	@rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
 
 setup-memcached:
 	@command -v memcached >/dev/null || tests/install.sh memcached
+
+# Debian keeps the server's programs out of the path.
+setup-postgresql:
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || tests/install.sh postgresql
 
 ## Build and run
 

@@ -91,6 +91,11 @@ impl Builder {
         self
     }
 
+    pub(crate) fn names_url(mut self, url: &str) -> Self {
+        self.names = Some(url.to_owned());
+        self
+    }
+
     /// A configuration file in TOML.
     pub(crate) fn config(mut self, toml: &str) -> Self {
         self.config = toml.to_owned();

@@ -10,5 +10,6 @@ mod bad_input;
 mod fleet;
 mod guests;
 mod hostile;
+mod postgres;
 mod reload;
 mod story;

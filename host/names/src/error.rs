@@ -56,9 +56,17 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: String,
     },
-    /// This build cannot use this kind of database.
-    #[error("{0} is not supported yet; use sqlite:PATH")]
-    Unsupported(&'static str),
+    /// The server was reached, and cannot be used.
+    #[error("cannot use the names database {url}: {problem}")]
+    Server {
+        /// Which one, without a password.
+        url: String,
+        /// What is wrong, and how to mend it.
+        problem: String,
+    },
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS to the names database: {0}; check names.tls_roots")]
+    Tls(String),
     /// A limit has a value that could not work.
     #[error("cannot set up the names database: {0} is 0; it must be at least 1")]
     Config(&'static str),

@@ -8,7 +8,8 @@
 //! - [`registration`]: what is stored, and what a write must look like;
 //! - [`names`]: what every names database does;
 //! - [`url`]: where it is;
-//! - `sqlite`: in a file of this machine.
+//! - `sqlite`: in a file of this machine;
+//! - `postgres`: in a server that a fleet shares.
 //!
 //! # What is promised
 //!
@@ -22,6 +23,7 @@ pub mod registration;
 pub mod url;
 
 mod error;
+mod postgres;
 mod sqlite;
 
 pub use error::{NamesError, OpenError, SaveError};

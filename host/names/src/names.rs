@@ -1,11 +1,13 @@
 //! What every names database does.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::error::{NamesError, OpenError, SaveError};
+use crate::postgres::Postgres;
 use crate::registration::{Free, Registration, Save};
 use crate::sqlite::Sqlite;
 use crate::url::NamesUrl;
@@ -41,6 +43,9 @@ pub trait Names: Send + Sync + 'static {
     /// See [`NamesError`].
     async fn ready(&self) -> Result<(), NamesError>;
 
+    /// The longest that a write may take that is begun. A lease that does not last so long is of no use for it.
+    fn deadline(&self) -> Duration;
+
     /// Finishes what is queued and stops. Whatever is asked afterwards is refused.
     async fn close(&self);
 }
@@ -54,8 +59,16 @@ pub struct NamesConfig {
     pub batch: usize,
     /// How many reads go on at once.
     pub readers: usize,
-    /// How long a write waits for another process that is writing.
+    /// SQLite: how long a write waits for another process that is writing.
     pub busy_timeout: Duration,
+    /// PostgreSQL: how many connections there are at most.
+    pub connections: usize,
+    /// PostgreSQL: how long connecting may take.
+    pub connect_timeout: Duration,
+    /// PostgreSQL: how long a read or write may take, the wait for a connection included.
+    pub timeout: Duration,
+    /// PostgreSQL: the certificates in PEM that its own may be signed with, if not those that this machine trusts.
+    pub tls_roots: Option<PathBuf>,
     /// How long the row of a name that nobody has is kept. It remembers the name's greatest fencing token, which matters for as
     /// long as a lease that was granted before may still try to write: no lease lives that long.
     pub retention: Duration,
@@ -72,6 +85,10 @@ impl Default for NamesConfig {
             batch: 256,
             readers: 2,
             busy_timeout: Duration::from_secs(2),
+            connections: 16,
+            connect_timeout: Duration::from_secs(1),
+            timeout: Duration::from_secs(2),
+            tls_roots: None,
             retention: Duration::from_secs(60 * 60),
             attributes_max: 1024,
             attribute_bytes_max: 64 << 10,
@@ -81,7 +98,12 @@ impl Default for NamesConfig {
 
 impl NamesConfig {
     fn check(&self) -> Result<(), OpenError> {
-        let limits = [("queue", self.queue), ("batch", self.batch), ("readers", self.readers)];
+        let limits = [
+            ("queue", self.queue),
+            ("batch", self.batch),
+            ("readers", self.readers),
+            ("connections", self.connections),
+        ];
         match limits.into_iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(OpenError::Config(name)),
             None => Ok(()),
@@ -98,6 +120,6 @@ pub async fn open(url: &NamesUrl, config: NamesConfig) -> Result<Arc<dyn Names>,
     config.check()?;
     match url {
         NamesUrl::Sqlite(path) => Ok(Arc::new(Sqlite::open(path, config).await?)),
-        NamesUrl::Postgres(_) => Err(OpenError::Unsupported("PostgreSQL")),
+        NamesUrl::Postgres(server) => Ok(Arc::new(Postgres::open(server, &url.to_string(), config).await?)),
     }
 }

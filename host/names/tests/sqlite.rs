@@ -343,13 +343,6 @@ async fn rows_that_nobody_needs_are_deleted() {
     assert_eq!(left, ["endless", "late", "new"]);
 }
 
-#[tokio::test]
-async fn postgresql_is_refused_in_words() {
-    let url = "postgres://db/names".parse().unwrap();
-    let error = open(&url, NamesConfig::default()).await.err().unwrap();
-    assert!(error.to_string().contains("PostgreSQL is not supported"), "{error}");
-}
-
 /// A user whom the rights of a file bind: the superuser may write everything, and would see nothing refused.
 #[cfg(unix)]
 mod unprivileged {

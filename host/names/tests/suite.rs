@@ -7,24 +7,35 @@ use std::time::Duration;
 
 use namelock_names::registration::LIFETIME_MAX;
 use namelock_names::{Free, Names, NamesConfig, Registration, Save, SaveError, open};
+use namelock_test_servers::Postgres;
 use tokio::time::Instant;
 
 /// A database of the test's own, and a second way to it as another process would have.
 struct Database {
     names: Arc<dyn Names>,
     other: Arc<dyn Names>,
-    _folder: tempfile::TempDir,
+    _server: Box<dyn std::any::Any>,
 }
 
 async fn sqlite() -> Database {
     let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite:{}", folder.path().join("names.db").display())
-        .parse()
-        .unwrap();
-    Database {
-        names: open(&url, NamesConfig::default()).await.unwrap(),
-        other: open(&url, NamesConfig::default()).await.unwrap(),
-        _folder: folder,
+    let url = format!("sqlite:{}", folder.path().join("names.db").display());
+    Database::at(&url, folder).await
+}
+
+async fn postgres() -> Database {
+    let server = Postgres::start();
+    Database::at(&server.url(), server).await
+}
+
+impl Database {
+    async fn at(url: &str, server: impl std::any::Any) -> Self {
+        let url = url.parse().unwrap();
+        Self {
+            names: open(&url, NamesConfig::default()).await.unwrap(),
+            other: open(&url, NamesConfig::default()).await.unwrap(),
+            _server: Box::new(server),
+        }
     }
 }
 
@@ -272,6 +283,13 @@ macro_rules! suite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
                 super::$test(super::sqlite().await).await;
+            })*
+        }
+
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::postgres().await).await;
             })*
         }
     };

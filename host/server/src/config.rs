@@ -159,6 +159,10 @@ struct NamesSection {
     batch: Option<Count<1, 4096>>,
     readers: Option<Count<1, 64>>,
     busy_timeout: Option<Time<1, 60_000>>,
+    connections: Option<Count<1, 1000>>,
+    connect_timeout: Option<Time<1, 60_000>>,
+    timeout: Option<Time<1, 60_000>>,
+    tls_roots: Option<PathBuf>,
     retention: Option<Time<60_000, 604_800_000>>,
 }
 
@@ -531,6 +535,10 @@ impl NamesSection {
             batch: self.batch.map_or(defaults.batch, Count::get),
             readers: self.readers.map_or(defaults.readers, Count::get),
             busy_timeout: self.busy_timeout.map_or(defaults.busy_timeout, Time::get),
+            connections: self.connections.map_or(defaults.connections, Count::get),
+            connect_timeout: self.connect_timeout.map_or(defaults.connect_timeout, Time::get),
+            timeout: self.timeout.map_or(defaults.timeout, Time::get),
+            tls_roots: self.tls_roots.clone(),
             retention: self.retention.map_or(defaults.retention, Time::get),
             attributes_max: defaults.attributes_max,
             attribute_bytes_max: defaults.attribute_bytes_max,
@@ -635,6 +643,10 @@ mod tests {
             batch = 11
             readers = 4
             busy_timeout = "7s"
+            connections = 5
+            connect_timeout = "6s"
+            timeout = "8s"
+            tls_roots = "/etc/ca.pem"
             retention = "2h"
             [limits]
             component = "1MiB"

@@ -27,7 +27,7 @@ const LIMITS: &str = "[compiler]\nmemory = \"1GiB\"\ncpu_time = \"2s\"\n";
 
 pub(crate) async fn run() -> anyhow::Result<()> {
     let host = Host::start(LIMITS, &[("demo", ROOMS, UNLIMITED)])?;
-    let bombs = [bombs::giant_function(), bombs::deep_blocks()];
+    let bomb = bombs::giant_function();
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
     let mut told = String::new();
     for round in 0..ROUNDS {
@@ -36,7 +36,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         for bomber in 0..BOMBERS {
             let dir = host.tenant(&format!("bomber{bomber}"));
             fs::create_dir_all(&dir)?;
-            fs::write(dir.join("handler.wasm"), &bombs[bomber % bombs.len()])?;
+            fs::write(dir.join("handler.wasm"), &bomb)?;
         }
         host.process.signal("HUP");
         beside.push(steady(&host, &format!("beside {round}"), ROUND).await?);

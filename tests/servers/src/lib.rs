@@ -4,9 +4,11 @@
 //! installed is a failure with a line that says what to install, never a skipped test.
 
 mod memcached;
+mod postgres;
 mod process;
 mod raw;
 
 pub use memcached::Memcached;
+pub use postgres::Postgres;
 pub use process::{Process, signal, wait_until};
 pub use raw::RawMemcached;

@@ -14,6 +14,7 @@ mod writer;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc::error::TrySendError;
@@ -129,6 +130,10 @@ impl Names for Sqlite {
         }
         // A name that is never saved: it is shorter than any may be.
         self.find("", "").await.map(|_| ())
+    }
+
+    fn deadline(&self) -> Duration {
+        self.config.busy_timeout
     }
 
     async fn close(&self) {

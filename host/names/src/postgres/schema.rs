@@ -1,0 +1,82 @@
+//! The tables: what they are, and how they are brought from one version to the next.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio_postgres::{Client, Error};
+
+/// What brings the database from version N to version N + 1, in order. What has been released is never changed.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE namelock_registrations (
+        tenant        text   NOT NULL COLLATE \"C\",
+        name          bytea  NOT NULL,
+        owner         bytea  NOT NULL,
+        created_ms    bigint NOT NULL,
+        expires_ms    bigint,
+        fencing_token bigint NOT NULL,
+        attributes    text   NOT NULL,
+        PRIMARY KEY (tenant, name)
+    -- A name is taken over in place; free room in its page keeps that from touching the index.
+    ) WITH (fillfactor = 70);
+    COMMENT ON TABLE namelock_registrations IS
+        'One row for each name: its current registration, or the last one, which remembers the greatest fencing token.';
+    COMMENT ON COLUMN namelock_registrations.name IS 'convert_from(name, ''UTF8'') shows it';
+    CREATE INDEX namelock_registrations_by_end ON namelock_registrations (expires_ms) WHERE expires_ms IS NOT NULL;
+"];
+
+/// The version that this program writes.
+const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Of hosts that migrate at once one does, and the others wait: a number that nobody else is likely to lock (pg_advisory_lock).
+const MIGRATING: i64 = 0x6e61_6d65_6c6f_636b;
+
+/// Why the tables cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SchemaError {
+    #[error(
+        "it has version {0} of the names database, and this program knows versions up to {VERSION}; use a newer namelock"
+    )]
+    Newer(i64),
+    #[error("its tables cannot be made or read: {}", super::chain(.0))]
+    Sql(#[from] Error),
+}
+
+/// Whether this process has seen that the tables are up to date.
+#[derive(Clone, Default)]
+pub(super) struct Migrated(Arc<AtomicBool>);
+
+impl Migrated {
+    /// Brings the tables up to date, unless that was done; the first connection that comes about does it.
+    pub(super) async fn ensure(&self, client: &mut Client) -> Result<(), SchemaError> {
+        if !self.0.load(Ordering::Acquire) {
+            migrate(client).await?;
+            self.0.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+/// Migrates in one transaction, which looks at the version under a lock: another host may have been quicker.
+async fn migrate(client: &mut Client) -> Result<(), SchemaError> {
+    let transaction = client.transaction().await?;
+    transaction
+        .execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATING])
+        .await?;
+    transaction
+        .batch_execute("CREATE TABLE IF NOT EXISTS namelock_schema (version bigint NOT NULL)")
+        .await?;
+    let row = transaction
+        .query_one("SELECT max(version) FROM namelock_schema", &[])
+        .await?;
+    let version: i64 = row.try_get::<_, Option<i64>>(0)?.unwrap_or(0);
+    let from = usize::try_from(version).ok().filter(|from| *from <= MIGRATIONS.len());
+    let from = from.ok_or(SchemaError::Newer(version))?;
+    for (number, migration) in (1_i64..).zip(MIGRATIONS).skip(from) {
+        transaction.batch_execute(migration).await?;
+        transaction
+            .execute("INSERT INTO namelock_schema VALUES ($1)", &[&number])
+            .await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}

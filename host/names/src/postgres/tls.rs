@@ -1,0 +1,43 @@
+//! TLS to the server, whenever it offers it (`sslmode=prefer`, the default) or the address demands it (`sslmode=require`).
+//!
+//! The server's certificate is always checked, against the roots of this machine or of `names.tls_roots`. A server with a certificate
+//! that nobody vouches for is refused, not used without a check.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::error::OpenError;
+
+pub(super) fn connector(roots: Option<&Path>) -> Result<MakeRustlsConnect, OpenError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| OpenError::Tls(error.to_string()))?
+        .with_root_certificates(root_store(roots)?)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}
+
+fn root_store(roots: Option<&Path>) -> Result<RootCertStore, OpenError> {
+    let mut store = RootCertStore::empty();
+    let Some(path) = roots else {
+        // What cannot be read on this machine is missed when a certificate needs it.
+        let found = rustls_native_certs::load_native_certs();
+        store.add_parsable_certificates(found.certs);
+        return Ok(store);
+    };
+    let failed = |error: &dyn std::fmt::Display| OpenError::Tls(format!("cannot read {}: {error}", path.display()));
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| failed(&error))? {
+        let certificate = certificate.map_err(|error| failed(&error))?;
+        store.add(certificate).map_err(|error| failed(&error))?;
+    }
+    if store.is_empty() {
+        return Err(failed(&"there is no certificate in it"));
+    }
+    Ok(store)
+}
