@@ -98,7 +98,31 @@ async fn a_restart_of_memcached_between_acquire_and_release_harms_nobody() {
         assert!(memcached.raw().add(&key("slow", "room"), "another's", 60));
     };
     let (answer, ()) = tokio::join!(host.post_json("slow", &body), restart);
-    // The lock was lost, which the database decides: nobody else has registered the name.
-    assert_eq!(answer.status, 201, "{:?}", answer.body);
+    answer.is_problem(503, "lease_lost");
     assert_eq!(memcached.raw().get(&key("slow", "room")).as_deref(), Some("another's"));
+}
+
+#[tokio::test]
+async fn what_is_unwise_about_memcached_is_told_and_so_are_evictions() {
+    let memcached = Memcached::with_flags(&["-m", "2"]);
+    let host = Builder::new()
+        .config("[lock]\nwatch_every = \"100ms\"\n")
+        .lock(&memcached)
+        .demo()
+        .start();
+    assert_eq!(host.post("demo", "room", "ann").await.status, 201);
+    for words in ["start it with -M", "start it with -m 64", "-o no_slab_automove"] {
+        assert!(host.log().contains(words), "{words}: {}", host.log());
+    }
+    let mut others = memcached.raw();
+    let mut number = 0;
+    let value = "x".repeat(1000);
+    let told = crate::fixture::wait_for(Duration::from_secs(20), || {
+        for _ in 0..200 {
+            number += 1;
+            others.add(&format!("other {number}").replace(' ', "-"), &value, 0);
+        }
+        host.log().contains("memcached has evicted items")
+    });
+    assert!(told.await.is_some(), "{}", host.log());
 }

@@ -137,7 +137,8 @@ async fn a_stopped_host_finishes_what_runs_and_exits_with_0() {
 #[tokio::test]
 async fn the_admin_listener_tells_whether_the_host_can_serve() {
     let mut memcached = namelock_test_servers::Memcached::start();
-    let host = Builder::new().lock(&memcached).demo().start();
+    let config = "[lock]\nrestart_grace = \"200ms\"\n";
+    let host = Builder::new().config(config).lock(&memcached).demo().start();
     assert_eq!(host.admin("/healthz").await.status, 200);
     let mut tries = 0;
     while host.admin("/readyz").await.status != 200 {

@@ -9,16 +9,19 @@ use crate::error::OpenError;
 /// The longest relative time to live that memcached takes; anything larger is read as a date (its `doc/protocol.txt`).
 const TTL_SECONDS_MAX: u64 = 60 * 60 * 24 * 30;
 
+/// The most servers that one URL names.
+const SERVERS_MAX: usize = 64;
+
 /// What memcached's clock, which ticks once a second and was seen to jump by two ticks, may take from an item's life.
-const COARSE_CLOCK: Duration = Duration::from_secs(2);
+pub(crate) const COARSE_CLOCK: Duration = Duration::from_secs(2);
 
 /// Where the table of locks is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LockUrl {
     /// Inside this process: `memory:`. Other processes neither see these locks nor are kept out by them.
     Memory,
-    /// A memcached server, as `host:port`: `memcached://host:port`.
-    Memcached(String),
+    /// Memcached servers, each as `host:port`: `memcached://host:port,host:port`. Each name has one of them.
+    Memcached(Vec<String>),
 }
 
 impl FromStr for LockUrl {
@@ -32,21 +35,32 @@ impl FromStr for LockUrl {
         if url == "memory:" {
             return Ok(Self::Memory);
         }
-        let Some(server) = url.strip_prefix("memcached://") else {
+        let Some(servers) = url.strip_prefix("memcached://") else {
             return Err(bad("it is neither memory: nor memcached://host:port"));
         };
-        let server = server.strip_suffix('/').unwrap_or(server);
-        if server.contains(',') {
-            return Err(bad("several servers are not supported yet: name one host:port"));
+        let servers: Vec<_> = servers.strip_suffix('/').unwrap_or(servers).split(',').collect();
+        let is_server = |server: &&str| {
+            let parts = server.rsplit_once(':');
+            parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0))
+        };
+        if !servers.iter().all(is_server) {
+            let mend =
+                "after memcached:// it needs host:port, for example 127.0.0.1:11211; several with a comma between";
+            return Err(bad(mend));
         }
-        match server.rsplit_once(':') {
-            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) => {
-                Ok(Self::Memcached(server.to_owned()))
-            }
-            _ => Err(bad(
-                "after memcached:// it needs host:port, for example 127.0.0.1:11211",
-            )),
+        if servers.len() > SERVERS_MAX {
+            return Err(bad(&format!(
+                "it names more than {SERVERS_MAX} servers, each as host:port"
+            )));
         }
+        let twice = servers
+            .iter()
+            .enumerate()
+            .any(|(at, server)| servers[..at].contains(server));
+        if twice {
+            return Err(bad("it names one host:port twice"));
+        }
+        Ok(Self::Memcached(servers.into_iter().map(str::to_owned).collect()))
     }
 }
 
@@ -54,7 +68,7 @@ impl fmt::Display for LockUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory:"),
-            Self::Memcached(server) => write!(f, "memcached://{server}"),
+            Self::Memcached(servers) => write!(f, "memcached://{}", servers.join(",")),
         }
     }
 }
@@ -64,6 +78,13 @@ impl fmt::Display for LockUrl {
 pub struct LockConfig {
     /// How long a lease is trusted unless it is renewed.
     pub lease: Duration,
+    /// For how long a lease can be held, however often it is renewed.
+    pub max_hold: Duration,
+    /// For how long nothing is granted once a server was seen to have forgotten its locks; none: for one lease, which is how long
+    /// those that it has forgotten may still be trusted.
+    pub restart_grace: Option<Duration>,
+    /// How often a server is asked whether it evicts.
+    pub watch_every: Duration,
     /// The longest that one acquire may wait, whatever the caller wishes.
     pub max_wait: Duration,
     /// How many callers may wait for a name at once, over all names.
@@ -93,6 +114,9 @@ impl Default for LockConfig {
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(10),
+            max_hold: Duration::from_secs(60),
+            restart_grace: None,
+            watch_every: Duration::from_secs(10),
             max_wait: Duration::from_secs(30),
             waiters: 16_384,
             lanes: 2,
@@ -121,6 +145,23 @@ impl LockConfig {
         u32::try_from(whole.min(TTL_SECONDS_MAX)).unwrap_or(u32::MAX)
     }
 
+    /// For how long nothing is granted once a server was seen to have forgotten its locks.
+    pub fn grace(&self) -> Duration {
+        self.restart_grace.unwrap_or(self.lease)
+    }
+
+    /// How often a connection asks its server something, also when nobody wants a lock; see [`stall`](Self::stall).
+    pub(crate) fn heartbeat(&self) -> Duration {
+        self.exchange_timeout / 4
+    }
+
+    /// A reply that is later than this shows that the server stood still, and what it grants soon after is not trusted: its clock
+    /// may not have noticed yet. A shorter stall, with the pause between two questions, is no longer than `exchange_timeout`, and
+    /// that is in the time to live.
+    pub(crate) fn stall(&self) -> Duration {
+        self.exchange_timeout - self.heartbeat()
+    }
+
     /// Refuses what could not work.
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         let limits = [
@@ -139,6 +180,7 @@ impl LockConfig {
             ("connect_timeout", self.connect_timeout),
             ("exchange_timeout", self.exchange_timeout),
             ("backoff_min", self.backoff_min),
+            ("watch_every", self.watch_every),
         ];
         if let Some((name, _)) = times.into_iter().find(|(_, value)| value.is_zero()) {
             return Err(OpenError::Config(format!("{name} is 0; it must be at least 1ms")));
@@ -147,6 +189,14 @@ impl LockConfig {
             return Err(OpenError::Config(
                 "lease is over a day; a lock that is lost is not given again before".into(),
             ));
+        }
+        if self.max_hold < self.lease {
+            return Err(OpenError::Config(
+                "max_hold is below lease; it must be at least as long".into(),
+            ));
+        }
+        if self.grace() > Duration::from_secs(24 * 60 * 60) {
+            return Err(OpenError::Config("restart_grace is over a day".into()));
         }
         if self.exchange_timeout > Duration::from_secs(60) || self.connect_timeout > Duration::from_secs(60) {
             return Err(OpenError::Config(
@@ -166,12 +216,17 @@ mod tests {
 
     #[test]
     fn a_url_says_where_the_locks_are() {
-        let memcached = |server: &str| LockUrl::Memcached(server.to_owned());
+        let memcached = |servers: &[&str]| LockUrl::Memcached(servers.iter().map(ToString::to_string).collect());
         assert_eq!("memory:".parse::<LockUrl>().unwrap(), LockUrl::Memory);
-        assert_eq!("memcached://a:1".parse::<LockUrl>().unwrap(), memcached("a:1"));
+        assert_eq!("memcached://a:1".parse::<LockUrl>().unwrap(), memcached(&["a:1"]));
+        assert_eq!(
+            "memcached://a:1,b:2".parse::<LockUrl>().unwrap(),
+            memcached(&["a:1", "b:2"])
+        );
+        assert_eq!(memcached(&["a:1", "b:2"]).to_string(), "memcached://a:1,b:2");
         assert_eq!(
             "memcached://[::1]:11211/".parse::<LockUrl>().unwrap(),
-            memcached("[::1]:11211")
+            memcached(&["[::1]:11211"])
         );
     }
 
@@ -186,7 +241,8 @@ mod tests {
             "memcached://a:0",
             "memcached://a:b",
             "memcached://:1",
-            "memcached://a:1,b:2",
+            "memcached://a:1,",
+            "memcached://a:1,a:1",
         ] {
             let error = url.parse::<LockUrl>().unwrap_err().to_string();
             assert!(

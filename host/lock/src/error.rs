@@ -16,6 +16,8 @@ pub enum AcquireError {
     Unavailable {
         /// What failed, for a log.
         reason: String,
+        /// When it may grant again, where that is known.
+        retry_after: Option<Duration>,
     },
     /// The name cannot be locked.
     #[error("{reason}")]

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::error::Lost;
@@ -95,22 +95,70 @@ pub struct Lease {
     name: String,
     fencing_token: u64,
     since: Instant,
-    deadline: Instant,
+    /// Told to whoever waits for the lease's end.
+    deadline: watch::Sender<Instant>,
+    life: Option<Life>,
     claim: Claim,
+}
+
+/// The life of the table in which a lease was given: when the table forgets its locks, it begins another one.
+#[derive(Clone)]
+struct Life {
+    given: u64,
+    now: watch::Receiver<u64>,
+}
+
+/// The end of a lease, for whoever must not go on past it.
+#[derive(Clone)]
+pub struct LeaseEnd {
+    deadline: watch::Receiver<Instant>,
+    life: Option<Life>,
+}
+
+impl LeaseEnd {
+    /// Waits until the lease is lost: its deadline has passed, or the table has forgotten it. A lease that is released is not lost,
+    /// and is waited for without end.
+    pub async fn lost(mut self) {
+        let forgotten = async {
+            match &mut self.life {
+                // An error means that nobody can tell any more: the lock service is closed.
+                Some(life) => drop(life.now.wait_for(|now| *now != life.given).await),
+                None => std::future::pending().await,
+            }
+        };
+        let deadline = &mut self.deadline;
+        let over = async {
+            loop {
+                let at = *deadline.borrow_and_update();
+                tokio::select! {
+                    () = tokio::time::sleep_until(at) => return,
+                    changed = deadline.changed() => if changed.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = forgotten => {}
+            () = over => {}
+        }
+    }
 }
 
 impl Lease {
     /// A granted claim is trusted from `asked`, the instant before the table was asked.
     pub(crate) fn new(name: &str, asked: Instant, claim: Claim) -> Self {
         claim.expect_expiry(asked);
+        let (fencing_token, given) = match claim.trace {
+            Trace::Granted(grant) => (grant.fencing_token, grant.life),
+            Trace::Asked { .. } => (0, 0),
+        };
         Self {
             name: name.to_owned(),
-            fencing_token: match claim.trace {
-                Trace::Granted(grant) => grant.fencing_token,
-                Trace::Asked { .. } => 0,
-            },
+            fencing_token,
             since: asked,
-            deadline: asked + claim.shared.config.lease,
+            deadline: watch::Sender::new(asked + claim.shared.config.lease),
+            life: claim.shared.table.life(&claim.key).map(|now| Life { given, now }),
             claim,
         }
     }
@@ -125,17 +173,34 @@ impl Lease {
         self.fencing_token
     }
 
-    /// The instant until which the lease provably lasts.
+    /// The instant until which the lease provably lasts, unless the table forgets it before.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        *self.deadline.borrow()
     }
 
     /// For how much longer the lease provably lasts; zero once it is lost.
     pub fn remaining(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        if self.is_forgotten() {
+            return Duration::ZERO;
+        }
+        self.deadline().saturating_duration_since(Instant::now())
     }
 
-    /// Makes the lease last its full time again, counted from before the table was asked.
+    /// Lets somebody else wait until the lease is lost.
+    pub fn end(&self) -> LeaseEnd {
+        LeaseEnd {
+            deadline: self.deadline.subscribe(),
+            life: self.life.clone(),
+        }
+    }
+
+    /// Whether the table was seen to have forgotten its locks since this one was given.
+    fn is_forgotten(&self) -> bool {
+        self.life.as_ref().is_some_and(|life| *life.now.borrow() != life.given)
+    }
+
+    /// Makes the lease last its full time again, counted from before the table was asked, but not beyond
+    /// [`max_hold`](crate::LockConfig::max_hold) from its beginning.
     ///
     /// # Errors
     ///
@@ -143,7 +208,7 @@ impl Lease {
     /// service did not answer; the lease then lasts as long as it did before.
     pub async fn renew(&mut self) -> Result<(), Lost> {
         let asked = Instant::now();
-        if asked >= self.deadline {
+        if self.remaining().is_zero() {
             return Err(Lost::Gone);
         }
         let claim = &mut self.claim;
@@ -153,11 +218,13 @@ impl Lease {
         match claim.shared.table.renew(&claim.key, claim.token, grant).await {
             Ok(()) => {
                 claim.expect_expiry(asked);
-                self.deadline = asked + claim.shared.config.lease;
+                let config = &claim.shared.config;
+                let deadline = (asked + config.lease).min(self.since + config.max_hold);
+                self.deadline.send_replace(deadline);
                 Ok(())
             }
             Err(Lost::Gone) => {
-                self.deadline = asked;
+                self.deadline.send_replace(asked);
                 Err(Lost::Gone)
             }
             Err(Lost::Unknown) => Err(Lost::Unknown),

@@ -22,6 +22,20 @@
 //! - A lease is trusted from the instant *before* its request was made until [`LockConfig::lease`] later, on the monotonic
 //!   clock, which is always sooner than memcached forgets it ([`LockConfig::ttl_seconds`]).
 //! - Whatever happens to the future of an acquire, a lease that was granted to nobody is released.
+//! - A memcached that was seen to have forgotten its locks, or to have stood still, grants nothing until that can do no harm, and
+//!   the leases that it has forgotten are lost.
+
+#[cfg(all(
+    not(debug_assertions),
+    any(
+        feature = "without-early-deadline",
+        feature = "without-owner-check",
+        feature = "without-restart-grace"
+    )
+))]
+compile_error!(
+    "the features without-… take a safety out, so that a test can see whether it would be missed: never in a release"
+);
 
 pub mod config;
 mod error;
@@ -38,7 +52,7 @@ mod turnstile;
 pub use config::{LockConfig, LockUrl};
 pub use error::{AcquireError, Lost, OpenError};
 pub use key::LockKey;
-pub use lease::Lease;
+pub use lease::{Lease, LeaseEnd};
 pub use locks::Locks;
 #[cfg(fuzzing)]
 pub use memcached::fuzz_reply;

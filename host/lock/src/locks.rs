@@ -80,6 +80,7 @@ impl Locks {
                         "{} callers wait for a lock already (lock.waiters)",
                         shared.config.waiters
                     ),
+                    retry_after: None,
                 });
             }
         };
@@ -87,10 +88,13 @@ impl Locks {
         loop {
             let asked = Instant::now();
             let remaining = match Claim::stake(shared, &key, &turn).await {
-                Ok(claim) => return Ok(Lease::new(name, asked, claim)),
+                Ok(claim) => return Ok(Lease::new(name, trusted_from(asked), claim)),
                 Err(GrantError::Held { remaining }) => remaining,
-                Err(GrantError::Unavailable(reason) | GrantError::Unknown(reason)) => {
-                    return Err(AcquireError::Unavailable { reason });
+                Err(GrantError::Unavailable(refusal) | GrantError::Unknown(refusal)) => {
+                    return Err(AcquireError::Unavailable {
+                        reason: refusal.reason,
+                        retry_after: refusal.retry_after,
+                    });
                 }
             };
             let now = Instant::now();
@@ -126,6 +130,17 @@ impl Locks {
             tracing::warn!("some locks are left to expire: they could not be released in time");
         }
     }
+}
+
+/// A lease is trusted from the instant before its request was sent: the table may have begun to count at any time after that.
+#[cfg(not(feature = "without-early-deadline"))]
+fn trusted_from(asked: Instant) -> Instant {
+    asked
+}
+
+#[cfg(feature = "without-early-deadline")]
+fn trusted_from(_asked: Instant) -> Instant {
+    Instant::now()
 }
 
 impl Shared {

@@ -61,10 +61,11 @@ impl Memory {
             // Locks that nobody released have expired by now, or this table is really full.
             state.locks.retain(|_, lock| lock.expires > now);
             if state.locks.len() >= self.locks_max {
-                return Err(GrantError::Unavailable(format!(
+                let reason = format!(
                     "all {} locks of this process are held; raise lock.memory_locks",
                     self.locks_max
-                )));
+                );
+                return Err(GrantError::Unavailable(reason.into()));
             }
         }
         state.fencing_token += 1;
@@ -73,6 +74,7 @@ impl Memory {
         Ok(Grant {
             fencing_token: state.fencing_token,
             handle: None,
+            life: 0,
         })
     }
 

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::config::{LockConfig, LockUrl};
 use crate::error::{Lost, OpenError};
 use crate::key::LockKey;
@@ -32,6 +34,8 @@ pub(crate) struct Grant {
     pub(crate) fencing_token: u64,
     /// How the table finds it again without looking; `None` where it has to look.
     pub(crate) handle: Option<Handle>,
+    /// Which life of the table it belongs to: a table that forgets its locks begins another one.
+    pub(crate) life: u64,
 }
 
 /// The version of an item, as the server process behind one connection counts it.
@@ -71,9 +75,26 @@ pub(crate) enum GrantError {
     /// Somebody else has it, for at most this long where that is known.
     Held { remaining: Option<Duration> },
     /// Nothing was given.
-    Unavailable(String),
-    /// It may have been given, or may still be: the request was sent and not answered.
-    Unknown(String),
+    Unavailable(Refusal),
+    /// It may have been given, or may still be: the request was sent and not answered, or the answer cannot be trusted.
+    Unknown(Refusal),
+}
+
+/// Why the table does not grant now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) reason: String,
+    /// When it may grant again, where that is known.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl<T: Into<String>> From<T> for Refusal {
+    fn from(reason: T) -> Self {
+        Self {
+            reason: reason.into(),
+            retry_after: None,
+        }
+    }
 }
 
 /// A table of locks. Two kinds exist, and each call goes to one of them, so this is an enum and not a trait.
@@ -88,7 +109,7 @@ impl Table {
         config.check()?;
         Ok(match url {
             LockUrl::Memory => Self::Memory(Memory::new(config)),
-            LockUrl::Memcached(server) => Self::Memcached(Memcached::new(server, config)),
+            LockUrl::Memcached(servers) => Self::Memcached(Memcached::new(servers, config)),
         })
     }
 
@@ -115,6 +136,14 @@ impl Table {
                 Self::Memory(_) => 0,
                 Self::Memcached(memcached) => memcached.connection(key),
             },
+        }
+    }
+
+    /// Tells which life of the table keeps `key` now, and when that changes; none where it never forgets.
+    pub(crate) fn life(&self, key: &LockKey) -> Option<watch::Receiver<u64>> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Memcached(memcached) => Some(memcached.life(key)),
         }
     }
 

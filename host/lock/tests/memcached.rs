@@ -6,11 +6,17 @@ use std::time::Duration;
 
 use namelock_lock::{AcquireError, LockConfig, LockKey, Locks, Lost};
 use namelock_test_servers::Memcached;
+use tokio::time::{Instant, timeout};
 
 const NO_WAIT: Duration = Duration::ZERO;
 
+/// A host that grants again soon after its server has forgotten its locks.
 fn open(server: &Memcached) -> Locks {
-    open_with(server, LockConfig::default())
+    let config = LockConfig {
+        restart_grace: Some(Duration::from_millis(100)),
+        ..LockConfig::default()
+    };
+    open_with(server, config)
 }
 
 fn open_with(server: &Memcached, config: LockConfig) -> Locks {
@@ -87,7 +93,7 @@ async fn a_full_server_refuses_and_leaves_the_holder_alone() {
         assert!(others.len() < 100_000, "the server is never full");
     };
     assert!(
-        matches!(&refused, AcquireError::Unavailable { reason } if reason.contains("memory")),
+        matches!(&refused, AcquireError::Unavailable { reason, .. } if reason.contains("memory")),
         "{refused}"
     );
     for _ in 0..100 {
@@ -115,7 +121,7 @@ async fn an_acquire_that_a_stalled_server_grants_later_is_released() {
         .await
         .unwrap();
     server.signal("STOP");
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let error = locks.acquire("t", "room", NO_WAIT).await.unwrap_err();
     assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
@@ -138,11 +144,11 @@ async fn a_server_that_is_down_is_refused_at_once_and_found_again() {
         .await
         .unwrap();
     server.kill();
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     for _ in 0..100 {
         let error = locks.acquire("t", "room", NO_WAIT).await.unwrap_err();
         assert!(
-            matches!(&error, AcquireError::Unavailable { reason } if !reason.is_empty()),
+            matches!(&error, AcquireError::Unavailable { reason, .. } if !reason.is_empty()),
             "{error}"
         );
     }
@@ -162,6 +168,158 @@ async fn a_flush_is_noticed_and_fencing_tokens_still_grow() {
     assert_eq!(before.release().await, Err(Lost::Gone));
     let after = acquire_when_back(&locks, "room").await;
     assert!(after.fencing_token() > fencing_token);
+}
+
+/// A lease of one second, so that nobody waits for long.
+fn short_lease() -> LockConfig {
+    LockConfig {
+        lease: Duration::from_secs(1),
+        ..LockConfig::default()
+    }
+}
+
+#[tokio::test]
+async fn after_a_restart_leases_are_lost_and_nothing_is_granted_for_as_long_as_one_lasts() {
+    let mut server = Memcached::start();
+    let locks = open_with(&server, short_lease());
+    let mut lease = locks.acquire("t", "room", NO_WAIT).await.unwrap();
+    let end = lease.end();
+    server.restart();
+    let restarted = Instant::now();
+    timeout(Duration::from_secs(5), end.lost()).await.unwrap();
+    assert_eq!(
+        (lease.remaining(), lease.renew().await),
+        (Duration::ZERO, Err(Lost::Gone))
+    );
+
+    let refused = locks.acquire("t", "other", NO_WAIT).await.unwrap_err();
+    let AcquireError::Unavailable {
+        retry_after: Some(wait),
+        ..
+    } = refused
+    else {
+        panic!("{refused}");
+    };
+    assert!(wait <= Duration::from_secs(1), "{wait:?}");
+    // A host that comes only now has seen nothing, and is told by the server.
+    let fresh = open_with(&server, short_lease());
+    let refused = fresh.acquire("t", "another", NO_WAIT).await.unwrap_err();
+    assert!(
+        matches!(
+            &refused,
+            AcquireError::Unavailable {
+                retry_after: Some(_),
+                ..
+            }
+        ),
+        "{refused}"
+    );
+
+    assert_eq!(lease.release().await, Err(Lost::Gone));
+    drop(acquire_when_back(&locks, "room").await);
+    drop(acquire_when_back(&fresh, "another").await);
+    assert!(
+        restarted.elapsed() >= Duration::from_secs(1),
+        "{:?}",
+        restarted.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_flush_is_noticed_while_nobody_wants_a_lock() {
+    let server = Memcached::start();
+    let locks = open(&server);
+    let lease = locks.acquire("t", "room", NO_WAIT).await.unwrap();
+    assert_eq!(server.raw().command("flush_all"), "OK");
+    timeout(Duration::from_secs(5), lease.end().lost()).await.unwrap();
+    assert!(lease.remaining().is_zero());
+    assert!(
+        lease.deadline() > Instant::now() + Duration::from_secs(4),
+        "it is not the time that was over"
+    );
+}
+
+#[tokio::test]
+async fn what_a_server_grants_after_it_stood_still_is_not_trusted() {
+    let server = Memcached::start();
+    let locks = open(&server);
+    drop(locks.acquire("t", "warm", NO_WAIT).await.unwrap());
+    locks.close(Duration::from_secs(5)).await;
+    server.signal("STOP");
+    let stalled = Instant::now();
+    let acquire = locks.acquire("t", "room", NO_WAIT);
+    let go_on = async {
+        // Longer than a stall may be, and the reply is still in time.
+        tokio::time::sleep(Duration::from_millis(850)).await;
+        server.signal("CONT");
+    };
+    let (refused, ()) = tokio::join!(acquire, go_on);
+    let refused = refused.unwrap_err();
+    assert!(
+        matches!(&refused, AcquireError::Unavailable { reason, .. } if !reason.is_empty()),
+        "{refused}"
+    );
+    locks.close(Duration::from_secs(10)).await;
+    assert_eq!(
+        server.raw().lock_keys(),
+        Vec::<String>::new(),
+        "what it had granted is given back"
+    );
+    drop(acquire_when_back(&locks, "room").await);
+    assert!(
+        stalled.elapsed() > Duration::from_secs(2),
+        "its clock has ticked: {:?}",
+        stalled.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn each_name_has_one_server_and_one_that_is_down_takes_its_names_along() {
+    let mut servers = [Memcached::start(), Memcached::start(), Memcached::start()];
+    let url = |order: [usize; 3]| {
+        let addresses = order.map(|at| servers[at].address().to_string());
+        format!("memcached://{}", addresses.join(","))
+    };
+    let open = |order| Locks::open(&url(order).parse().unwrap(), LockConfig::default()).unwrap();
+    let (locks, other) = (open([0, 1, 2]), open([2, 0, 1]));
+    let mut leases = Vec::new();
+    for number in 0..60 {
+        let name = format!("room {number}");
+        leases.push(locks.acquire("t", &name, NO_WAIT).await.unwrap());
+        let busy = other.acquire("t", &name, NO_WAIT).await.unwrap_err();
+        assert!(
+            matches!(busy, AcquireError::Busy { .. }),
+            "another order of the list is the same: {busy}"
+        );
+    }
+    let here = |server: &Memcached| server.raw().lock_keys();
+    let (kept, dead): (Vec<_>, Vec<_>) = ([here(&servers[0]), here(&servers[2])].concat(), here(&servers[1]));
+    assert!(kept.len() + dead.len() == 60 && !dead.is_empty() && !kept.is_empty());
+    leases.clear();
+    locks.close(Duration::from_secs(10)).await;
+
+    servers[1].kill();
+    let started = Instant::now();
+    for number in 0..60 {
+        let name = format!("room {number}");
+        let answer = locks.acquire("t", &name, NO_WAIT).await;
+        if dead.contains(&key("t", &name)) {
+            assert!(matches!(answer, Err(AcquireError::Unavailable { .. })), "{answer:?}");
+        } else {
+            answer.unwrap();
+        }
+    }
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    locks.ready().await.unwrap();
+    for server in &mut servers {
+        server.kill();
+    }
+    let down = async {
+        while locks.ready().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await
+        }
+    };
+    timeout(Duration::from_secs(5), down).await.unwrap();
 }
 
 #[tokio::test]

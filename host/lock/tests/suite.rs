@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use namelock_lock::{AcquireError, LockConfig, Locks, Lost};
 use namelock_test_servers::Memcached;
+use tokio::time::Instant;
 
 const NO_WAIT: Duration = Duration::ZERO;
 
@@ -23,6 +24,14 @@ fn short_lease() -> LockConfig {
     LockConfig {
         lease: Duration::from_secs(1),
         ..LockConfig::default()
+    }
+}
+
+/// A lease that can be held for little longer than it lasts.
+fn short_hold() -> LockConfig {
+    LockConfig {
+        max_hold: Duration::from_millis(1500),
+        ..short_lease()
     }
 }
 
@@ -117,6 +126,42 @@ async fn a_lease_is_renewed_from_now(table: Table) {
     lease.release().await.unwrap();
 }
 
+async fn a_lease_is_not_renewed_for_ever(table: Table) {
+    let begin = Instant::now();
+    let mut lease = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
+    let renewed = async {
+        while lease.renew().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), renewed).await.unwrap();
+    let held = begin.elapsed();
+    assert!((1500..4000).contains(&held.as_millis()), "{held:?}");
+    assert_eq!(
+        (lease.remaining(), lease.renew().await),
+        (Duration::ZERO, Err(Lost::Gone))
+    );
+}
+
+async fn who_watches_a_lease_hears_of_its_end(table: Table) {
+    let mut lease = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
+    let end = lease.end();
+    let first = lease.deadline();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    lease.renew().await.unwrap();
+    let last = lease.deadline();
+    assert!(first < last);
+    tokio::time::timeout(Duration::from_secs(20), end.lost()).await.unwrap();
+    assert!(Instant::now() >= last, "a renewal moves the end");
+    assert_eq!(lease.remaining(), Duration::ZERO);
+
+    let released = table.locks.acquire("t", "b", NO_WAIT).await.unwrap();
+    let end = released.end();
+    released.release().await.unwrap();
+    let lost = tokio::time::timeout(Duration::from_millis(1200), end.lost()).await;
+    assert!(lost.is_err(), "what is given back is not lost");
+}
+
 async fn exactly_one_of_many_gets_a_name(table: Table) {
     let inside = Arc::new(AtomicU32::new(0));
     let (locks, other) = (table.locks.clone(), table.other.clone());
@@ -196,6 +241,8 @@ suite! {
     an_acquire_that_is_given_up_leaves_no_lock with super::LockConfig::default();
     fencing_tokens_grow_with_every_grant with super::LockConfig::default();
     a_lease_is_renewed_from_now with super::LockConfig::default();
+    a_lease_is_not_renewed_for_ever with super::short_hold();
+    who_watches_a_lease_hears_of_its_end with super::short_lease();
     exactly_one_of_many_gets_a_name with super::LockConfig::default();
     who_waits_gets_the_name_when_it_is_free with super::LockConfig::default();
     a_lease_that_is_over_is_lost_and_never_disturbs_the_next with super::short_lease();

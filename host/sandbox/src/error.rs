@@ -11,8 +11,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// What failed underneath, in the call that the handler rejected as `unavailable`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// The lock service could not grant.
-    LockUnavailable,
+    /// The lock service could not grant; it may again after this time, where that is known.
+    LockUnavailable(Option<Duration>),
     /// The names database did not answer.
     NamesUnavailable,
     /// The lease was lost before the name was written.
@@ -58,6 +58,9 @@ pub enum CallError {
         /// What that limit is.
         time: Duration,
     },
+    /// A lease that the handler held was lost while it ran: its time was over, or the lock service forgot it.
+    #[error("the handler ran until its lease was lost")]
+    LeaseLost,
     /// The handler used up something that ends its call.
     #[error("the handler used more {limit} than it may")]
     Limit {

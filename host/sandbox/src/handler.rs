@@ -3,11 +3,11 @@
 //! # The end of a call
 //!
 //! A call ends when the guest returns or traps, when it has run for its CPU time (the epoch's callback interrupts it), when
-//! its wall time is over (the future is dropped, in whatever host call it is), or when nobody waits for it any more (this very
-//! future is dropped). After a trap nothing of the guest runs again, so its destructors release nothing. Therefore the host keeps the
+//! its wall time is over or a lease that it holds is lost (the future is dropped, in whatever host call it is), or when nobody waits
+//! for it any more (this very future is dropped). After a trap nothing of the guest runs again, so its destructors release nothing. Therefore the host keeps the
 //! leases itself, outside of the guest and of the table of handles:
 //!
-//! - at the first three ends they are released here, before the answer is given, so that whoever gets the answer can have the name;
+//! - at all ends but the last they are released here, before the answer is given, so that whoever gets the answer can have the name;
 //! - at the last one they are dropped with the store, and the lock crate's reaper releases them;
 //! - a host call that is pending when its future is dropped has recorded its claim before it asked, so the reaper finds out.
 //!
@@ -75,6 +75,13 @@ enum Errand {
     Free { name: String, owner: String },
 }
 
+/// How the guest's future ended.
+enum End {
+    Ran(wasmtime::Result<Result<Option<wit::Registration>, wit::Rejection>>),
+    LeaseLost,
+    WallTime,
+}
+
 impl Handler {
     pub(crate) fn new(pre: RegistrarPre<State>, clock: Arc<Clock>, long_runs: Arc<LongRuns>) -> Self {
         Self { pre, clock, long_runs }
@@ -129,18 +136,28 @@ impl Handler {
         let meter = Meter::default();
         let mut store = self.store(powers, tenant, request_id, &meter);
         let _ticking = self.clock.tick();
+        let vigil = store.data().leases.vigil();
         let run = self.long_runs.gate(&tenant.id, &meter, self.run(&mut store, errand));
-        let run = tokio::time::timeout(limits.wall_time, run).await;
+        let end = tokio::select! {
+            // What is done is done, whatever else happened at the same time.
+            biased;
+            ended = run => End::Ran(ended),
+            () = vigil.lost() => End::LeaseLost,
+            () = tokio::time::sleep(limits.wall_time) => End::WallTime,
+        };
         let leases: Vec<_> = store.data_mut().leases.take_all().collect();
-        let outcome = match run {
-            Ok(Ok(Ok(registration))) => Ok(registration.and_then(|registration| store.data_mut().given(registration))),
-            Ok(Ok(Err(rejection))) => Err(rejected(rejection, store.data())),
-            Ok(Err(error)) => {
+        let outcome = match end {
+            End::Ran(Ok(Ok(registration))) => {
+                Ok(registration.and_then(|registration| store.data_mut().given(registration)))
+            }
+            End::Ran(Ok(Err(rejection))) => Err(rejected(rejection, store.data())),
+            End::Ran(Err(error)) => {
                 // To the tenant, whose code it is, with the names of its functions; a caller is told the code alone.
                 tracing::warn!(target: "guest", tenant = &*tenant.id, request_id, "the call broke down: {error:#}");
                 Err(broken(error, store.data()))
             }
-            Err(_) => Err(CallError::Deadline {
+            End::LeaseLost => Err(CallError::LeaseLost),
+            End::WallTime => Err(CallError::Deadline {
                 limit: "wall time",
                 time: limits.wall_time,
             }),

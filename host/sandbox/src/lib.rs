@@ -12,6 +12,7 @@
 //! - `grants`: what a component may import, and nothing more;
 //! - [`handler`]: one call from its beginning to its end, whichever way it ends;
 //! - `state`: what the host keeps for one call; `locks` and `names` are what the guest can do with it;
+//! - `vigil`: ends a call whose lease is lost;
 //! - `limiter`, `meter`, `log`, `clock`: memory, running time, the guest's own output, and what it is told of the time;
 //! - `long_run`: who may run for long, so that nobody else feels it;
 //! - [`error`]: the ways a call can end.
@@ -33,6 +34,7 @@ mod long_run;
 mod meter;
 mod names;
 mod state;
+mod vigil;
 
 pub use cache::{CacheError, Digest};
 pub use config::{CacheConfig, CallLimits, CompilerConfig, SandboxConfig, Tenant};

@@ -73,8 +73,8 @@ impl State {
         match error {
             namelock_lock::AcquireError::Busy { retry_after } => AcquireError::Busy(milliseconds(retry_after)),
             namelock_lock::AcquireError::InvalidName { reason } => AcquireError::InvalidName(reason.to_owned()),
-            namelock_lock::AcquireError::Unavailable { reason } => {
-                self.cause = Some(Cause::LockUnavailable);
+            namelock_lock::AcquireError::Unavailable { reason, retry_after } => {
+                self.cause = Some(Cause::LockUnavailable(retry_after));
                 tracing::warn!(tenant = &*self.tenant.id, reason, "a lock could not be granted");
                 AcquireError::Unavailable("the lock service cannot grant now".to_owned())
             }

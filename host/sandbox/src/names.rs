@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use namelock_lock::Lease;
 use namelock_names::{Free, Save};
 use tokio::time::Instant;
 use wasmtime::Result;
@@ -89,10 +90,11 @@ impl Host for State {
 }
 
 impl State {
-    /// The right to write the name of a lease, while the lease provably lasts.
+    /// The right to write the name of a lease, while the lease provably lasts for as long as the database may take.
     fn warrant(&mut self, handle: &Resource<LeaseHandle>) -> Result<Option<Warrant>> {
         let lease = self.leases.get(self.table.get(handle)?);
-        Ok(lease.filter(|lease| !lease.remaining().is_zero()).map(|lease| Warrant {
+        let suffices = |lease: &&Lease| lease.remaining() > self.names.deadline();
+        Ok(lease.filter(suffices).map(|lease| Warrant {
             name: lease.name().to_owned(),
             fencing_token: lease.fencing_token(),
             deadline: lease.deadline(),

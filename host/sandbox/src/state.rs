@@ -16,6 +16,7 @@ use crate::error::Cause;
 use crate::handler::Powers;
 use crate::limiter::Limiter;
 use crate::log::TenantLog;
+use crate::vigil::Vigil;
 
 /// What a guest's handle of a lease names: a place among the leases of its call.
 #[derive(Debug)]
@@ -102,9 +103,9 @@ impl store::Host for State {
 
 /// The leases that one call holds. They stand here and not in the table of handles, so that the host finds them all when the call
 /// ends, however it ends.
-#[derive(Debug)]
 pub(crate) struct Leases {
     places: Vec<Option<Lease>>,
+    vigil: Arc<Vigil>,
     limit: usize,
 }
 
@@ -112,6 +113,7 @@ impl Leases {
     fn new(limit: usize) -> Self {
         Self {
             places: Vec::new(),
+            vigil: Arc::default(),
             limit,
         }
     }
@@ -129,6 +131,7 @@ impl Leases {
     }
 
     pub(crate) fn put(&mut self, place: &LeaseHandle, lease: Lease) {
+        self.vigil.watch(place.0, Some(lease.end()));
         self.places[place.0] = Some(lease);
     }
 
@@ -141,7 +144,14 @@ impl Leases {
     }
 
     pub(crate) fn take(&mut self, handle: &LeaseHandle) -> Option<Lease> {
-        self.places.get_mut(handle.0)?.take()
+        let lease = self.places.get_mut(handle.0)?.take()?;
+        self.vigil.watch(handle.0, None);
+        Some(lease)
+    }
+
+    /// Who watches over them.
+    pub(crate) fn vigil(&self) -> Arc<Vigil> {
+        Arc::clone(&self.vigil)
     }
 
     /// Everything that is still held.

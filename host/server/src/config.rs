@@ -138,6 +138,9 @@ struct AdminSection {
 struct LockSection {
     url: Option<Spanned<String>>,
     lease: Option<Time<100, 86_400_000>>,
+    max_hold: Option<Time<100, 86_400_000>>,
+    restart_grace: Option<Time<0, 86_400_000>>,
+    watch_every: Option<Time<100, 3_600_000>>,
     waiters: Option<Count<1, 10_000_000>>,
     lanes: Option<Count<1, 64>>,
     queue: Option<Count<1, 1_000_000>>,
@@ -487,6 +490,9 @@ impl LockSection {
         let defaults = LockConfig::default();
         let config = LockConfig {
             lease: self.lease.map_or(defaults.lease, Time::get),
+            max_hold: self.max_hold.map_or(defaults.max_hold, Time::get),
+            restart_grace: self.restart_grace.map(Time::get),
+            watch_every: self.watch_every.map_or(defaults.watch_every, Time::get),
             waiters: self.waiters.map_or(defaults.waiters, Count::get),
             lanes: self.lanes.map_or(defaults.lanes, Count::get),
             queue: self.queue.map_or(defaults.queue, Count::get),
@@ -499,6 +505,12 @@ impl LockSection {
             max_wait: self.max_wait.map_or(defaults.max_wait, Time::get),
             memory_locks: self.memory_locks.map_or(defaults.memory_locks, Count::get),
         };
+        if config.max_hold < config.lease {
+            let (max_hold, lease) = (config.max_hold, config.lease);
+            let problem =
+                format!("{max_hold:?} is shorter than lock.lease, {lease:?}; make it longer or the other shorter");
+            return Err(ConfigError::new(source.place(None, "lock.max_hold"), problem));
+        }
         if config.backoff_min > config.backoff_max {
             let (min, max) = (config.backoff_min, config.backoff_max);
             let problem =
@@ -626,6 +638,9 @@ mod tests {
             [lock]
             url = "memcached://a:1"
             lease = "20s"
+            max_hold = "30s"
+            restart_grace = "15s"
+            watch_every = "14s"
             lanes = 3
             queue = 100
             batch = 10
@@ -688,6 +703,7 @@ mod tests {
         assert_eq!(config.admin.port(), 81);
         assert_eq!(config.lock_url.to_string(), "memcached://a:1");
         assert_eq!(config.lock.max_wait, Duration::from_secs(5));
+        assert_eq!(config.lock.restart_grace, Some(Duration::from_secs(15)));
         assert_eq!(config.limits.call.attribute_bytes, 1024);
         assert_eq!(config.limits.call.memory, 16 << 20);
         assert_eq!(config.limits.admission.burst, 7);
@@ -764,6 +780,10 @@ mod tests {
         check(
             "[lock]\nbackoff_min = \"2s\"",
             "FILE, lock.backoff_min: 2s is longer than lock.backoff_max, 1s; make it shorter or the other longer",
+        );
+        check(
+            "[lock]\nmax_hold = \"5s\"",
+            "FILE, lock.max_hold: 5s is shorter than lock.lease, 10s; make it longer or the other shorter",
         );
         check(
             "[limits.max]\nmemory = \"32MiB\"",

@@ -332,7 +332,13 @@ impl From<CallError> for Problem {
             CallError::Taken => Self::new(ErrorKind::NameTaken, "somebody has this name"),
             CallError::Busy(wait) => Self::new(ErrorKind::NameBusy, "somebody is at work on this name").after(*wait),
             CallError::Forbidden(detail) => Self::new(ErrorKind::Forbidden, detail),
-            CallError::Unavailable { detail, cause } => Self::new(kind_of(*cause), detail),
+            CallError::Unavailable { detail, cause } => {
+                let problem = Self::new(kind_of(*cause), detail);
+                match cause {
+                    Some(Cause::LockUnavailable(Some(wait))) => problem.after(*wait),
+                    _ => problem,
+                }
+            }
             // The words of what follows are fixed: what really happened may show the inside of the host or the handler.
             CallError::Trapped { .. } => Self::new(ErrorKind::HandlerTrapped, "the tenant's handler ended in a trap"),
             CallError::OutOfMemory { .. } => Self::new(
@@ -342,6 +348,10 @@ impl From<CallError> for Problem {
             CallError::Deadline { .. } => Self::new(
                 ErrorKind::HandlerDeadline,
                 "the tenant's handler did not end in the time that it has",
+            ),
+            CallError::LeaseLost => Self::new(
+                ErrorKind::LeaseLost,
+                "the tenant's handler took longer than its lease; whether it saved the name, GET tells",
             ),
             CallError::Limit { limit } => Self::new(
                 ErrorKind::TenantLimit,
@@ -357,7 +367,7 @@ impl From<CallError> for Problem {
 /// What failed underneath a handler that gave up: it says `unavailable`, the host knows better of what.
 fn kind_of(cause: Option<Cause>) -> ErrorKind {
     match cause {
-        Some(Cause::LockUnavailable) => ErrorKind::LockUnavailable,
+        Some(Cause::LockUnavailable(_)) => ErrorKind::LockUnavailable,
         Some(Cause::NamesUnavailable) => ErrorKind::NamesUnavailable,
         Some(Cause::LeaseLost) => ErrorKind::LeaseLost,
         Some(Cause::LeaseLimit) => ErrorKind::TenantLimit,
@@ -491,7 +501,7 @@ mod tests {
             };
             assert_eq!(Problem::from(error).kind(), expect);
         };
-        check(Some(Cause::LockUnavailable), ErrorKind::LockUnavailable);
+        check(Some(Cause::LockUnavailable(None)), ErrorKind::LockUnavailable);
         check(Some(Cause::NamesUnavailable), ErrorKind::NamesUnavailable);
         check(Some(Cause::LeaseLost), ErrorKind::LeaseLost);
         check(Some(Cause::LeaseLimit), ErrorKind::TenantLimit);

@@ -154,6 +154,7 @@ pub async fn serve(
             url: config.names_url.to_string(),
             source,
         })?;
+    refuse_what_cannot_be_saved(&config, &*names)?;
     let sandbox = Sandbox::new(&sandbox_config(&config), config.compiler.clone()).map_err(ServeError::Sandbox)?;
     let tenants = Arc::new(Tenants::new(sandbox));
     let read = Notify::new();
@@ -260,6 +261,27 @@ fn refuse_open(http: &HttpConfig, found: &[Found]) -> Result<(), ConfigError> {
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// Refuses leases that are too short to save anything, and fencing tokens that are forgotten while a lease may still write.
+fn refuse_what_cannot_be_saved(config: &Config, names: &dyn Names) -> Result<(), ConfigError> {
+    let (lease, deadline) = (config.lock.lease, names.deadline());
+    if lease <= deadline {
+        let problem = format!(
+            "{lease:?} is no longer than a write to the names database may take ({deadline:?}), so nothing could be saved; \
+             make it longer, or names.timeout or names.busy_timeout shorter"
+        );
+        return Err(ConfigError::new("lock.lease", problem));
+    }
+    let (retention, max_hold) = (config.names.retention, config.lock.max_hold);
+    if retention < max_hold + deadline {
+        let problem = format!(
+            "{retention:?} is shorter than a lease may be held and still write ({max_hold:?} and {deadline:?}), and the database \
+             would forget which tokens are old; make it longer, or lock.max_hold shorter"
+        );
+        return Err(ConfigError::new("names.retention", problem));
+    }
+    Ok(())
 }
 
 /// A call that was let in has an instance waiting for it, with room for the largest that any tenant may ever have.

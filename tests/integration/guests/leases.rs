@@ -1,11 +1,11 @@
 //! What a guest does with leases and names.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use namelock_test_artifacts::guests;
 use namelock_test_servers::Memcached;
 
-use super::{Bench, Ends, SHORT};
+use super::{Bench, Ends};
 use crate::fixture::{Builder, wait_for};
 
 pub(super) mod plain {
@@ -62,6 +62,10 @@ pub(super) mod panic_holding_lease {
     }
 }
 
+/// A lease that ends long before everything else, and that the database could be written in.
+const SHORT_LEASE: &str = "[lock]\nlease = \"1s\"\n[names]\nbusy_timeout = \"500ms\"\n[limits.max]\ncpu_time = \"30s\"\nwall_time = \"30s\"\n";
+const LONG: &str = "[limits]\ncpu_time = \"30s\"\nwall_time = \"30s\"\n";
+
 pub(super) mod spin_holding_lease {
     use super::*;
 
@@ -70,6 +74,14 @@ pub(super) mod spin_holding_lease {
     #[tokio::test]
     async fn ends_at_the_cpu_time_and_is_released() {
         Bench::new(guests::SPIN_HOLDING_LEASE).ends(ENDS).await;
+    }
+
+    #[tokio::test]
+    async fn is_ended_with_its_lease() {
+        let bench = Bench::with(guests::SPIN_HOLDING_LEASE, SHORT_LEASE, LONG);
+        let begin = Instant::now();
+        bench.ends((503, "lease_lost")).await;
+        assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
     }
 }
 
@@ -165,6 +177,54 @@ pub(super) mod sleep_holding_lease {
     }
 
     #[tokio::test]
+    async fn is_ended_with_its_lease() {
+        let bench = Bench::with(guests::SLEEP_HOLDING_LEASE, SHORT_LEASE, LONG);
+        let body = serde_json::json!({ "name": "room", "owner": "ann", "attributes": { "hold_ms": "20000" } });
+        let begin = Instant::now();
+        bench.host.post_json("t", &body).await.is_problem(503, "lease_lost");
+        assert!(
+            (900..15_000).contains(&begin.elapsed().as_millis()),
+            "{:?}",
+            begin.elapsed()
+        );
+        bench.has_no_lock_soon().await;
+    }
+
+    #[tokio::test]
+    async fn is_ended_when_memcached_forgets_its_lease() {
+        let bench = Bench::with(
+            guests::SLEEP_HOLDING_LEASE,
+            "[limits.max]\nwall_time = \"30s\"\n",
+            "[limits]\nwall_time = \"30s\"\n",
+        );
+        let body = serde_json::json!({ "name": "room", "owner": "ann", "attributes": { "hold_ms": "25000" } });
+        let begin = Instant::now();
+        let (answer, ()) = tokio::join!(bench.host.post_json("t", &body), async {
+            let held = wait_for(Duration::from_secs(10), || {
+                !bench.memcached.raw().lock_keys().is_empty()
+            })
+            .await;
+            assert!(held.is_some(), "the lock was never taken");
+            assert_eq!(bench.memcached.raw().command("flush_all"), "OK");
+        });
+        answer.is_problem(503, "lease_lost");
+        assert!(
+            begin.elapsed() < Duration::from_secs(9),
+            "before its time is over: {:?}",
+            begin.elapsed()
+        );
+        let refused = bench.host.post("good", "room", "ann").await;
+        refused.is_problem(503, "lock_unavailable");
+        assert!(
+            refused.body["retry_after_ms"]
+                .as_u64()
+                .is_some_and(|wait| wait <= 10_000),
+            "{:?}",
+            refused.body
+        );
+    }
+
+    #[tokio::test]
     async fn is_released_when_its_client_hangs_up() {
         let bench = Bench::new(guests::SLEEP_HOLDING_LEASE);
         drop(bench.hold(400).await);
@@ -174,7 +234,7 @@ pub(super) mod sleep_holding_lease {
     #[tokio::test]
     async fn expires_when_its_host_is_killed() {
         let memcached = Memcached::start();
-        let config = "[lock]\nlease = \"1s\"\n";
+        let config = SHORT_LEASE;
         let host = Builder::new()
             .config(config)
             .lock(&memcached)
@@ -290,7 +350,7 @@ pub(super) mod save_too_late {
 
     #[tokio::test]
     async fn saves_nothing() {
-        let bench = Bench::with(guests::SAVE_TOO_LATE, "[lock]\nlease = \"200ms\"\n", SHORT);
+        let bench = Bench::with(guests::SAVE_TOO_LATE, SHORT_LEASE, LONG);
         bench.ends(ENDS).await;
         bench.host.get("t", "room").await.is_problem(404, "not_found");
     }

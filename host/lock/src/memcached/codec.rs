@@ -21,6 +21,9 @@ pub(super) enum Command {
     Renew { ttl_seconds: u32, cas: u64 },
     /// Delete the item, if it has this CAS.
     Delete { cas: u64 },
+    /// Delete the item, whosever it is.
+    #[cfg(feature = "without-owner-check")]
+    DeleteWhatever,
     /// Tell what the item is.
     Look,
 }
@@ -76,6 +79,12 @@ impl Command {
             Self::Delete { cas } => {
                 let mut options = DeleteOptions::default();
                 options.compare_cas = Some(cas);
+                options.opaque = opaque;
+                build_delete(key, &options)
+            }
+            #[cfg(feature = "without-owner-check")]
+            Self::DeleteWhatever => {
+                let mut options = DeleteOptions::default();
                 options.opaque = opaque;
                 build_delete(key, &options)
             }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use memcache::exp::{AsyncMetaConnection, Error};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::codec::{self, Command, Reply};
-use crate::config::LockConfig;
+use super::health::GRACE;
+use crate::config::{COARSE_CLOCK, LockConfig};
 use crate::table::OwnerToken;
 
 /// The item that tells one life of a server from the next. No lock's key has an `@` there.
@@ -18,6 +19,12 @@ const SENTINEL: &str = "namelock:@epoch";
 
 /// The oldest server whose `md … C` compares with the CAS that was sent; before, it compared with 0 (its release notes).
 const VERSION_MIN: [u32; 3] = [1, 6, 13];
+
+/// The first server whose slab mover leaves the CAS of an item alone (its release notes).
+const RENUMBERS_UNTIL: [u32; 3] = [1, 6, 24];
+
+/// Less memory than this is a sign that nobody has thought about it: memcached's own default.
+const MEMORY_MIN: u64 = 64 << 20;
 
 /// The longest line that a server may answer when it is greeted, and the most of them.
 const GREETING_BYTES_MAX: u64 = 64 * 1024;
@@ -33,6 +40,8 @@ pub(super) struct Connection {
     pub(super) id: u64,
     /// The value of the sentinel when the connection was made; see the module's documentation on fencing tokens.
     pub(super) epoch: u64,
+    /// For how much longer another host wants nothing granted, when the connection was made.
+    pub(super) grace_left: Option<Duration>,
     /// Reads replies. It holds the socket's second handle, because a batch must be written as a whole and its replies read one
     /// by one: `execute_batch` of the crate gives up on all replies of a batch for one `SERVER_ERROR out of memory` among them.
     replies: AsyncMetaConnection,
@@ -67,27 +76,37 @@ pub(super) enum Refusal {
 }
 
 impl Connection {
-    /// Connects to `server` and greets it, within `connect_timeout`.
-    pub(super) async fn open(server: &str, config: &LockConfig) -> Result<Self, ConnectError> {
+    /// Connects to `server` and greets it, within `connect_timeout`; `known` is the life that this host knows it in, 0: none.
+    pub(super) async fn open(server: &str, config: &LockConfig, known: u64) -> Result<Self, ConnectError> {
         let deadline = Instant::now() + config.connect_timeout;
-        timeout_at(deadline, Self::open_unbounded(server))
+        timeout_at(deadline, Self::open_unbounded(server, config, known))
             .await
             .unwrap_or(Err(ConnectError::Timeout))
     }
 
-    async fn open_unbounded(server: &str) -> Result<Self, ConnectError> {
+    async fn open_unbounded(server: &str, config: &LockConfig, known: u64) -> Result<Self, ConnectError> {
         let mut socket = TcpStream::connect(server).await?;
         socket.set_nodelay(true)?;
-        greet(&mut socket).await?;
+        let unwise = greet(&mut socket).await?;
         let socket = socket.into_std()?;
         let mut connection = Self {
             id: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
             epoch: 0,
+            grace_left: None,
             replies: AsyncMetaConnection::from_stream(TcpStream::from_std(socket.try_clone()?)?),
             socket: TcpStream::from_std(socket)?,
             payload: Vec::new(),
         };
         connection.epoch = connection.learn_epoch().await?;
+        connection.grace_left = connection.learn_grace().await?;
+        if known != connection.epoch {
+            for unwise in unwise {
+                tracing::warn!(server, "memcached is not set up for locks: {unwise}");
+            }
+            if known != 0 && connection.grace_left.is_none() {
+                connection.ask_for_grace(config).await?;
+            }
+        }
         Ok(connection)
     }
 
@@ -112,10 +131,33 @@ impl Connection {
         }
     }
 
+    /// Reads for how much longer another host wants nothing granted.
+    async fn learn_grace(&mut self) -> Result<Option<Duration>, ConnectError> {
+        let mut outcomes = Vec::new();
+        self.talk(&[(GRACE, Command::Look)], &mut outcomes).await?;
+        Ok(match outcomes.pop() {
+            Some(Ok(Reply::Item { seconds_left, .. })) => {
+                Some(seconds_left.map_or(Duration::MAX, |seconds| Duration::from_secs(seconds.into())))
+            }
+            _ => None,
+        })
+    }
+
+    /// Tells hosts that connect from now on that nothing is to be granted for a while. It is no loss if the server has no memory for it:
+    /// then it has none for a lock either.
+    async fn ask_for_grace(&mut self, config: &LockConfig) -> Result<(), ConnectError> {
+        let grace = (config.grace() + COARSE_CLOCK).as_secs() + 1;
+        let ask = Command::Take {
+            ttl_seconds: u32::try_from(grace).unwrap_or(u32::MAX),
+            token: OwnerToken(1),
+        };
+        Ok(self.talk(&[(GRACE, ask)], &mut Vec::new()).await?)
+    }
+
     /// Sends the commands as one batch and reads their replies, within `deadline`. There is one outcome for each command.
     ///
-    /// When the batch has a command that takes a lock, the sentinel is read behind them all; unless it is still the one of this
-    /// connection, the takes count as unanswered.
+    /// When the batch has a command that takes a lock, or no command at all, the sentinel is read behind them all; unless it is still
+    /// the one of this connection, the takes count as unanswered.
     ///
     /// The connection must not be used again after an error; it says why.
     pub(super) async fn exchange(
@@ -125,7 +167,7 @@ impl Connection {
     ) -> (Vec<Outcome>, Result<(), String>) {
         let takes = |command: &Command| matches!(command, Command::Take { .. });
         let mut batch = commands.to_vec();
-        let guarded = commands.iter().any(|(_, command)| takes(command));
+        let guarded = commands.is_empty() || commands.iter().any(|(_, command)| takes(command));
         if guarded {
             batch.push((SENTINEL, Command::Look));
         }
@@ -193,19 +235,47 @@ impl Connection {
     }
 }
 
-/// Asks the server for its version and settings, and refuses one that cannot hold a lock.
-async fn greet(socket: &mut TcpStream) -> Result<(), ConnectError> {
-    socket.write_all(b"version\r\nstats settings\r\n").await?;
+/// Asks the server for its version and settings, refuses one that cannot hold a lock, and tells what is unwise.
+async fn greet(socket: &mut TcpStream) -> Result<Vec<&'static str>, ConnectError> {
+    let (mut version, mut refused, mut unwise) = (None, None, Vec::new());
+    statistics(socket, "version\r\nstats settings\r\n", |key, value| {
+        match (key, value) {
+            ("version", text) => {
+                version = parse_version(text);
+                if version.is_none_or(|version| version < VERSION_MIN) {
+                    refused = Some(ConnectError::Version(text.to_owned()));
+                }
+            }
+            ("cas_enabled", "no") => refused = Some(ConnectError::NoCas),
+            ("evictions", "on") => unwise.push("it evicts locks when it is full; start it with -M"),
+            ("maxbytes", bytes) if bytes.parse().is_ok_and(|bytes: u64| bytes < MEMORY_MIN) => {
+                unwise.push("it has less than 64 MiB; start it with -m 64 or more");
+            }
+            ("slab_automove", level) if level != "0" && version.is_some_and(|version| version < RENUMBERS_UNTIL) => {
+                unwise.push(
+                    "its slab mover may renumber locks, which costs a look each; start it with -o no_slab_automove",
+                );
+            }
+            _ => {}
+        }
+    })
+    .await?;
+    refused.map_or(Ok(unwise), Err)
+}
+
+/// Asks for statistics, and hands on each with its value; the version is one of the name `version`.
+pub(super) async fn statistics(
+    socket: &mut TcpStream,
+    request: &str,
+    mut take: impl FnMut(&str, &str),
+) -> Result<(), ConnectError> {
+    socket.write_all(request.as_bytes()).await?;
     let mut lines = BufReader::new(socket).take(GREETING_BYTES_MAX).lines();
     while let Some(line) = lines.next_line().await? {
         let mut words = line.split_ascii_whitespace();
         match (words.next(), words.next(), words.next()) {
-            (Some("VERSION"), Some(version), _)
-                if parse_version(version).is_none_or(|version| version < VERSION_MIN) =>
-            {
-                return Err(ConnectError::Version(version.to_owned()));
-            }
-            (Some("STAT"), Some("cas_enabled"), Some("no")) => return Err(ConnectError::NoCas),
+            (Some("VERSION"), Some(version), _) => take("version", version),
+            (Some("STAT"), Some(key), Some(value)) => take(key, value),
             (Some("END"), ..) => return Ok(()),
             (Some("ERROR" | "CLIENT_ERROR" | "SERVER_ERROR"), ..) => {
                 return Err(Error::Protocol(format!("it answered {line:?}; is it a memcached?")).into());

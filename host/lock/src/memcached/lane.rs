@@ -3,6 +3,9 @@
 //! One task owns the connection. While a batch is on its way the queue fills, and what has queued is the next batch; so under
 //! load one system call carries hundreds of operations, and a lone operation waits for nobody.
 //!
+//! While nobody wants a lock, the lane asks for the sentinel from time to time, so that a server that has forgotten its locks or stands
+//! still is seen (see [`super::health`]).
+//!
 //! The task is in one of two states. *Disconnected*: it tries to connect, with jittered backoff, and between the tries it refuses
 //! whatever comes, at once. *Connected*: it exchanges batches until one fails, or until the server closes the connection; what
 //! was sent and not answered is then told to its callers as such, never sent again.
@@ -16,6 +19,7 @@ use tokio::time::Instant;
 
 use super::codec::{Command, Reply};
 use super::connection::{Connection, Refusal};
+use super::health::Health;
 use crate::config::LockConfig;
 use crate::key::LockKey;
 
@@ -67,17 +71,19 @@ struct Request {
 }
 
 impl Lane {
-    pub(super) fn spawn(server: &str, config: &Arc<LockConfig>) -> Self {
+    pub(super) fn spawn(server: &str, config: &Arc<LockConfig>, health: &Arc<Health>) -> Self {
         let server: Arc<str> = server.into();
         let (sender, queue) = mpsc::channel(config.queue);
         let state = Arc::new(Mutex::new(State::Down("it has not been reached yet".to_owned())));
         let task = Task {
             server: Arc::clone(&server),
             config: Arc::clone(config),
+            health: Arc::clone(health),
             queue,
             state: Arc::clone(&state),
             pause: config.backoff_min,
             tried: false,
+            unanswered: None,
         };
         tokio::spawn(task.run());
         Self {
@@ -131,11 +137,14 @@ impl Lane {
 struct Task {
     server: Arc<str>,
     config: Arc<LockConfig>,
+    health: Arc<Health>,
     queue: mpsc::Receiver<Request>,
     state: Arc<Mutex<State>>,
     pause: Duration,
     /// Whether it was tried to connect before.
     tried: bool,
+    /// Since when the server has not answered what it was asked.
+    unanswered: Option<Instant>,
 }
 
 impl Task {
@@ -171,21 +180,34 @@ impl Task {
 
     /// Tries to connect. Whoever asks meanwhile waits for the first try, and is refused during all others.
     async fn connect(&mut self) -> Result<Connection, String> {
-        let (server, config) = (Arc::clone(&self.server), Arc::clone(&self.config));
+        let (server, config, health) = (
+            Arc::clone(&self.server),
+            Arc::clone(&self.config),
+            Arc::clone(&self.health),
+        );
+        let since = self.unanswered.unwrap_or_else(Instant::now);
         let attempt = async move {
-            Connection::open(&server, &config)
-                .await
-                .map_err(|error| error.to_string())
+            let opened = Connection::open(&server, &config, health.known_life()).await;
+            let connection = opened.map_err(|error| error.to_string())?;
+            health.greeted(connection.epoch, connection.grace_left);
+            if since.elapsed() > config.stall() {
+                health.stalled(since.elapsed());
+            }
+            Ok(connection)
         };
         let before = match &*lock(&self.state) {
             State::Down(reason) if self.tried => Some(reason.clone()),
             _ => None,
         };
         self.tried = true;
-        match before {
+        let connected = match before {
             Some(reason) => self.refuse_until(attempt, &reason).await,
             None => attempt.await,
+        };
+        if connected.is_ok() {
+            self.unanswered = None;
         }
+        connected
     }
 
     /// Exchanges batches until the connection breaks, and says why it did; none when nobody can ask any more.
@@ -201,8 +223,10 @@ impl Task {
                     }
                 }
                 () = connection.broken() => return Some("the server closed the connection".into()),
+                // An empty batch asks for the sentinel alone.
+                () = tokio::time::sleep(self.config.heartbeat()) => {}
             }
-            let deadline = Instant::now() + self.config.exchange_timeout;
+            let began = Instant::now();
             if connection.is_broken() {
                 // Found out before sending, so that nothing is in doubt.
                 for request in batch {
@@ -213,7 +237,8 @@ impl Task {
                 }
                 return Some("the server closed the connection".into());
             }
-            if let Err(reason) = exchange(&mut connection, &mut batch, deadline).await {
+            if let Err(reason) = self.exchange(&mut connection, &mut batch, began).await {
+                self.unanswered = Some(began);
                 return Some(reason);
             }
         }
@@ -233,6 +258,54 @@ impl Task {
         }
     }
 
+    /// Sends a batch and answers its callers.
+    async fn exchange(
+        &self,
+        connection: &mut Connection,
+        batch: &mut Vec<Request>,
+        began: Instant,
+    ) -> Result<(), String> {
+        let (id, epoch) = (connection.id, connection.epoch);
+        let sent: Vec<Request> = batch
+            .drain(..)
+            .filter_map(|request| {
+                if request.reply.is_closed() {
+                    // Its caller is gone, and nothing was sent.
+                    return None;
+                }
+                if request.connection.is_some_and(|wanted| wanted != id) {
+                    answer(request, Err(LaneError::OtherConnection));
+                    return None;
+                }
+                Some(request)
+            })
+            .collect();
+        let commands: Vec<_> = sent
+            .iter()
+            .map(|request| (request.key.as_str(), request.command))
+            .collect();
+        let (outcomes, end) = connection
+            .exchange(&commands, began + self.config.exchange_timeout)
+            .await;
+        // Known before anybody is answered: whoever got a lock looks whether it may be trusted.
+        if began.elapsed() > self.config.stall() {
+            self.health.stalled(began.elapsed());
+        }
+        for (request, outcome) in sent.into_iter().zip(outcomes) {
+            let result = match outcome {
+                Ok(reply) => Ok(Answer {
+                    reply,
+                    connection: id,
+                    epoch,
+                }),
+                Err(Refusal::OutOfMemory) => Err(LaneError::OutOfMemory),
+                Err(Refusal::Unanswered(reason)) => Err(LaneError::Unanswered(reason)),
+            };
+            answer(request, result);
+        }
+        end
+    }
+
     fn report(&self, state: State) {
         *lock(&self.state) = state;
     }
@@ -241,46 +314,6 @@ impl Task {
 /// Nothing that holds this mutex can panic, so a poisoned one is still sound.
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Sends a batch and answers its callers.
-async fn exchange(connection: &mut Connection, batch: &mut Vec<Request>, deadline: Instant) -> Result<(), String> {
-    let (id, epoch) = (connection.id, connection.epoch);
-    let sent: Vec<Request> = batch
-        .drain(..)
-        .filter_map(|request| {
-            if request.reply.is_closed() {
-                // Its caller is gone, and nothing was sent.
-                return None;
-            }
-            if request.connection.is_some_and(|wanted| wanted != id) {
-                answer(request, Err(LaneError::OtherConnection));
-                return None;
-            }
-            Some(request)
-        })
-        .collect();
-    if sent.is_empty() {
-        return Ok(());
-    }
-    let commands: Vec<_> = sent
-        .iter()
-        .map(|request| (request.key.as_str(), request.command))
-        .collect();
-    let (outcomes, end) = connection.exchange(&commands, deadline).await;
-    for (request, outcome) in sent.into_iter().zip(outcomes) {
-        let result = match outcome {
-            Ok(reply) => Ok(Answer {
-                reply,
-                connection: id,
-                epoch,
-            }),
-            Err(Refusal::OutOfMemory) => Err(LaneError::OutOfMemory),
-            Err(Refusal::Unanswered(reason)) => Err(LaneError::Unanswered(reason)),
-        };
-        answer(request, result);
-    }
-    end
 }
 
 /// A caller that is gone needs no answer: whatever it took, it has recorded before it asked.

@@ -20,6 +20,11 @@
 //! until 1.6.24 the server's own housekeeping may number an item anew. So it is looked at as well, and if the token is ours, the
 //! new CAS is used.
 //!
+//! # Several servers
+//!
+//! Each name has one server ([`rendezvous`]). One that is down keeps its names: they are refused at once, and the others go on. What is
+//! known of a server, and when it may not grant although it answers, is in [`health`].
+//!
 //! # Fencing tokens
 //!
 //! A fencing token is the server's *epoch* plus the CAS of the grant. The epoch is the value of a sentinel item that never
@@ -35,29 +40,34 @@
 
 mod codec;
 mod connection;
+mod health;
 mod lane;
+mod rendezvous;
+mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 #[cfg(fuzzing)]
 pub use self::codec::fuzz_reply;
 use self::codec::{Command, Reply};
 use self::lane::{Answer, Lane, LaneError};
-use crate::config::LockConfig;
+use self::server::Server;
+use crate::config::{COARSE_CLOCK, LockConfig};
 use crate::error::Lost;
 use crate::key::LockKey;
-use crate::table::{Grant, GrantError, Handle, OwnerToken, Release, Trace};
+use crate::table::{Grant, GrantError, Handle, OwnerToken, Refusal, Release, Trace};
 
 /// How often release and renewal go on with a new CAS of an item that is still ours.
 const RENUMBERED_MAX: usize = 3;
 
-/// Locks in one memcached server.
+/// Locks in memcached servers, each name in one of them.
 #[derive(Debug)]
 pub(crate) struct Memcached {
-    lanes: Vec<Lane>,
+    servers: Vec<Server>,
     config: Arc<LockConfig>,
     ttl_seconds: u32,
 }
@@ -78,16 +88,28 @@ enum Found {
 }
 
 impl Memcached {
-    pub(crate) fn new(server: &str, config: &Arc<LockConfig>) -> Self {
+    pub(crate) fn new(servers: &[String], config: &Arc<LockConfig>) -> Self {
         Self {
-            lanes: (0..config.lanes).map(|_| Lane::spawn(server, config)).collect(),
+            servers: servers.iter().map(|server| Server::new(server, config)).collect(),
             ttl_seconds: config.ttl_seconds(),
             config: Arc::clone(config),
         }
     }
 
     pub(crate) async fn grant(&self, key: &LockKey, token: OwnerToken) -> Result<Grant, GrantError> {
-        let lane = self.lane(key);
+        let server = self.server(key);
+        if let Some(refusal) = server.health.refusal() {
+            return Err(GrantError::Unavailable(refusal));
+        }
+        let grant = self.take(server.lane(key), key, token).await?;
+        // What was found out meanwhile makes the grant one that nobody may trust; it is given back.
+        match server.health.refusal() {
+            Some(refusal) => Err(GrantError::Unknown(refusal)),
+            None => Ok(grant),
+        }
+    }
+
+    async fn take(&self, lane: &Lane, key: &LockKey, token: OwnerToken) -> Result<Grant, GrantError> {
         let take = Command::Take {
             ttl_seconds: self.ttl_seconds,
             token,
@@ -103,19 +125,21 @@ impl Memcached {
                     }),
                     Ok(Found::Ours { .. }) | Err(_) => Err(GrantError::Held { remaining: None }),
                 },
-                reply => Err(GrantError::Unknown(format!("memcached answered {reply:?} to a take"))),
+                reply => Err(GrantError::Unknown(
+                    format!("memcached answered {reply:?} to a take").into(),
+                )),
             },
             Err(LaneError::OutOfMemory) => Err(GrantError::Unavailable(
                 "memcached has no memory left for a lock; give it more (-m)".into(),
             )),
-            Err(LaneError::NotSent(reason)) => Err(GrantError::Unavailable(reason)),
+            Err(LaneError::NotSent(reason)) => Err(GrantError::Unavailable(reason.into())),
             Err(LaneError::OtherConnection) => Err(GrantError::Unavailable("the connection changed".into())),
             Err(LaneError::Unanswered(reason)) => self.resolve(lane, key, token, reason).await,
         }
     }
 
     /// Finds out by its token what became of a take whose reply is lost, or not to be trusted. It may have to wait for the lane
-    /// to connect again, for at most as long as an exchange may take.
+    /// to connect again, for at most as long as an exchange may take. A lock that does not outlive the trust in it is none.
     async fn resolve(
         &self,
         lane: &Lane,
@@ -124,20 +148,25 @@ impl Memcached {
         reason: String,
     ) -> Result<Grant, GrantError> {
         let until = Instant::now() + self.config.exchange_timeout;
+        let enough = (self.config.lease + COARSE_CLOCK).as_secs();
         loop {
             match look(lane, key, token).await {
-                Ok(Found::Ours { grant, .. }) => return Ok(grant),
+                Ok(Found::Ours { grant, seconds_left })
+                    if seconds_left.is_some_and(|left| u64::from(left) >= enough) =>
+                {
+                    return Ok(grant);
+                }
                 Err(LaneError::NotSent(_)) if Instant::now() < until => {
                     tokio::time::sleep(self.config.backoff_min).await
                 }
                 // Not found is no proof either: the server may still have the request before it.
-                _ => return Err(GrantError::Unknown(reason)),
+                _ => return Err(GrantError::Unknown(Refusal::from(reason))),
             }
         }
     }
 
     pub(crate) async fn renew(&self, key: &LockKey, token: OwnerToken, grant: &mut Grant) -> Result<(), Lost> {
-        let lane = self.lane(key);
+        let lane = self.server(key).lane(key);
         for _ in 0..RENUMBERED_MAX {
             if let Some(handle) = grant.handle.take() {
                 let renew = Command::Renew {
@@ -176,8 +205,22 @@ impl Memcached {
         Err(Lost::Unknown)
     }
 
+    #[cfg(feature = "without-owner-check")]
+    pub(crate) async fn release(&self, key: &LockKey, _token: OwnerToken, _trace: Trace) -> Release {
+        match self
+            .server(key)
+            .lane(key)
+            .call(key, Command::DeleteWhatever, None)
+            .await
+        {
+            Ok(_) => Release::Done,
+            Err(_) => Release::Unknown,
+        }
+    }
+
+    #[cfg(not(feature = "without-owner-check"))]
     pub(crate) async fn release(&self, key: &LockKey, token: OwnerToken, trace: Trace) -> Release {
-        let lane = self.lane(key);
+        let lane = self.server(key).lane(key);
         let (mut handle, asked_over) = match trace {
             Trace::Granted(grant) => (grant.handle, None),
             Trace::Asked { connection } => (None, Some(connection)),
@@ -210,25 +253,28 @@ impl Memcached {
 
     /// The connection over which `key` would be asked for now; 0: none.
     pub(crate) fn connection(&self, key: &LockKey) -> u64 {
-        self.lane(key).connection()
+        self.server(key).lane(key).connection()
     }
 
+    /// Tells which life of its server keeps `key` now, and when that changes.
+    pub(crate) fn life(&self, key: &LockKey) -> watch::Receiver<u64> {
+        self.server(key).health.life()
+    }
+
+    /// Tells whether a server answers. One that does not takes only its own names along: no reason to send callers elsewhere.
     pub(crate) async fn ready(&self) -> Result<(), String> {
-        for lane in &self.lanes {
-            lane.ready()?;
+        let mut reasons = Vec::new();
+        for server in &self.servers {
+            match server.ready() {
+                Ok(()) => return Ok(()),
+                Err(reason) => reasons.push(reason),
+            }
         }
-        Ok(())
+        Err(reasons.join("; "))
     }
 
-    /// All that concerns a key goes over one lane, so it is done in the order in which it was asked.
-    fn lane(&self, key: &LockKey) -> &Lane {
-        let digest = key.as_str().as_bytes();
-        let tail = digest
-            .iter()
-            .rev()
-            .take(4)
-            .fold(0, |sum: usize, byte| sum * 31 + usize::from(*byte));
-        &self.lanes[tail % self.lanes.len()]
+    fn server(&self, key: &LockKey) -> &Server {
+        &self.servers[rendezvous::choose(self.servers.iter().map(Server::name), key.as_str())]
     }
 }
 
@@ -261,5 +307,6 @@ fn grant_of(answer: Answer, cas: u64) -> Grant {
             connection: answer.connection,
             cas,
         }),
+        life: answer.epoch,
     }
 }

@@ -1,0 +1,94 @@
+//! One server: its lanes, what is known of it, and who watches whether it evicts.
+
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::connection::{ConnectError, statistics};
+use super::health::Health;
+use super::lane::Lane;
+use crate::config::LockConfig;
+use crate::key::LockKey;
+
+/// One memcached server.
+#[derive(Debug)]
+pub(super) struct Server {
+    name: Arc<str>,
+    lanes: Vec<Lane>,
+    pub(super) health: Arc<Health>,
+    watch: AbortHandle,
+}
+
+impl Server {
+    pub(super) fn new(name: &str, config: &Arc<LockConfig>) -> Self {
+        let health = Arc::new(Health::new(name, config));
+        let lanes = (0..config.lanes).map(|_| Lane::spawn(name, config, &health));
+        let name: Arc<str> = name.into();
+        Self {
+            lanes: lanes.collect(),
+            watch: tokio::spawn(watch(Arc::clone(&name), Arc::clone(config))).abort_handle(),
+            health,
+            name,
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// All that concerns a key goes over one lane, so it is done in the order in which it was asked.
+    pub(super) fn lane(&self, key: &LockKey) -> &Lane {
+        let digest = key.as_str().bytes().rev().take(4);
+        let tail = digest.fold(0, |sum: usize, byte| sum * 31 + usize::from(byte));
+        &self.lanes[tail % self.lanes.len()]
+    }
+
+    /// Tells whether it answers. One that may not grant for a while says so to callers itself, with the time to come again.
+    pub(super) fn ready(&self) -> Result<(), String> {
+        self.lanes.iter().try_for_each(Lane::ready)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+/// Says in the log when the server evicts, for as long as it is polled: an eviction may have been a lock.
+async fn watch(name: Arc<str>, config: Arc<LockConfig>) {
+    let mut evicted: Option<u64> = None;
+    loop {
+        tokio::time::sleep(config.watch_every).await;
+        match timeout(config.connect_timeout, evictions(&name)).await {
+            Ok(Ok(now)) => {
+                let before = evicted.replace(now).unwrap_or(now);
+                if now > before {
+                    tracing::error!(
+                        server = &*name,
+                        evicted = now - before,
+                        "memcached has evicted items, and locks may have been among them: start it with -M, give it more memory \
+                         (-m), and let nobody else use it"
+                    );
+                }
+            }
+            // The lanes say that it is not reached.
+            Ok(Err(error)) => tracing::debug!(server = &*name, %error, "cannot ask memcached whether it evicts"),
+            Err(_) => tracing::debug!(server = &*name, "memcached does not say whether it evicts"),
+        }
+    }
+}
+
+async fn evictions(name: &str) -> Result<u64, ConnectError> {
+    let mut socket = TcpStream::connect(name).await?;
+    let mut evictions = 0;
+    statistics(&mut socket, "stats\r\n", |key, value| {
+        if key == "evictions" {
+            evictions = value.parse().unwrap_or_default();
+        }
+    })
+    .await?;
+    Ok(evictions)
+}
