@@ -18,6 +18,14 @@
 //! - A write that carries a smaller fencing token than the row has seen is refused, also when the name is free.
 //! - What was saved is on the disk before the answer is given.
 
+#[cfg(all(
+    not(debug_assertions),
+    any(feature = "without-arbitration", feature = "without-fencing")
+))]
+compile_error!(
+    "the features without-… take a safety out, so that a test can see whether it would be missed: never in a release"
+);
+
 pub mod names;
 pub mod registration;
 pub mod url;

@@ -403,3 +403,19 @@ pub(super) mod spin_in_free {
         assert_eq!(bench.host.get("t", "room").await.status, 200);
     }
 }
+
+pub(super) mod critical_section {
+    use super::*;
+
+    pub(crate) const ENDS: Ends = (201, "201");
+
+    #[tokio::test]
+    async fn says_for_how_long_it_trusts_its_lease() {
+        let bench = Bench::new(guests::CRITICAL_SECTION);
+        bench.ends(ENDS).await;
+        let body = serde_json::json!({ "name": "x", "owner": "ann", "attributes": { "hold_ms": "100" } });
+        assert_eq!(bench.host.post_json("t", &body).await.status, 201);
+        let log = bench.host.log();
+        assert!(log.contains("section begin ") && log.contains("section on "), "{log}");
+    }
+}

@@ -76,9 +76,9 @@ pub(super) enum Refusal {
 }
 
 impl Connection {
-    /// Connects to `server` and greets it, within `connect_timeout`; `known` is the life that this host knows it in, 0: none.
+    /// Connects to `server` and greets it, within `connect_timeout` and the time for which a young server is watched; `known` is the life that this host knows it in, 0: none.
     pub(super) async fn open(server: &str, config: &LockConfig, known: u64) -> Result<Self, ConnectError> {
-        let deadline = Instant::now() + config.connect_timeout;
+        let deadline = Instant::now() + config.connect_timeout + config.heartbeat() * 2;
         timeout_at(deadline, Self::open_unbounded(server, config, known))
             .await
             .unwrap_or(Err(ConnectError::Timeout))
@@ -98,6 +98,11 @@ impl Connection {
             payload: Vec::new(),
         };
         connection.epoch = connection.learn_epoch().await?;
+        if known == 0 {
+            // If somebody knew this server in another life, they have noticed by then, and said so.
+            let young = config.heartbeat() * 2;
+            tokio::time::sleep(young.saturating_sub(age(connection.epoch))).await;
+        }
         connection.grace_left = connection.learn_grace().await?;
         if known != connection.epoch {
             for unwise in unwise {
@@ -112,12 +117,9 @@ impl Connection {
 
     /// Reads the sentinel, or makes it.
     async fn learn_epoch(&mut self) -> Result<u64, ConnectError> {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
         let make = Command::Take {
             ttl_seconds: 0,
-            token: OwnerToken(u64::try_from(now.as_nanos()).unwrap_or_default()),
+            token: OwnerToken(nanoseconds_since_1970()),
         };
         let mut outcomes = Vec::new();
         self.talk(&[(SENTINEL, make), (SENTINEL, Command::Look)], &mut outcomes)
@@ -233,6 +235,18 @@ impl Connection {
     pub(super) fn is_broken(&self) -> bool {
         !matches!(self.socket.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
+}
+
+fn nanoseconds_since_1970() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or_default()
+}
+
+/// How long ago a sentinel was made, if the clock of the host that made it is as ours; one from the future is young.
+fn age(epoch: u64) -> Duration {
+    Duration::from_nanos(nanoseconds_since_1970().saturating_sub(epoch))
 }
 
 /// Asks the server for its version and settings, refuses one that cannot hold a lock, and tells what is unwise.

@@ -11,8 +11,10 @@
 //! - whoever sees it says so on the server itself, in an item that lives as long ([`GRACE`]). A host that starts in that time has
 //!   known no other life, and is kept from granting by it.
 //!
-//! What this does not cover: a host that connects to a server that has forgotten everything before any other host has noticed, which
-//! takes a heartbeat at most. The names database decides then.
+//!   A server that looks as if it had just begun may have forgotten everything and nobody noticed yet, which takes a heartbeat; so a
+//!   host that knows nothing of it waits for two before it looks.
+//!
+//! What this does not cover: hosts whose clocks differ by more than that. The names database decides then.
 //!
 //! # A server that stands still
 //!

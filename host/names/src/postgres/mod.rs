@@ -87,14 +87,17 @@ impl Sql {
                     owner = excluded.owner, fencing_token = excluded.fencing_token, attributes = excluded.attributes,
                     (created_ms, expires_ms) = (SELECT clock.now, clock.now + $4::bigint
                         FROM (SELECT greatest(r.expires_ms, {NOW}) AS now OFFSET 0) AS clock)
-                WHERE r.expires_ms <= greatest(r.created_ms, {NOW}) AND r.fencing_token <= excluded.fencing_token
-                RETURNING created_ms, expires_ms"
+                WHERE {} AND {}
+                RETURNING created_ms, expires_ms",
+                has_ended(),
+                is_no_newer_than(5)
             ),
             free: format!(
-                "UPDATE namelock_registrations SET expires_ms = greatest(created_ms, {NOW}), fencing_token = $3
-                WHERE tenant = $1 AND name = $2 AND fencing_token <= $3
+                "UPDATE namelock_registrations AS r SET expires_ms = greatest(created_ms, {NOW}), fencing_token = $3
+                WHERE tenant = $1 AND name = $2 AND {}
                     AND (expires_ms IS NULL OR expires_ms > greatest(created_ms, {NOW}))
-                RETURNING true"
+                RETURNING true",
+                is_no_newer_than(3)
             ),
             row: format!(
                 "SELECT name, owner, created_ms, expires_ms, fencing_token, attributes,
@@ -107,6 +110,24 @@ impl Sql {
                     ORDER BY expires_ms LIMIT $2 FOR UPDATE SKIP LOCKED)"
             ),
         }
+    }
+}
+
+/// That the registration in the row has ended.
+fn has_ended() -> String {
+    if cfg!(feature = "without-arbitration") {
+        "true".to_owned()
+    } else {
+        format!("r.expires_ms <= greatest(r.created_ms, {NOW})")
+    }
+}
+
+/// That no newer lease has written the row, by the token that is the parameter of this number.
+fn is_no_newer_than(parameter: u8) -> String {
+    if cfg!(feature = "without-fencing") {
+        "true".to_owned()
+    } else {
+        format!("r.fencing_token <= ${parameter}")
     }
 }
 

@@ -1,0 +1,291 @@
+//! Clients that register, find and free, and record every call with its begin and end.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::fleet::{Fleet, HOSTS, now_us};
+
+/// How many clients there are.
+const CLIENTS: usize = 24;
+
+/// How long a client waits for an answer; after that it is not known what became of the call.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How many names are wanted by many, and how many by few.
+const HOT: u32 = 8;
+const COLD: u32 = 4000;
+
+/// What clients do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// A bit of everything.
+    Mixed,
+    /// Handlers that save without a look.
+    Blind,
+    /// Handlers that hold the locks of hot names for nearly as long as a lease lasts.
+    LongHolds,
+}
+
+/// One call, from the client's side; times in microseconds since 1970.
+#[derive(Debug, Clone, Serialize)]
+pub struct Call {
+    pub host: usize,
+    pub kind: Kind,
+    pub name: String,
+    pub owner: String,
+    pub begin_us: i64,
+    pub end_us: i64,
+    pub answer: Answer,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Kind {
+    Register,
+    Find,
+    Free,
+}
+
+/// What a client was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Answer {
+    /// 201 or 200, with the registration.
+    Registration {
+        owner: String,
+        created_ms: i64,
+        expires_ms: Option<i64>,
+        fencing_token: i64,
+    },
+    /// 204.
+    Freed,
+    /// A problem of the contract, or what should be one.
+    Problem { status: u16, code: String },
+    /// No answer, or not a whole one.
+    Unknown(String),
+}
+
+/// Tells everybody to come to an end.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Clients at work.
+#[derive(Debug)]
+pub struct Clients {
+    calls: Arc<Mutex<Vec<Call>>>,
+    /// When a host last answered 201, in microseconds since 1970; 0: never.
+    served: Arc<[AtomicU64; HOSTS]>,
+    tasks: JoinSet<()>,
+}
+
+impl Clients {
+    /// All calls that have ended so far.
+    pub fn calls(&self) -> Vec<Call> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether every host has answered 201 since this time.
+    pub fn all_served_since(&self, since_us: i64) -> bool {
+        let since = u64::try_from(since_us).unwrap_or_default();
+        self.served.iter().all(|last| last.load(Ordering::Relaxed) >= since)
+    }
+
+    /// Waits until every client has ended, and hands over all calls.
+    ///
+    /// # Errors
+    ///
+    /// When one of them has panicked.
+    pub async fn join(mut self) -> anyhow::Result<Vec<Call>> {
+        while let Some(ended) = self.tasks.join_next().await {
+            ended?;
+        }
+        Ok(self.calls())
+    }
+}
+
+/// Starts the clients.
+pub fn start(fleet: &Arc<Fleet>, seed: u64, load: Load, stop: &Stop) -> Clients {
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let served: Arc<[AtomicU64; HOSTS]> = Arc::default();
+    let mut tasks = JoinSet::new();
+    for number in 0..CLIENTS {
+        let client = Client {
+            fleet: Arc::clone(fleet),
+            load,
+            number,
+            random: StdRng::seed_from_u64(seed.wrapping_mul(1000).wrapping_add(number as u64)),
+            http: reqwest::Client::builder().timeout(PATIENCE).build().unwrap_or_default(),
+            calls: Arc::clone(&calls),
+            served: Arc::clone(&served),
+            mine: Vec::new(),
+        };
+        tasks.spawn(client.run(stop.clone()));
+    }
+    Clients { calls, served, tasks }
+}
+
+struct Client {
+    fleet: Arc<Fleet>,
+    load: Load,
+    number: usize,
+    random: StdRng,
+    http: reqwest::Client,
+    calls: Arc<Mutex<Vec<Call>>>,
+    served: Arc<[AtomicU64; HOSTS]>,
+    /// What it has registered, or may have.
+    mine: Vec<(String, String)>,
+}
+
+impl Client {
+    async fn run(mut self, stop: Stop) {
+        let mut number = 0_u64;
+        while !stop.is_stopped() {
+            number += 1;
+            let host = self.random.random_range(0..HOSTS);
+            let kind = match (self.load, self.random.random_range(0..100)) {
+                (Load::Mixed, 0..60) | (Load::Blind | Load::LongHolds, 0..90) => Kind::Register,
+                (Load::Mixed, 60..82) => Kind::Find,
+                _ if self.mine.is_empty() => Kind::Find,
+                _ => Kind::Free,
+            };
+            let (name, owner) = match kind {
+                Kind::Free => {
+                    let at = self.random.random_range(0..self.mine.len());
+                    self.mine.swap_remove(at)
+                }
+                Kind::Register | Kind::Find => (self.name(), format!("c{}-{number}", self.number)),
+            };
+            let begin_us = now_us();
+            let answer = self.call(host, kind, &name, &owner).await;
+            let call = Call {
+                host,
+                kind,
+                begin_us,
+                end_us: now_us(),
+                answer,
+                name,
+                owner,
+            };
+            self.record(call);
+            let pause = self.random.random_range(2..20);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+    }
+
+    fn record(&mut self, call: Call) {
+        let may_be_mine = match &call.answer {
+            Answer::Registration { .. } => {
+                let end = u64::try_from(call.end_us).unwrap_or_default();
+                self.served[call.host].fetch_max(if call.kind == Kind::Register { end } else { 0 }, Ordering::Relaxed);
+                true
+            }
+            Answer::Unknown(_) => true,
+            Answer::Problem { status, .. } => *status >= 500,
+            Answer::Freed => false,
+        };
+        if call.kind == Kind::Register && may_be_mine && self.mine.len() < 100 {
+            self.mine.push((call.name.clone(), call.owner.clone()));
+        }
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+    }
+
+    fn name(&mut self) -> String {
+        let hot = match self.load {
+            Load::Mixed => 60,
+            Load::Blind | Load::LongHolds => 90,
+        };
+        if self.random.random_range(0..100) < hot {
+            format!("hot-{}", self.random.random_range(0..HOT))
+        } else {
+            format!("cold-{}", self.random.random_range(0..COLD))
+        }
+    }
+
+    async fn call(&mut self, host: usize, kind: Kind, name: &str, owner: &str) -> Answer {
+        let url = self.fleet.url(host);
+        let request = match kind {
+            Kind::Register => self.http.post(url).json(&self.wish(name, owner)),
+            Kind::Find => self.http.get(format!("{url}/{name}")),
+            Kind::Free => self.http.delete(format!("{url}/{name}?owner={owner}")),
+        };
+        // One in twenty clients hangs up before it has heard.
+        let patience = match self.random.random_range(0..20) {
+            0 => Duration::from_millis(self.random.random_range(1..200)),
+            _ => PATIENCE,
+        };
+        let answer = async {
+            let response = request.send().await?;
+            let status = response.status().as_u16();
+            let text = response.text().await?;
+            Ok::<_, reqwest::Error>(Answer::of(status, &text))
+        };
+        match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => Answer::Unknown(error.to_string()),
+            Err(_) => Answer::Unknown("hung up".to_owned()),
+        }
+    }
+
+    /// A request body.
+    fn wish(&mut self, name: &str, owner: &str) -> Value {
+        let random = &mut self.random;
+        let mut attributes = json!({});
+        let hold = match (self.load, random.random_range(0..100)) {
+            (Load::LongHolds, _) => random.random_range(1500..2600),
+            (Load::Mixed | Load::Blind, 0..40) => 0,
+            (Load::Mixed | Load::Blind, 40..95) => random.random_range(1..60),
+            (Load::Mixed | Load::Blind, _) => random.random_range(300..1900),
+        };
+        attributes["hold_ms"] = hold.to_string().into();
+        if random.random_range(0..100) < 50 {
+            attributes["wait_ms"] = random.random_range(1..1500).to_string().into();
+        }
+        if self.load == Load::Blind {
+            attributes["blind"] = "yes".into();
+        }
+        let lifetime = match random.random_range(0..100) {
+            0..5 => None,
+            5..25 => Some(random.random_range(2000..30_000)),
+            _ => Some(random.random_range(50..1500)),
+        };
+        let mut wish = json!({ "name": name, "owner": owner, "attributes": attributes });
+        if let Some(lifetime) = lifetime {
+            wish["lifetime_ms"] = lifetime.into();
+        }
+        wish
+    }
+}
+
+impl Answer {
+    fn of(status: u16, text: &str) -> Self {
+        let body: Value = serde_json::from_str(text).unwrap_or_default();
+        match status {
+            204 => Self::Freed,
+            200 | 201 => Self::Registration {
+                owner: body["owner"].as_str().unwrap_or_default().to_owned(),
+                created_ms: body["created_ms"].as_i64().unwrap_or_default(),
+                expires_ms: body["expires_ms"].as_i64(),
+                fencing_token: body["fencing_token"].as_i64().unwrap_or_default(),
+            },
+            _ => Self::Problem {
+                status,
+                code: body["code"].as_str().unwrap_or_default().to_owned(),
+            },
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! `namelock-chaos run HOST SECONDS SEED…` and `namelock-chaos negative FOLDER SEED`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use namelock_chaos::clients::Load;
+use namelock_chaos::negative::{self, SAFETIES};
+use namelock_chaos::nemesis::Plan;
+use namelock_chaos::report::Report;
+use namelock_chaos::{Run, run};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let words: Vec<_> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["run", host, seconds, seeds @ ..] if !seeds.is_empty() => {
+            for seed in seeds {
+                one(Path::new(host), seconds.parse()?, seed.parse()?).await?;
+            }
+            Ok(())
+        }
+        ["negative", folder, seed] => {
+            for safety in &SAFETIES {
+                let host = Path::new(folder).join(safety.feature);
+                negative::run(
+                    safety,
+                    &host.canonicalize().context("build the hosts first")?,
+                    seed.parse()?,
+                )
+                .await?;
+            }
+            Ok(())
+        }
+        _ => bail!("usage: namelock-chaos run HOST SECONDS SEED… | namelock-chaos negative FOLDER SEED"),
+    }
+}
+
+/// Runs with one seed, prints what it was, and writes the report.
+async fn one(host: &Path, seconds: u64, seed: u64) -> anyhow::Result<()> {
+    println!("seed {seed}: {seconds} s of faults");
+    let what = Run {
+        host: host
+            .canonicalize()
+            .with_context(|| format!("there is no {}; build it first", host.display()))?,
+        seed,
+        time: Duration::from_secs(seconds),
+        plan: Plan::Everything,
+        load: Load::Mixed,
+    };
+    let outcome = run(&what, |_| false).await?;
+    let report = Report::of(seed, &outcome);
+    let folder = PathBuf::from(format!("target/chaos/{seed}"));
+    report.write(&outcome, &folder)?;
+    print!("{}", report.text());
+    println!("the report is in {}", folder.join("report.html").display());
+    ensure!(outcome.violations.is_empty(), "a promise was broken");
+    Ok(())
+}

@@ -1,0 +1,302 @@
+//! Breaks things, alone and together, as a seed decides; and mends them again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use serde::Serialize;
+
+use crate::clients::Clients;
+use crate::fleet::{Fleet, HOSTS, LEASE, LOCK_LIFE, SERVERS, now_us};
+use crate::proxy::Mode;
+
+/// After a fault every host has to register again within this time. The longest reasons: a lease of grace, a stall, a reconnect with
+/// its backoff, a statement that runs into its deadline; and a machine that does all of it at once.
+const SERVICE_BACK: Duration = Duration::from_secs(30);
+
+/// How PostgreSQL is counted among the servers behind a proxy.
+const POSTGRES: usize = SERVERS;
+
+/// Which faults come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// All, from the seed.
+    Everything,
+    /// Memcached is flushed, and nothing else.
+    Flushes,
+    /// Hosts stand still for a bit longer than a lock lives.
+    LongStops,
+    /// What hosts tell PostgreSQL arrives later than their leases last.
+    LateWrites,
+}
+
+impl Plan {
+    /// Whether what happened is checked after each fault, to end at the first violation.
+    pub(crate) fn looks_between(self) -> bool {
+        self != Self::Everything
+    }
+}
+
+/// What was broken, and when, in microseconds since 1970.
+#[derive(Debug, Clone, Serialize)]
+pub struct Fault {
+    pub kind: &'static str,
+    pub what: String,
+    pub begin_us: i64,
+    /// When it was mended.
+    pub end_us: i64,
+    /// When every host had registered a name since then.
+    pub served_us: Option<i64>,
+}
+
+/// One thing to break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blow {
+    KillHost(usize),
+    StopHost(usize),
+    /// Stops a host while one of its handlers is between the grant and the save.
+    StopInSection(usize),
+    ClockJump(usize, i64),
+    KillMemcached(usize),
+    StopMemcached(usize),
+    Flush(usize),
+    Pressure,
+    KillPostgres,
+    StopPostgres,
+    Network(usize, Mode),
+}
+
+/// Breaks things.
+pub struct Nemesis {
+    fleet: Arc<Fleet>,
+    random: StdRng,
+    plan: Plan,
+    faults: Vec<Fault>,
+}
+
+impl Nemesis {
+    pub fn new(fleet: Arc<Fleet>, seed: u64, plan: Plan) -> Self {
+        Self {
+            fleet,
+            random: StdRng::seed_from_u64(seed),
+            plan,
+            faults: Vec::new(),
+        }
+    }
+
+    /// What was broken so far.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.faults.clone()
+    }
+
+    /// Breaks one thing or two, mends them, and waits until every host serves again.
+    ///
+    /// # Errors
+    ///
+    /// When the service does not come back in time, or something cannot be started again.
+    pub async fn strike(&mut self, clients: &Clients) -> anyhow::Result<()> {
+        let blows = self.choose();
+        let begin_us = now_us();
+        for blow in &blows {
+            self.deal(*blow).await?;
+        }
+        tokio::time::sleep(self.time(&blows)).await;
+        for blow in &blows {
+            self.mend(*blow).await?;
+        }
+        let end_us = now_us();
+        let served = self.wait_for_service(clients, end_us).await;
+        for blow in &blows {
+            self.faults.push(Fault {
+                kind: blow.kind(),
+                what: format!("{blow:?}"),
+                begin_us,
+                end_us,
+                served_us: served,
+            });
+        }
+        if served.is_none() {
+            bail!("after {blows:?} not every host was serving within {SERVICE_BACK:?}");
+        }
+        let quiet = self.random.random_range(200..1500);
+        tokio::time::sleep(Duration::from_millis(quiet)).await;
+        Ok(())
+    }
+
+    async fn wait_for_service(&self, clients: &Clients, since_us: i64) -> Option<i64> {
+        let back = async {
+            while !clients.all_served_since(since_us) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            now_us()
+        };
+        tokio::time::timeout(SERVICE_BACK, back).await.ok()
+    }
+
+    /// Lets everything pass again.
+    pub fn heal_everything(&self) {
+        for server in 0..=SERVERS {
+            self.fleet.proxy(server).set(Mode::Pass);
+        }
+    }
+
+    fn choose(&mut self) -> Vec<Blow> {
+        let host = self.random.random_range(0..HOSTS);
+        let server = self.random.random_range(0..SERVERS);
+        match self.plan {
+            Plan::Flushes => (0..SERVERS).map(Blow::Flush).collect(),
+            Plan::LongStops => vec![Blow::StopInSection(host)],
+            Plan::LateWrites => vec![Blow::Network(POSTGRES, Mode::Delay(LEASE + Duration::from_secs(1)))],
+            Plan::Everything => {
+                let one = self.any(host, server);
+                if self.random.random_bool(0.3) {
+                    let two = self.any((host + 1) % HOSTS, (server + 1) % SERVERS);
+                    if two.kind() != one.kind() {
+                        return vec![one, two];
+                    }
+                }
+                vec![one]
+            }
+        }
+    }
+
+    fn any(&mut self, host: usize, server: usize) -> Blow {
+        let off = *[-3600, -30, 30, 3600].choose(&mut self.random).unwrap_or(&30);
+        let behind = *[server, server, POSTGRES].choose(&mut self.random).unwrap_or(&server);
+        let delay = Duration::from_millis(self.random.random_range(5..1500));
+        let modes = [Mode::Cut, Mode::Reset, Mode::HalfClose, Mode::Delay(delay)];
+        let mode = *modes.choose(&mut self.random).unwrap_or(&Mode::Cut);
+        let all = [
+            Blow::KillHost(host),
+            Blow::StopHost(host),
+            Blow::StopInSection(host),
+            Blow::ClockJump(host, off),
+            Blow::KillMemcached(server),
+            Blow::StopMemcached(server),
+            Blow::Flush(server),
+            Blow::Pressure,
+            Blow::KillPostgres,
+            Blow::StopPostgres,
+            Blow::Network(behind, mode),
+            Blow::Network(behind, mode),
+        ];
+        *all.choose(&mut self.random).unwrap_or(&Blow::Pressure)
+    }
+
+    /// For how long things stay broken.
+    fn time(&mut self, blows: &[Blow]) -> Duration {
+        match self.plan {
+            Plan::Flushes => Duration::from_millis(100),
+            // A lock is gone by then, and its holder's lease all the more.
+            Plan::LongStops => LOCK_LIFE.saturating_sub(Duration::from_millis(self.random.random_range(0..1500))),
+            Plan::LateWrites => Duration::from_millis(500),
+            Plan::Everything => {
+                // Long enough for a lock to expire, now and then.
+                let long = blows
+                    .iter()
+                    .any(|blow| matches!(blow, Blow::StopInSection(_) | Blow::StopHost(_)));
+                let max = if long { 9000 } else { 4000 };
+                Duration::from_millis(self.random.random_range(300..max))
+            }
+        }
+    }
+
+    async fn deal(&mut self, blow: Blow) -> anyhow::Result<()> {
+        let fleet = &self.fleet;
+        match blow {
+            Blow::KillHost(host) => fleet.kill_host(host),
+            Blow::ClockJump(host, off) => {
+                fleet.kill_host(host);
+                fleet.start_host(host, off)?;
+            }
+            Blow::StopHost(host) => fleet.signal_host(host, "STOP"),
+            Blow::StopInSection(host) => {
+                wait_for_section(fleet, host).await;
+                fleet.signal_host(host, "STOP");
+            }
+            Blow::KillMemcached(server) => fleet.memcached(server).kill(),
+            Blow::StopMemcached(server) => fleet.memcached(server).signal("STOP"),
+            Blow::Flush(server) => drop(fleet.memcached(server).raw().command("flush_all")),
+            Blow::Pressure => pressure(fleet),
+            Blow::KillPostgres => fleet.postgres().kill(),
+            Blow::StopPostgres => fleet.postgres().signal("STOP"),
+            Blow::Network(server, mode) => fleet.proxy(server).set(mode),
+        }
+        Ok(())
+    }
+
+    async fn mend(&mut self, blow: Blow) -> anyhow::Result<()> {
+        let fleet = &self.fleet;
+        match blow {
+            Blow::KillHost(host) => fleet.start_host(host, 0)?,
+            Blow::ClockJump(host, _) => {
+                fleet.kill_host(host);
+                fleet.start_host(host, 0)?;
+            }
+            Blow::StopHost(host) | Blow::StopInSection(host) => fleet.signal_host(host, "CONT"),
+            Blow::KillMemcached(server) => fleet.memcached(server).restart(),
+            Blow::StopMemcached(server) => fleet.memcached(server).signal("CONT"),
+            Blow::Flush(_) | Blow::Pressure => {}
+            Blow::KillPostgres => fleet.postgres().restart(),
+            Blow::StopPostgres => fleet.postgres().signal("CONT"),
+            Blow::Network(server, _) => fleet.proxy(server).set(Mode::Pass),
+        }
+        Ok(())
+    }
+}
+
+impl Blow {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::KillHost(_) => "kill a host",
+            Self::StopHost(_) => "stop a host",
+            Self::StopInSection(_) => "stop a host between grant and save",
+            Self::ClockJump(..) => "jump of a host's clock",
+            Self::KillMemcached(_) => "kill memcached",
+            Self::StopMemcached(_) => "stop memcached",
+            Self::Flush(_) => "flush memcached",
+            Self::Pressure => "memcached evicts",
+            Self::KillPostgres => "kill PostgreSQL",
+            Self::StopPostgres => "stop PostgreSQL",
+            Self::Network(POSTGRES, mode) => match mode {
+                Mode::Delay(_) => "delay PostgreSQL",
+                Mode::HalfClose => "half-close PostgreSQL",
+                Mode::Reset => "reset PostgreSQL",
+                Mode::Cut | Mode::Pass => "cut PostgreSQL",
+            },
+            Self::Network(_, mode) => match mode {
+                Mode::Delay(_) => "delay memcached",
+                Mode::HalfClose => "half-close memcached",
+                Mode::Reset => "reset memcached",
+                Mode::Cut | Mode::Pass => "cut memcached",
+            },
+        }
+    }
+}
+
+/// Waits, for a second at most, until a handler of this host has said that it holds a lease; it holds most for a while.
+async fn wait_for_section(fleet: &Fleet, host: usize) {
+    let before = fleet.log(host).matches("section on").count();
+    for _ in 0..200 {
+        if fleet.log(host).matches("section on").count() > before {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Fills the memcached that may evict until it does.
+fn pressure(fleet: &Fleet) {
+    let mut memcached = fleet.memcached(SERVERS - 1).raw();
+    let value = "x".repeat(1000);
+    let evicted = memcached.stat("evictions").unwrap_or_default();
+    for number in 0..100_000 {
+        memcached.add(&format!("pressure-{}-{number}", now_us()), &value, 60);
+        if number % 500 == 0 && memcached.stat("evictions").unwrap_or_default() > evicted + 2000 {
+            return;
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What a run was: figures as JSON, and a page with a timeline of faults and throughput.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::checker::Violation;
+use crate::clients::{Answer, Call, Kind};
+use crate::nemesis::Fault;
+use crate::{Outcome, by_kind};
+
+/// The figures of a run.
+#[derive(Debug, Serialize)]
+pub struct Report<'a> {
+    pub seed: u64,
+    pub calls: usize,
+    /// How often each answer came, by kind of call.
+    pub answers: BTreeMap<String, usize>,
+    pub registered: usize,
+    pub versions: usize,
+    pub sections: usize,
+    pub faults: BTreeMap<&'static str, usize>,
+    /// The longest time in which nobody got a 201, while each kind of fault lasted and until all hosts served again.
+    pub longest_without_service_ms: BTreeMap<&'static str, i64>,
+    /// The longest time from the end of a fault until every host had registered a name again.
+    pub longest_until_all_serve_ms: BTreeMap<&'static str, i64>,
+    pub violations: &'a [Violation],
+}
+
+impl<'a> Report<'a> {
+    /// Sums up a run.
+    pub fn of(seed: u64, outcome: &'a Outcome) -> Self {
+        let history = &outcome.history;
+        let mut answers = BTreeMap::new();
+        for call in &history.calls {
+            *answers.entry(format!("{:?} {}", call.kind, label(call))).or_default() += 1;
+        }
+        let mut served: Vec<_> = history
+            .calls
+            .iter()
+            .filter(|call| is_201(call))
+            .map(|call| call.end_us)
+            .collect();
+        served.sort_unstable();
+        let mut without = BTreeMap::new();
+        let mut until_all = BTreeMap::new();
+        for fault in &history.faults {
+            let end = fault.served_us.unwrap_or(i64::MAX);
+            let longest: &mut i64 = without.entry(fault.kind).or_default();
+            *longest = (*longest).max(gap(&served, fault.begin_us, end) / 1000);
+            let longest: &mut i64 = until_all.entry(fault.kind).or_default();
+            *longest = (*longest).max((end - fault.end_us) / 1000);
+        }
+        Self {
+            seed,
+            calls: history.calls.len(),
+            answers,
+            registered: served.len(),
+            versions: history.versions.len(),
+            sections: history.sections.len(),
+            faults: by_kind(&history.faults),
+            longest_without_service_ms: without,
+            longest_until_all_serve_ms: until_all,
+            violations: &outcome.violations,
+        }
+    }
+
+    /// Writes `report.json` and `report.html` into a folder.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be written.
+    pub fn write(&self, outcome: &Outcome, folder: &Path) -> anyhow::Result<()> {
+        fs::create_dir_all(folder)?;
+        fs::write(folder.join("report.json"), serde_json::to_vec_pretty(self)?)?;
+        fs::write(folder.join("report.html"), self.page(outcome))?;
+        Ok(())
+    }
+
+    /// The figures, for a terminal.
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "seed {}: {} calls, {} times 201, {} versions of rows and {} critical sections checked, {} violations\n",
+            self.seed,
+            self.calls,
+            self.registered,
+            self.versions,
+            self.sections,
+            self.violations.len()
+        );
+        let _ = writeln!(
+            text,
+            "{:<36} {:>5} {:>16} {:>18}",
+            "fault", "times", "without 201", "until all serve"
+        );
+        for (kind, times) in &self.faults {
+            let (without, until) = (
+                self.longest_without_service_ms[kind],
+                self.longest_until_all_serve_ms[kind],
+            );
+            let _ = writeln!(text, "{kind:<36} {times:>5} {without:>13} ms {until:>15} ms");
+        }
+        for (answer, times) in &self.answers {
+            let _ = writeln!(text, "{answer:<36} {times:>9}");
+        }
+        for violation in self.violations.iter().take(20) {
+            let _ = writeln!(text, "VIOLATION {}: {}", violation.check, violation.what);
+        }
+        text
+    }
+
+    fn page(&self, outcome: &Outcome) -> String {
+        format!(
+            "<!doctype html><meta charset=utf-8><title>chaos {}</title>\
+             <style>body{{font:14px system-ui;margin:2em;max-width:1200px}}pre{{background:#f6f6f6;padding:1em;overflow:auto}}</style>\
+             <h1>Chaos, seed {}</h1><p>{}</p>{}<pre>{}</pre>",
+            self.seed,
+            self.seed,
+            if self.violations.is_empty() {
+                "Nothing was violated."
+            } else {
+                "<b>VIOLATED</b>"
+            },
+            timeline(&outcome.history.calls, &outcome.history.faults),
+            escape(&self.text())
+        )
+    }
+}
+
+fn is_201(call: &Call) -> bool {
+    call.kind == Kind::Register && matches!(call.answer, Answer::Registration { .. })
+}
+
+fn label(call: &Call) -> String {
+    match &call.answer {
+        Answer::Registration { .. } => if call.kind == Kind::Register { "201" } else { "200" }.to_owned(),
+        Answer::Freed => "204".to_owned(),
+        Answer::Problem { status, code } => format!("{status} {code}"),
+        Answer::Unknown(_) => "unknown".to_owned(),
+    }
+}
+
+/// The longest time between two of these instants, that touches the time from `begin` to `end`.
+fn gap(instants: &[i64], begin: i64, end: i64) -> i64 {
+    let touches = |pair: &&[i64]| pair[1] > begin && pair[0] < end;
+    let gaps = instants.windows(2).filter(touches).map(|pair| pair[1] - pair[0]);
+    gaps.max().unwrap_or_default()
+}
+
+const WIDTH: f64 = 1160.0;
+const HEIGHT: f64 = 180.0;
+const LANE: f64 = 13.0;
+
+/// Answers a second above, faults below, over one axis of time.
+fn timeline(calls: &[Call], faults: &[Fault]) -> String {
+    let (Some(begin), Some(end)) = (
+        calls.iter().map(|call| call.begin_us).min(),
+        calls.iter().map(|call| call.end_us).max(),
+    ) else {
+        return String::new();
+    };
+    let seconds = usize::try_from((end - begin) / 1_000_000 + 1).unwrap_or(1);
+    let mut counts = vec![[0_usize; 3]; seconds];
+    for call in calls {
+        let second = usize::try_from((call.end_us - begin) / 1_000_000).unwrap_or_default();
+        let column = match &call.answer {
+            Answer::Unknown(_) => 2,
+            Answer::Problem { status, .. } if *status >= 429 => 1,
+            _ => 0,
+        };
+        counts[second.min(seconds - 1)][column] += 1;
+    }
+    let most = counts
+        .iter()
+        .map(|count| count.iter().sum::<usize>())
+        .max()
+        .unwrap_or(1)
+        .max(1) as f64;
+    let x = |us: i64| (us - begin) as f64 / 1e6 / seconds as f64 * WIDTH;
+    let kinds: Vec<_> = by_kind(faults).into_keys().collect();
+    let height = HEIGHT + 20.0 + kinds.len() as f64 * LANE;
+    let mut svg = format!("<svg viewBox='0 0 {WIDTH} {height}' width='100%' font-family='system-ui' font-size='10'>");
+    for (second, count) in counts.iter().enumerate() {
+        let mut top = HEIGHT;
+        for (column, colour) in ["#3a7d44", "#e0a030", "#c03030"].iter().enumerate() {
+            let bar = count[column] as f64 / most * HEIGHT;
+            top -= bar;
+            let (left, width) = (second as f64 / seconds as f64 * WIDTH, WIDTH / seconds as f64);
+            let _ = write!(
+                svg,
+                "<rect x='{left:.1}' y='{top:.1}' width='{width:.2}' height='{bar:.1}' fill='{colour}'/>"
+            );
+        }
+    }
+    for (lane, kind) in kinds.iter().enumerate() {
+        let y = HEIGHT + 16.0 + lane as f64 * LANE;
+        for fault in faults.iter().filter(|fault| fault.kind == *kind) {
+            let (left, right) = (x(fault.begin_us), x(fault.end_us));
+            let back = x(fault.served_us.unwrap_or(fault.end_us));
+            let _ = write!(
+                svg,
+                "<rect x='{left:.1}' y='{:.1}' width='{:.1}' height='9' fill='#803090'><title>{}</title></rect>\
+                 <rect x='{right:.1}' y='{:.1}' width='{:.1}' height='9' fill='#c9a3d2'/>",
+                y - 9.0,
+                (right - left).max(2.0),
+                escape(&fault.what),
+                y - 9.0,
+                (back - right).max(0.0)
+            );
+        }
+        let _ = write!(svg, "<text x='2' y='{:.1}' fill='#555'>{kind}</text>", y - 1.0);
+    }
+    let _ = write!(
+        svg,
+        "<text x='2' y='10'>answers a second, at most {most}: green as wished or refused by the handler, amber refused by the host, \
+         red unknown; violet: a fault, and until every host served again; {seconds} s</text></svg>"
+    );
+    svg
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('\'', "&#39;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_is_the_longest_one_that_touches_the_fault() {
+        let instants = [0, 10, 100, 110, 500];
+        assert_eq!(gap(&instants, 20, 30), 90);
+        assert_eq!(gap(&instants, 105, 120), 390);
+        assert_eq!(gap(&instants, 0, 5), 10);
+    }
+}
