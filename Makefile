@@ -1,5 +1,6 @@
 # Everything sets itself up: the wasm target, and memcached and PostgreSQL for the tests.
-.PHONY: help run test hostile lint build bench bench-neighbour bench-overload bench-compile audit fuzz setup setup-wasm setup-memcached setup-postgresql
+.PHONY: help run test hostile lint build bench bench-neighbour bench-overload bench-compile bench-waiting \
+	audit fuzz chaos chaos-negative fleet setup setup-wasm setup-memcached setup-postgresql setup-faketime
 
 PROFILE := release
 COMPONENTS := target/components
@@ -12,11 +13,14 @@ help:
 	@echo 'make lint   formatting, clippy and rustdoc, warnings denied'
 	@echo 'make build  target/release/namelock and target/components/<handler>.wasm'
 	@echo 'make bench  registrations over HTTP, and the lock alone'
-	@echo 'make bench-neighbour, make bench-overload  a tenant that spins; eight times too much'
+	@echo 'make bench-neighbour, -overload, -compile, -waiting  a tenant that spins; eight times too much; compile bombs; one hot name'
+	@echo 'make fleet  memcached, PostgreSQL and three hosts on this machine, until Ctrl-C'
+	@echo 'make chaos  a fleet under faults for ten minutes; make chaos-negative: would it be noticed?'
+	@echo 'make audit, make fuzz  the dependencies; what comes from outside'
 
 ## Set-up
 
-setup: setup-wasm setup-memcached setup-postgresql
+setup: setup-wasm setup-memcached setup-postgresql setup-faketime
 
 setup-wasm:
 	@rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
@@ -27,6 +31,10 @@ setup-memcached:
 # Debian keeps the server's programs out of the path.
 setup-postgresql:
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || tests/install.sh postgresql
+
+# Gives a host another clock.
+setup-faketime:
+	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || tests/install.sh faketime
 
 ## Build and run
 
@@ -72,6 +80,9 @@ bench-overload: build setup-memcached
 bench-compile: build setup-memcached
 	cargo run --release --package namelock-bench -- compile
 
+bench-waiting: build setup-memcached
+	cargo run --release --package namelock-bench -- waiting
+
 # Licences, bans and sources of all dependencies; advisories too where their database can be reached. Installs cargo-deny, which
 # takes minutes, so this is not what CI waits for.
 audit:
@@ -86,3 +97,25 @@ fuzz: setup-wasm
 	@for target in http_body tenant_toml memcached_replies; do \
 		cargo +nightly fuzz run --fuzz-dir tests/fuzz --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 || exit 1; \
 	done
+
+# A fleet of real processes under faults, for about ten minutes; SEEDS decides which. The report has a timeline.
+SEEDS := 1 2 3
+CHAOS_SECONDS := 190
+chaos: setup
+	cargo build --package namelock --package namelock-chaos
+	target/debug/namelock-chaos run target/debug/namelock $(CHAOS_SECONDS) $(SEEDS)
+
+# The same against hosts with one safety taken out, each of which must be noticed.
+SAFETIES := without-arbitration without-owner-check without-restart-grace without-fencing without-early-deadline
+chaos-negative: setup
+	@mkdir -p target/negative
+	@for safety in slow-grant $(SAFETIES); do \
+		cargo build --package namelock --features $$safety && cp target/debug/namelock target/negative/$$safety || exit 1; \
+	done
+	cargo build --package namelock --package namelock-chaos
+	@cp target/debug/namelock target/negative/host
+	target/debug/namelock-chaos negative target/negative 1
+
+# memcached, PostgreSQL and three hosts on this machine, to look at; until Ctrl-C.
+fleet: build setup
+	cargo run --quiet --package namelock-test-servers --bin fleet -- target/release/namelock $(COMPONENTS)/rooms.wasm

@@ -1,13 +1,14 @@
 //! A host of the test's own: the real binary with its tenants in a folder of its own, on free ports.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use namelock_test_artifacts as artifacts;
-use namelock_test_servers::{Memcached, Process};
+use namelock_test_servers::{Memcached, Process, wait_until};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -181,6 +182,22 @@ impl Builder {
 }
 
 impl Host {
+    /// Waits until lock and database answer; a memcached that has just begun is watched for a moment before it is used.
+    pub(crate) fn wait_until_ready(&self) {
+        let address = self.admin.strip_prefix("http://").unwrap();
+        let ready = || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).is_ok() && answer.contains(" 200 ")
+        };
+        assert!(
+            wait_until(Duration::from_secs(20), ready),
+            "the host is never ready: {}",
+            self.log()
+        );
+    }
+
     /// Registers a name for an owner.
     pub(crate) async fn post(&self, tenant: &str, name: &str, owner: &str) -> Answer {
         self.post_json(tenant, &json!({ "name": name, "owner": owner })).await

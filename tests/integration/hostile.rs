@@ -44,6 +44,7 @@ async fn no_hostile_guest_is_felt_by_anybody_else() {
         builder = builder.tenant(&id(name), component, limits);
     }
     let host = Arc::new(builder.start());
+    host.wait_until_ready();
 
     let begin = Instant::now();
     for (name, ends) in ends() {

@@ -30,7 +30,8 @@
     any(
         feature = "without-early-deadline",
         feature = "without-owner-check",
-        feature = "without-restart-grace"
+        feature = "without-restart-grace",
+        feature = "slow-grant"
     )
 ))]
 compile_error!(

@@ -88,7 +88,11 @@ impl Locks {
         loop {
             let asked = Instant::now();
             let remaining = match Claim::stake(shared, &key, &turn).await {
-                Ok(claim) => return Ok(Lease::new(name, trusted_from(asked), claim)),
+                Ok(claim) => {
+                    #[cfg(feature = "slow-grant")]
+                    tokio::time::sleep(Duration::from_millis(400)).await;
+                    return Ok(Lease::new(name, trusted_from(asked), claim));
+                }
                 Err(GrantError::Held { remaining }) => remaining,
                 Err(GrantError::Unavailable(refusal) | GrantError::Unknown(refusal)) => {
                     return Err(AcquireError::Unavailable {

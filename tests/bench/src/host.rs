@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
 use anyhow::Context;
 use namelock_test_servers::{Memcached, Process};
@@ -13,7 +14,7 @@ pub(crate) struct Host {
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
-    pub(crate) memcached: Memcached,
+    pub(crate) memcached: Arc<Memcached>,
     folder: TempDir,
 }
 
@@ -39,7 +40,11 @@ impl Host {
             "-o",
             "no_slab_automove",
         ];
-        let memcached = Memcached::with_flags(&flags);
+        Self::start_on(Arc::new(Memcached::with_flags(&flags)), config, tenants)
+    }
+
+    /// Starts a host on a memcached that another one uses too.
+    pub(crate) fn start_on(memcached: Arc<Memcached>, config: &str, tenants: &[Tenant<'_>]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         for (id, component, toml) in tenants {
             let tenant = folder.path().join("tenants").join(id);

@@ -29,6 +29,12 @@ impl Client {
         Ok(self.send("POST", path, body).await?.0)
     }
 
+    /// Sends a body and tells the status and the body of the answer.
+    pub(crate) async fn ask(&mut self, path: &str, body: &str) -> anyhow::Result<(u16, String)> {
+        let (status, body) = self.send("POST", path, body).await?;
+        Ok((status, std::str::from_utf8(body)?.to_owned()))
+    }
+
     /// Tells the body of the answer.
     pub(crate) async fn get(&mut self, path: &str) -> anyhow::Result<String> {
         let (_, body) = self.send("GET", path, "").await?;

@@ -10,6 +10,7 @@ mod host;
 mod http;
 mod neighbour;
 mod overload;
+mod waiting;
 
 use anyhow::bail;
 
@@ -20,6 +21,7 @@ async fn main() -> anyhow::Result<()> {
         Some("neighbour") => neighbour::run().await,
         Some("overload") => overload::run().await,
         Some("compile") => compile::run().await,
-        Some(other) => bail!("{other} is neither first, neighbour, overload nor compile"),
+        Some("waiting") => waiting::run().await,
+        Some(other) => bail!("{other} is neither first, neighbour, overload, compile nor waiting"),
     }
 }

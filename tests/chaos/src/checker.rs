@@ -45,6 +45,9 @@ fn violation(check: &'static str, what: String) -> Violation {
 struct Life<'a> {
     first: &'a Version,
     end_ms: i64,
+    /// When its caller had been told. It begins when its row is written, and others see it once that is committed: from then on they
+    /// must. None: nobody was told.
+    told_ms: Option<i64>,
 }
 
 /// Checks everything that a history shows.
@@ -57,9 +60,12 @@ pub fn check(history: &History) -> Vec<Violation> {
     for versions in versions.values() {
         found.extend(follow(versions));
     }
+    let is_201 = |call: &&Call| call.kind == Kind::Register && matches!(call.answer, Answer::Registration { .. });
+    let told = history.calls.iter().filter(is_201);
+    let told: HashMap<_, _> = told.map(|call| (call.owner.as_str(), call.end_us / 1000)).collect();
     let lives: HashMap<&str, Vec<Life<'_>>> = versions
         .iter()
-        .map(|(name, versions)| (*name, lives(versions)))
+        .map(|(name, versions)| (*name, lives(versions, &told)))
         .collect();
     let none = Vec::new();
     for call in &history.calls {
@@ -92,13 +98,18 @@ fn follow(versions: &[&Version]) -> Vec<Violation> {
     found
 }
 
-fn lives<'a>(versions: &[&'a Version]) -> Vec<Life<'a>> {
+/// The registrations of a name, by its versions, and when the caller of each owner was told of it: an owner registers once.
+fn lives<'a>(versions: &[&'a Version], told: &HashMap<&str, i64>) -> Vec<Life<'a>> {
     let mut lives: Vec<Life<'a>> = Vec::new();
     for version in versions {
         let end_ms = version.expires_ms.unwrap_or(i64::MAX);
         match lives.last_mut() {
             Some(last) if same(last.first, version) => last.end_ms = end_ms,
-            _ => lives.push(Life { first: version, end_ms }),
+            _ => lives.push(Life {
+                first: version,
+                end_ms,
+                told_ms: told.get(version.owner.as_str()).copied(),
+            }),
         }
     }
     lives
@@ -107,7 +118,7 @@ fn lives<'a>(versions: &[&'a Version]) -> Vec<Life<'a>> {
 fn check_call(call: &Call, lives: &[Life<'_>]) -> Option<Violation> {
     let (begin_ms, end_ms) = (call.begin_us / 1000 - GRAIN_MS, call.end_us / 1000 + GRAIN_MS);
     let during = |life: &Life<'_>| life.first.created_ms <= end_ms && life.end_ms >= begin_ms;
-    let throughout = |life: &Life<'_>| life.first.created_ms < begin_ms && life.end_ms > end_ms;
+    let throughout = |life: &Life<'_>| life.told_ms.is_some_and(|told_ms| told_ms < begin_ms) && life.end_ms > end_ms;
     match (call.kind, &call.answer) {
         (
             Kind::Register,

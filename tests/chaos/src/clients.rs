@@ -251,7 +251,7 @@ impl Client {
             (Load::Mixed | Load::Blind, 40..95) => random.random_range(1..60),
             (Load::Mixed | Load::Blind, _) => random.random_range(300..1900),
         };
-        attributes["hold_ms"] = hold.to_string().into();
+        attributes["work_ms"] = hold.to_string().into();
         if random.random_range(0..100) < 50 {
             attributes["wait_ms"] = random.random_range(1..1500).to_string().into();
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use namelock_test_artifacts::guests;
-use namelock_test_servers::{Memcached, Postgres, Process};
+use namelock_test_servers::{Memcached, Postgres, Process, free_port};
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
 
@@ -125,7 +125,7 @@ impl Fleet {
                 binary: binary.to_owned(),
                 process: None,
                 arguments: arguments.to_vec(),
-                address: "127.0.0.1:0".to_owned(),
+                address: format!("127.0.0.1:{}", free_port()),
                 lives: 0,
                 folder: folder.path().join(format!("host{number}")),
             };

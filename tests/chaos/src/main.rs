@@ -1,4 +1,4 @@
-//! `namelock-chaos run HOST SECONDS SEED…` and `namelock-chaos negative FOLDER SEED`.
+//! `namelock-chaos run HOST SECONDS SEED…` and `namelock-chaos negative FOLDER SEED [SAFETY…]`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,19 +21,16 @@ async fn main() -> anyhow::Result<()> {
             }
             Ok(())
         }
-        ["negative", folder, seed] => {
-            for safety in &SAFETIES {
-                let host = Path::new(folder).join(safety.feature);
-                negative::run(
-                    safety,
-                    &host.canonicalize().context("build the hosts first")?,
-                    seed.parse()?,
-                )
-                .await?;
+        ["negative", folder, seed, only @ ..] => {
+            for safety in SAFETIES
+                .iter()
+                .filter(|safety| only.is_empty() || only.contains(&safety.feature))
+            {
+                negative::run(safety, Path::new(folder), seed.parse()?).await?;
             }
             Ok(())
         }
-        _ => bail!("usage: namelock-chaos run HOST SECONDS SEED… | namelock-chaos negative FOLDER SEED"),
+        _ => bail!("usage: namelock-chaos run HOST SECONDS SEED… | namelock-chaos negative FOLDER SEED [SAFETY…]"),
     }
 }
 

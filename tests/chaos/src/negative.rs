@@ -12,6 +12,9 @@ use crate::nemesis::Plan;
 /// For how long a missing safety is looked for.
 const TIME: Duration = Duration::from_secs(300);
 
+/// For how long the same faults are tried at least on a host that has the safety.
+const CONTROL_MIN: Duration = Duration::from_secs(20);
+
 /// A safety that can be taken out.
 #[derive(Debug)]
 pub struct Safety {
@@ -23,6 +26,8 @@ pub struct Safety {
     load: Load,
     /// Which checks may be the one that notices.
     checks: &'static [&'static str],
+    /// A host with this safety that is otherwise the same, and in which nothing must be found.
+    control: &'static str,
 }
 
 /// Every safety that can be taken out, with what brings its absence to light.
@@ -33,6 +38,7 @@ pub const SAFETIES: [Safety; 5] = [
         plan: Plan::Flushes,
         load: Load::Blind,
         checks: &["overlap"],
+        control: "host",
     },
     Safety {
         feature: "without-owner-check",
@@ -40,6 +46,7 @@ pub const SAFETIES: [Safety; 5] = [
         plan: Plan::LongStops,
         load: Load::LongHolds,
         checks: &["section"],
+        control: "host",
     },
     Safety {
         feature: "without-restart-grace",
@@ -47,13 +54,15 @@ pub const SAFETIES: [Safety; 5] = [
         plan: Plan::Flushes,
         load: Load::LongHolds,
         checks: &["section"],
+        control: "host",
     },
     Safety {
         feature: "without-fencing",
         what: "the database refuses an older fencing token",
         plan: Plan::LateWrites,
-        load: Load::Mixed,
+        load: Load::Blind,
         checks: &["token"],
+        control: "host",
     },
     Safety {
         feature: "without-early-deadline",
@@ -61,6 +70,7 @@ pub const SAFETIES: [Safety; 5] = [
         plan: Plan::LongStops,
         load: Load::LongHolds,
         checks: &["section"],
+        control: "slow-grant",
     },
 ];
 
@@ -69,9 +79,13 @@ pub const SAFETIES: [Safety; 5] = [
 /// # Errors
 ///
 /// When none does.
-pub async fn run(safety: &Safety, host: &Path, seed: u64) -> anyhow::Result<()> {
-    let run = Run {
-        host: host.to_owned(),
+pub async fn run(safety: &Safety, hosts: &Path, seed: u64) -> anyhow::Result<()> {
+    let host = |name: &str| {
+        let host = hosts.join(name).canonicalize();
+        host.with_context(|| format!("there is no host {name} in {}; build it first", hosts.display()))
+    };
+    let mut run = Run {
+        host: host(safety.feature)?,
         seed,
         time: TIME,
         plan: safety.plan,
@@ -97,6 +111,18 @@ pub async fn run(safety: &Safety, host: &Path, seed: u64) -> anyhow::Result<()> 
         safety.what
     );
     println!("  {}", first.what.chars().take(400).collect::<String>());
-    ensure!(caught(&outcome.violations), "the checker is not sure");
+    // With the safety the same plan breaks nothing, or it would not be the safety that was missed.
+    run.host = host(safety.control)?;
+    run.time = begin.elapsed().max(CONTROL_MIN);
+    let control = crate::run(&run, |violations| !violations.is_empty()).await?;
+    let first = control.violations.first();
+    ensure!(
+        first.is_none(),
+        "with it, the same faults break a promise as well: {first:?}"
+    );
+    println!(
+        "  with it, nothing in {:.0} s of the same faults",
+        run.time.as_secs_f64()
+    );
     Ok(())
 }

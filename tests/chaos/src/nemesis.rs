@@ -154,7 +154,7 @@ impl Nemesis {
                 let one = self.any(host, server);
                 if self.random.random_bool(0.3) {
                     let two = self.any((host + 1) % HOSTS, (server + 1) % SERVERS);
-                    if two.kind() != one.kind() {
+                    if two.kind() != one.kind() && (one.server().is_none() || one.server() != two.server()) {
                         return vec![one, two];
                     }
                 }
@@ -249,6 +249,19 @@ impl Nemesis {
 }
 
 impl Blow {
+    /// The server that it strikes; two blows at one server could not be told apart, nor mended one by one.
+    fn server(self) -> Option<usize> {
+        match self {
+            Self::KillHost(_) | Self::StopHost(_) | Self::StopInSection(_) | Self::ClockJump(..) => None,
+            Self::KillMemcached(server)
+            | Self::StopMemcached(server)
+            | Self::Flush(server)
+            | Self::Network(server, _) => Some(server),
+            Self::Pressure => Some(SERVERS - 1),
+            Self::KillPostgres | Self::StopPostgres => Some(POSTGRES),
+        }
+    }
+
     fn kind(self) -> &'static str {
         match self {
             Self::KillHost(_) => "kill a host",

@@ -1,6 +1,6 @@
 //! Does in the critical section what its attributes say, and writes into the log for how long it may trust its lease.
 //!
-//! `wait_ms`: how long to wait for the lock; `hold_ms`: how long to hold it; `blind`: save without a look; `unsaved`: save nothing, and
+//! `wait_ms`: how long to wait for the lock; `work_ms`: how long to hold it; `blind`: save without a look; `unsaved`: save nothing, and
 //! answer with the fencing token. A line `section begin` is written once the lease is held, and `section on` with the milliseconds that
 //! it is known to have lasted since, so whoever reads the log knows of a time in which the lease was trusted for certain.
 
@@ -28,7 +28,7 @@ impl Handler for Guest {
             let token = lease.fencing_token();
             println!("section begin {token} {}", request.name);
             let first = lease.remaining();
-            let mut left = time("hold_ms");
+            let mut left = time("work_ms");
             while !left.is_zero() {
                 std::thread::sleep(left.min(STEP));
                 left = left.saturating_sub(STEP);

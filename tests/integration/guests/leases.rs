@@ -413,7 +413,7 @@ pub(super) mod critical_section {
     async fn says_for_how_long_it_trusts_its_lease() {
         let bench = Bench::new(guests::CRITICAL_SECTION);
         bench.ends(ENDS).await;
-        let body = serde_json::json!({ "name": "x", "owner": "ann", "attributes": { "hold_ms": "100" } });
+        let body = serde_json::json!({ "name": "x", "owner": "ann", "attributes": { "work_ms": "100" } });
         assert_eq!(bench.host.post_json("t", &body).await.status, 201);
         let log = bench.host.log();
         assert!(log.contains("section begin ") && log.contains("section on "), "{log}");

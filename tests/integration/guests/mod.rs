@@ -57,6 +57,7 @@ impl Bench {
             .tenant("t", guest, tenant)
             .tenant("good", components::PLAIN, "")
             .start();
+        host.wait_until_ready();
         Self { host, memcached }
     }
 

@@ -4,11 +4,13 @@
 //! installed is a failure with a line that says what to install, never a skipped test.
 
 mod memcached;
+mod port;
 mod postgres;
 mod process;
 mod raw;
 
 pub use memcached::Memcached;
+pub use port::free_port;
 pub use postgres::Postgres;
 pub use process::{Process, signal, wait_until};
 pub use raw::RawMemcached;

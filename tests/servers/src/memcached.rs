@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::port::free_port;
 use crate::process::{Process, wait_until};
 use crate::raw::RawMemcached;
 
@@ -26,27 +27,18 @@ impl Memcached {
     ///
     /// When it is not installed or does not start.
     pub fn with_flags(flags: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join("port");
-        let mut command = command(flags, "-1");
-        // It writes the port it was given here, when it listens.
-        let process = Process::spawn(command.env("MEMCACHED_PORT_FILENAME", &file));
-        let mut port = None;
-        wait_until(Duration::from_secs(10), || {
-            let text = std::fs::read_to_string(&file).unwrap_or_default();
-            port = text
-                .lines()
-                .find_map(|line| line.strip_prefix("TCP INET: ")?.parse().ok());
-            port.is_some()
-        });
-        let port: u16 = port.unwrap_or_else(|| panic!("memcached {flags:?} did not start"));
-        let server = Self {
-            process,
-            address: ([127, 0, 0, 1], port).into(),
-            flags: flags.iter().map(ToString::to_string).collect(),
-        };
-        server.wait_for_answer();
-        server
+        for _ in 0..10 {
+            let port = free_port();
+            let mut server = Self {
+                process: Process::spawn(&mut command(flags, &port.to_string())),
+                address: ([127, 0, 0, 1], port).into(),
+                flags: flags.iter().map(ToString::to_string).collect(),
+            };
+            if server.answers() {
+                return server;
+            }
+        }
+        panic!("memcached {flags:?} did not start");
     }
 
     /// Where it listens.
@@ -78,7 +70,7 @@ impl Memcached {
         self.kill();
         let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
         self.process = Process::spawn(&mut command(&flags, &self.address.port().to_string()));
-        self.wait_for_answer();
+        assert!(self.answers(), "memcached at {} does not come back", self.address);
     }
 
     /// Sends it a signal, such as `STOP`.
@@ -86,11 +78,19 @@ impl Memcached {
         self.process.signal(name);
     }
 
-    fn wait_for_answer(&self) {
-        let answers = wait_until(Duration::from_secs(10), || {
-            RawMemcached::try_connect(self.address).is_ok_and(|mut raw| raw.command("version").starts_with("VERSION"))
+    /// Waits until it answers; tells whether it does, or has ended instead.
+    fn answers(&mut self) -> bool {
+        let speaks = |address| {
+            RawMemcached::try_connect(address).is_ok_and(|mut raw| raw.command("version").starts_with("VERSION"))
+        };
+        let mut ended = false;
+        let answered = wait_until(Duration::from_secs(10), || {
+            // What answers may be another server that was quicker.
+            let speaks = speaks(self.address);
+            ended = self.process.wait(Duration::ZERO).is_some();
+            ended || speaks
         });
-        assert!(answers, "memcached at {} does not answer", self.address);
+        answered && !ended
     }
 }
 

@@ -1,7 +1,7 @@
 //! A PostgreSQL of the test's own.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::process::{Process, signal, wait_until};
+use crate::port::free_port;
+use crate::process::{Process, wait_until};
 
 /// PostgreSQL refuses to run as root; this is the user `nobody`.
 const NOBODY: u32 = 65534;
@@ -61,7 +62,7 @@ impl Postgres {
         let settings: Vec<_> = settings.iter().map(ToString::to_string).collect();
         // Another process may take the port between the look and the start; then another one is tried.
         for _ in 0..10 {
-            let address = free_address();
+            let address = ([127, 0, 0, 1], free_port()).into();
             let mut process = spawn(folder.path(), address, &settings);
             if answers(&mut process, address) {
                 return Self {
@@ -120,9 +121,11 @@ impl Postgres {
     pub fn signal(&self, name: &str) {
         self.process.signal(name);
         for child in self.children() {
-            if Path::new(&format!("/proc/{child}")).exists() {
-                signal(child, name);
-            }
+            // One of them may end at any time.
+            let _ = Command::new("kill")
+                .args([&format!("-{name}"), &child.to_string()])
+                .stderr(Stdio::null())
+                .status();
         }
     }
 
@@ -271,11 +274,6 @@ fn answers(process: &mut Process, address: SocketAddr) -> bool {
         ended || ready()
     });
     answered && !ended
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address")
 }
 
 fn log(folder: &Path) -> String {
