@@ -27,20 +27,7 @@ pub(crate) type Tenant<'a> = (&'a str, &'a str, &'a str);
 impl Host {
     /// Starts a host with memcached, SQLite and these tenants.
     pub(crate) fn start(config: &str, tenants: &[Tenant<'_>]) -> anyhow::Result<Self> {
-        // As the README says to run it for locks.
-        let flags = [
-            "-M",
-            "-F",
-            "-X",
-            "-W",
-            "-B",
-            "ascii",
-            "-R",
-            "500",
-            "-o",
-            "no_slab_automove",
-        ];
-        Self::start_on(Arc::new(Memcached::with_flags(&flags)), config, tenants)
+        Self::start_on(Arc::new(Memcached::as_recommended()), config, tenants)
     }
 
     /// Starts a host on a memcached that another one uses too.

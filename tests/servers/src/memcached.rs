@@ -7,6 +7,20 @@ use crate::port::free_port;
 use crate::process::{Process, wait_until};
 use crate::raw::RawMemcached;
 
+/// What the README says of memcached for locks.
+const RECOMMENDED: [&str; 10] = [
+    "-M",
+    "-F",
+    "-X",
+    "-W",
+    "-B",
+    "ascii",
+    "-R",
+    "500",
+    "-o",
+    "no_slab_automove",
+];
+
 /// A running memcached on a free port of loopback.
 #[derive(Debug)]
 pub struct Memcached {
@@ -19,6 +33,16 @@ impl Memcached {
     /// Starts a memcached with the flags that suit a lock server, on a free port.
     pub fn start() -> Self {
         Self::with_flags(&["-M", "-m", "64"])
+    }
+
+    /// Starts a memcached as the README says to run it, on a free port.
+    pub fn as_recommended() -> Self {
+        Self::with_flags(&RECOMMENDED)
+    }
+
+    /// The flags that it was started with.
+    pub fn flags(&self) -> &[String] {
+        &self.flags
     }
 
     /// Starts a memcached with these flags, on a free port.

@@ -3,25 +3,11 @@
 //! `fleet HOST COMPONENT`: the binary of the host, and the component of the tenant `demo`.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
 use namelock_test_servers::{Memcached, Postgres, Process};
-
-/// What the README says of memcached for locks.
-const FLAGS: [&str; 10] = [
-    "-M",
-    "-F",
-    "-X",
-    "-W",
-    "-B",
-    "ascii",
-    "-R",
-    "500",
-    "-o",
-    "no_slab_automove",
-];
 
 const HOSTS: usize = 3;
 
@@ -31,8 +17,8 @@ fn main() {
         eprintln!("usage: fleet HOST COMPONENT");
         std::process::exit(2);
     };
-    let memcached = Memcached::with_flags(&FLAGS);
-    println!("memcached  {}  ({})", memcached.url(), FLAGS.join(" "));
+    let memcached = Memcached::as_recommended();
+    println!("memcached  {}  ({})", memcached.url(), memcached.flags().join(" "));
     let postgres = Postgres::start();
     println!("PostgreSQL {}", postgres.url());
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -54,8 +40,7 @@ fn main() {
         folder.path().display()
     );
     // Whoever is killed takes along what it has started; here it is also enough to close the terminal.
-    let mut nothing = Vec::new();
-    let _ = std::io::stdin().take(u64::MAX).read_to_end(&mut nothing);
+    let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
 }
 
 /// Starts a host, and tells where it listens.
