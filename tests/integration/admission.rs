@@ -377,10 +377,7 @@ fn listen(
         command.env("NAMELOCK_OPEN", open);
     }
     let mut process = Process::spawn(&mut command);
-    let mut line = String::new();
-    let stdout = process.child().stdout.take().unwrap();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
-    if line.starts_with("listening on") {
+    if process.listening(Duration::from_secs(20)).is_some() {
         return Ok(());
     }
     let status = process

@@ -1,7 +1,7 @@
 //! A host of the test's own: the real binary with its tenants in a folder of its own, on free ports.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,6 +15,9 @@ use tempfile::TempDir;
 
 /// Hosts that do not care share what was compiled: a component is compiled once, not once in every test.
 const SHARED_CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/namelock-cache");
+
+/// How long a host may take to start on a machine that is busy.
+const START: Duration = Duration::from_secs(60);
 
 /// A host that is about to be started.
 pub(crate) struct Builder {
@@ -156,22 +159,14 @@ impl Builder {
     /// Starts the host, and waits until it accepts requests.
     pub(crate) fn start(self) -> Host {
         let mut process = Process::spawn(&mut self.command());
-        let mut line = String::new();
-        BufReader::new(process.child().stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let addresses = line.trim().strip_prefix("listening on ").and_then(|rest| {
-            let (url, admin) = rest.split_once(" (admin ")?;
-            Some((url.to_owned(), admin.strip_suffix(')')?.to_owned()))
-        });
-        let Some((url, admin)) = addresses else {
+        let Some((public, admin)) = process.listening(START) else {
             let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            panic!("the host did not start: it said {line:?}, and logged\n{log}");
+            panic!("the host did not start; it logged\n{log}");
         };
         Host {
             process,
-            url,
-            admin,
+            url: format!("http://{public}"),
+            admin: format!("http://{admin}"),
             folder: self.folder,
             client: reqwest::Client::builder()
                 .timeout(Duration::from_secs(30))

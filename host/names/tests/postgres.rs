@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use namelock_names::{Names, NamesConfig, OpenError, Save, SaveError, open};
 use namelock_test_servers::Postgres;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, Transaction};
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -114,6 +114,47 @@ async fn a_server_that_stands_still_is_given_up_and_no_answer_is_taken_for_anoth
         assert!(names.find("t", &format!("never {number}")).await.unwrap().is_none());
     }
     assert_eq!(names.find("t", "before").await.unwrap().unwrap().name, "before");
+}
+
+#[tokio::test]
+async fn tables_that_somebody_locks_are_no_reason_not_to_start() {
+    let server = Postgres::start();
+    let mut other = client(&server).await;
+    let making = hold_the_making_of_tables(&mut other).await;
+    let begin = Instant::now();
+    let names = open_server(&server.url()).await.unwrap();
+    is_unavailable(names.save(save("a", 1)).await);
+    assert!(begin.elapsed() < TIMEOUT * 4 + SLACK, "{:?}", begin.elapsed());
+    making.rollback().await.unwrap();
+    until_served(&names).await;
+    names.save(save("a", 1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_while_its_tables_are_made_is_no_reason_not_to_start() {
+    let server = Postgres::start();
+    let url = server.url();
+    let (mut other, watcher) = (client(&server).await, client(&server).await);
+    let making = hold_the_making_of_tables(&mut other).await;
+    let open = tokio::spawn(async move { open_server(&url).await });
+    let waits =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'namelock' AND wait_event_type = 'Lock'";
+    while watcher.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {}
+    // From here on no deadline of the server's own ends anything.
+    server.signal("STOP");
+    let names = tokio::time::timeout(TIMEOUT * 4 + SLACK, open).await.unwrap();
+    let names = names.unwrap().unwrap();
+    server.signal("CONT");
+    making.rollback().await.unwrap();
+    until_served(&names).await;
+}
+
+/// Begins what makes the tables wait until the transaction ends.
+async fn hold_the_making_of_tables(client: &mut Client) -> Transaction<'_> {
+    let transaction = client.transaction().await.unwrap();
+    let table = "CREATE TABLE namelock_schema (version bigint NOT NULL)";
+    transaction.batch_execute(table).await.unwrap();
+    transaction
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use namelock_test_servers::{Memcached, Process};
@@ -20,6 +21,9 @@ pub(crate) struct Host {
 
 /// One tenant may have the whole machine in a measurement; whether it does, its `tenant.toml` says.
 const LIMITS_MAX: &str = "[limits.max]\ncalls = 4096\ncalls_waiting = 4096\nrate = 1000000\nburst = 1000000\n";
+
+/// How long a host may take to start.
+const START: Duration = Duration::from_secs(60);
 
 /// A tenant: its id, its component and its `tenant.toml`.
 pub(crate) type Tenant<'a> = (&'a str, &'a str, &'a str);
@@ -49,17 +53,10 @@ impl Host {
             .env("NAMELOCK_LOG", "error")
             .stdout(Stdio::piped());
         let mut process = Process::spawn(&mut command);
-        let mut line = String::new();
-        let stdout = process.child().stdout.take().context("no standard output")?;
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line)?;
-        let addresses = line
-            .trim()
-            .strip_prefix("listening on http://")
-            .and_then(|rest| rest.strip_suffix(')')?.split_once(" (admin http://"));
-        let (address, admin) = addresses.context("the host did not start")?;
+        let (address, admin) = process.listening(START).context("the host did not start")?;
         Ok(Self {
-            address: address.parse()?,
-            admin: admin.parse()?,
+            address,
+            admin,
             process,
             memcached,
             folder,

@@ -1,7 +1,7 @@
 //! Three hosts, three memcached and one PostgreSQL on loopback, each server behind a proxy.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -71,6 +71,8 @@ const AUDIT: &str = "
 #[derive(Debug)]
 pub struct Fleet {
     hosts: Vec<Mutex<Host>>,
+    /// Where the hosts listen.
+    addresses: Vec<SocketAddr>,
     memcached: Vec<Mutex<Memcached>>,
     postgres: Mutex<Postgres>,
     proxies: Vec<Proxy>,
@@ -83,10 +85,8 @@ pub struct Fleet {
 struct Host {
     binary: PathBuf,
     process: Option<Process>,
-    /// How its arguments begin, and where it listens: the same address after every start.
     arguments: Vec<String>,
-    address: String,
-    /// How far its clock is from everybody else's, in seconds, in each of its lives.
+    /// How often it was started.
     lives: usize,
     folder: PathBuf,
 }
@@ -120,12 +120,16 @@ impl Fleet {
         fs::create_dir_all(&tenant)?;
         fs::copy(guests::CRITICAL_SECTION, tenant.join("handler.wasm"))?;
         fs::write(folder.path().join("namelock.toml"), CONFIG)?;
-        let hosts = (0..HOSTS).map(|number| {
+        let addresses: Vec<_> = (0..HOSTS)
+            .map(|_| SocketAddr::from(([127, 0, 0, 1], free_port())))
+            .collect();
+        let hosts = addresses.iter().enumerate().map(|(number, address)| {
+            // The same address after every start.
+            let listen = format!("--listen={address}");
             let mut host = Host {
                 binary: binary.to_owned(),
                 process: None,
-                arguments: arguments.to_vec(),
-                address: format!("127.0.0.1:{}", free_port()),
+                arguments: arguments.iter().cloned().chain([listen]).collect(),
                 lives: 0,
                 folder: folder.path().join(format!("host{number}")),
             };
@@ -136,6 +140,7 @@ impl Fleet {
         let hosts: anyhow::Result<Vec<_>> = hosts.collect();
         let fleet = Self {
             hosts: hosts?,
+            addresses,
             memcached: memcached.into_iter().map(Mutex::new).collect(),
             postgres: Mutex::new(postgres),
             proxies,
@@ -148,7 +153,7 @@ impl Fleet {
 
     /// The address of a host's API.
     pub fn url(&self, host: usize) -> String {
-        format!("http://{}/v1/{TENANT}/names", self.host(host).address)
+        format!("http://{}/v1/{TENANT}/names", self.addresses[host])
     }
 
     /// Kills a host as a power cut would.
@@ -284,7 +289,6 @@ impl Host {
                 "--tenants=tenants",
                 "--admin=127.0.0.1:0",
             ])
-            .arg(format!("--listen={}", self.address))
             .args(&self.arguments)
             .env("NAMELOCK_LOG", "info")
             .stdin(Stdio::null())
@@ -298,16 +302,9 @@ impl Host {
                 .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         }
         let mut process = Process::spawn(&mut command);
-        let stdout = process.child().stdout.take().context("it has a standard output")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
-        let address = line
-            .strip_prefix("listening on http://")
-            .and_then(|rest| rest.split(' ').next());
-        let Some(address) = address else {
+        if process.listening(START).is_none() {
             bail!("a host does not start within {START:?}: {}", fs::read_to_string(log)?);
-        };
-        self.address = address.to_owned();
+        }
         self.process = Some(process);
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! Breaks things, alone and together, as a seed decides; and mends them again.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
+use tokio::task::block_in_place;
 
 use crate::clients::Clients;
 use crate::fleet::{Fleet, HOSTS, LEASE, LOCK_LIFE, SERVERS, now_us};
@@ -74,6 +75,7 @@ pub struct Nemesis {
     fleet: Arc<Fleet>,
     random: StdRng,
     plan: Plan,
+    begin: Instant,
     faults: Vec<Fault>,
 }
 
@@ -83,6 +85,7 @@ impl Nemesis {
             fleet,
             random: StdRng::seed_from_u64(seed),
             plan,
+            begin: Instant::now(),
             faults: Vec::new(),
         }
     }
@@ -99,13 +102,18 @@ impl Nemesis {
     /// When the service does not come back in time, or something cannot be started again.
     pub async fn strike(&mut self, clients: &Clients) -> anyhow::Result<()> {
         let blows = self.choose();
+        eprintln!("{:>4} s  {blows:?}", self.begin.elapsed().as_secs());
         let begin_us = now_us();
         for blow in &blows {
-            self.deal(*blow).await?;
+            if let Blow::StopInSection(host) = blow {
+                wait_for_section(&self.fleet, *host).await;
+            }
+            // The proxies and the clients go on meanwhile.
+            block_in_place(|| self.deal(*blow))?;
         }
         tokio::time::sleep(self.time(&blows)).await;
         for blow in &blows {
-            self.mend(*blow).await?;
+            block_in_place(|| self.mend(*blow))?;
         }
         let end_us = now_us();
         let served = self.wait_for_service(clients, end_us).await;
@@ -204,7 +212,7 @@ impl Nemesis {
         }
     }
 
-    async fn deal(&mut self, blow: Blow) -> anyhow::Result<()> {
+    fn deal(&self, blow: Blow) -> anyhow::Result<()> {
         let fleet = &self.fleet;
         match blow {
             Blow::KillHost(host) => fleet.kill_host(host),
@@ -212,11 +220,7 @@ impl Nemesis {
                 fleet.kill_host(host);
                 fleet.start_host(host, off)?;
             }
-            Blow::StopHost(host) => fleet.signal_host(host, "STOP"),
-            Blow::StopInSection(host) => {
-                wait_for_section(fleet, host).await;
-                fleet.signal_host(host, "STOP");
-            }
+            Blow::StopHost(host) | Blow::StopInSection(host) => fleet.signal_host(host, "STOP"),
             Blow::KillMemcached(server) => fleet.memcached(server).kill(),
             Blow::StopMemcached(server) => fleet.memcached(server).signal("STOP"),
             Blow::Flush(server) => drop(fleet.memcached(server).raw().command("flush_all")),
@@ -228,7 +232,7 @@ impl Nemesis {
         Ok(())
     }
 
-    async fn mend(&mut self, blow: Blow) -> anyhow::Result<()> {
+    fn mend(&self, blow: Blow) -> anyhow::Result<()> {
         let fleet = &self.fleet;
         match blow {
             Blow::KillHost(host) => fleet.start_host(host, 0)?,

@@ -150,9 +150,21 @@ fn gap(instants: &[i64], begin: i64, end: i64) -> i64 {
     gaps.max().unwrap_or_default()
 }
 
-const WIDTH: f64 = 1160.0;
+/// Where the timeline has what, in the units of its view box.
+const LEFT: f64 = 150.0;
+const WIDTH: f64 = 1000.0;
+const TOP: f64 = 30.0;
 const HEIGHT: f64 = 180.0;
-const LANE: f64 = 13.0;
+const LANE: f64 = 15.0;
+
+/// What a column of the timeline is made of, from below.
+const ANSWERS: [(&str, &str); 3] = [
+    ("#3a7d44", "as wished, or refused by the handler"),
+    ("#e0a030", "refused by the host"),
+    ("#c03030", "unknown"),
+];
+const FAULT: (&str, &str) = ("#803090", "a fault");
+const AFTER: (&str, &str) = ("#c9a3d2", "until every host served again");
 
 /// Answers a second above, faults below, over one axis of time.
 fn timeline(calls: &[Call], faults: &[Fault]) -> String {
@@ -163,7 +175,73 @@ fn timeline(calls: &[Call], faults: &[Fault]) -> String {
         return String::new();
     };
     let seconds = usize::try_from((end - begin) / 1_000_000 + 1).unwrap_or(1);
-    let mut counts = vec![[0_usize; 3]; seconds];
+    let counts = answers_a_second(calls, begin, seconds);
+    let most = counts.iter().map(|count| count.iter().sum()).max().unwrap_or(1).max(1);
+    let x = |us: i64| LEFT + ((us - begin) as f64 / 1e6 / seconds as f64).clamp(0.0, 1.0) * WIDTH;
+    let floor = TOP + HEIGHT;
+    let kinds = by_kind(faults);
+    let height = floor + 24.0 + kinds.len() as f64 * LANE;
+    let mut svg = format!(
+        "<svg viewBox='0 0 {} {height}' width='100%' font-family='system-ui' font-size='11'>",
+        LEFT + WIDTH + 10.0
+    );
+    let mut left = LEFT;
+    for (colour, meaning) in ANSWERS.iter().chain([&FAULT, &AFTER]) {
+        rect(&mut svg, (left, 6.0), (10.0, 10.0), colour, "");
+        text(&mut svg, (left + 14.0, 15.0), "start", meaning);
+        left += 30.0 + meaning.len() as f64 * 5.6;
+    }
+    text(&mut svg, (LEFT - 6.0, TOP + 9.0), "end", &format!("{most} answers/s"));
+    text(&mut svg, (LEFT - 6.0, floor), "end", "0");
+    let column = WIDTH / seconds as f64;
+    for (second, count) in counts.iter().enumerate() {
+        let mut top = floor;
+        for ((colour, _), count) in ANSWERS.iter().zip(count) {
+            let bar = *count as f64 / most as f64 * HEIGHT;
+            top -= bar;
+            rect(
+                &mut svg,
+                (LEFT + second as f64 * column, top),
+                (column, bar),
+                colour,
+                "",
+            );
+        }
+    }
+    for second in (0..=seconds).step_by(if seconds > 120 { 30 } else { 10 }) {
+        let left = LEFT + second as f64 * column;
+        rect(&mut svg, (left, floor), (1.0, height - floor - 12.0), "#ddd", "");
+        text(&mut svg, (left, height - 2.0), "middle", &format!("{second} s"));
+    }
+    for (lane, kind) in kinds.keys().enumerate() {
+        let top = floor + 4.0 + lane as f64 * LANE;
+        text(&mut svg, (LEFT - 6.0, top + 9.0), "end", kind);
+        for fault in faults.iter().filter(|fault| fault.kind == *kind) {
+            let (left, right) = (x(fault.begin_us), x(fault.end_us));
+            let back = x(fault.served_us.unwrap_or(fault.end_us));
+            rect(
+                &mut svg,
+                (left, top),
+                ((right - left).max(2.0), 10.0),
+                FAULT.0,
+                &fault.what,
+            );
+            rect(
+                &mut svg,
+                (right, top),
+                ((back - right).max(0.0), 10.0),
+                AFTER.0,
+                &fault.what,
+            );
+        }
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
+/// How many answers of each kind in [`ANSWERS`] came in each second.
+fn answers_a_second(calls: &[Call], begin: i64, seconds: usize) -> Vec<[usize; 3]> {
+    let mut counts = vec![[0; 3]; seconds];
     for call in calls {
         let second = usize::try_from((call.end_us - begin) / 1_000_000).unwrap_or_default();
         let column = match &call.answer {
@@ -173,52 +251,23 @@ fn timeline(calls: &[Call], faults: &[Fault]) -> String {
         };
         counts[second.min(seconds - 1)][column] += 1;
     }
-    let most = counts
-        .iter()
-        .map(|count| count.iter().sum::<usize>())
-        .max()
-        .unwrap_or(1)
-        .max(1) as f64;
-    let x = |us: i64| (us - begin) as f64 / 1e6 / seconds as f64 * WIDTH;
-    let kinds: Vec<_> = by_kind(faults).into_keys().collect();
-    let height = HEIGHT + 20.0 + kinds.len() as f64 * LANE;
-    let mut svg = format!("<svg viewBox='0 0 {WIDTH} {height}' width='100%' font-family='system-ui' font-size='10'>");
-    for (second, count) in counts.iter().enumerate() {
-        let mut top = HEIGHT;
-        for (column, colour) in ["#3a7d44", "#e0a030", "#c03030"].iter().enumerate() {
-            let bar = count[column] as f64 / most * HEIGHT;
-            top -= bar;
-            let (left, width) = (second as f64 / seconds as f64 * WIDTH, WIDTH / seconds as f64);
-            let _ = write!(
-                svg,
-                "<rect x='{left:.1}' y='{top:.1}' width='{width:.2}' height='{bar:.1}' fill='{colour}'/>"
-            );
-        }
-    }
-    for (lane, kind) in kinds.iter().enumerate() {
-        let y = HEIGHT + 16.0 + lane as f64 * LANE;
-        for fault in faults.iter().filter(|fault| fault.kind == *kind) {
-            let (left, right) = (x(fault.begin_us), x(fault.end_us));
-            let back = x(fault.served_us.unwrap_or(fault.end_us));
-            let _ = write!(
-                svg,
-                "<rect x='{left:.1}' y='{:.1}' width='{:.1}' height='9' fill='#803090'><title>{}</title></rect>\
-                 <rect x='{right:.1}' y='{:.1}' width='{:.1}' height='9' fill='#c9a3d2'/>",
-                y - 9.0,
-                (right - left).max(2.0),
-                escape(&fault.what),
-                y - 9.0,
-                (back - right).max(0.0)
-            );
-        }
-        let _ = write!(svg, "<text x='2' y='{:.1}' fill='#555'>{kind}</text>", y - 1.0);
-    }
+    counts
+}
+
+fn rect(svg: &mut String, (x, y): (f64, f64), (width, height): (f64, f64), colour: &str, title: &str) {
     let _ = write!(
         svg,
-        "<text x='2' y='10'>answers a second, at most {most}: green as wished or refused by the handler, amber refused by the host, \
-         red unknown; violet: a fault, and until every host served again; {seconds} s</text></svg>"
+        "<rect x='{x:.1}' y='{y:.1}' width='{width:.2}' height='{height:.1}' fill='{colour}'><title>{}</title></rect>",
+        escape(title)
     );
-    svg
+}
+
+fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, text: &str) {
+    let _ = write!(
+        svg,
+        "<text x='{x:.1}' y='{y:.1}' text-anchor='{anchor}' fill='#333'>{}</text>",
+        escape(text)
+    );
 }
 
 fn escape(text: &str) -> String {

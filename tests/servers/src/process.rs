@@ -1,7 +1,11 @@
 //! A child process that does not outlive its test.
 
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// A running program. Dropping it kills it.
@@ -46,6 +50,26 @@ impl Process {
     /// The child itself, to read its pipes.
     pub fn child(&mut self) -> &mut Child {
         &mut self.child
+    }
+
+    /// Waits, for at most `within`, until a host says where it listens: its public and its admin address. None when it ends instead,
+    /// or says something else. Its standard output has to be piped.
+    pub fn listening(&mut self, within: Duration) -> Option<(SocketAddr, SocketAddr)> {
+        let stdout = self.child.stdout.take()?;
+        let (sender, line) = mpsc::channel();
+        // It ends with the line, or with the process.
+        thread::spawn(move || {
+            let mut line = String::new();
+            let _ = BufReader::new(stdout).read_line(&mut line);
+            let _ = sender.send(line);
+        });
+        let line = line.recv_timeout(within).ok()?;
+        let addresses = line
+            .trim_end()
+            .strip_prefix("listening on http://")?
+            .strip_suffix(')')?;
+        let (public, admin) = addresses.split_once(" (admin http://")?;
+        Some((public.parse().ok()?, admin.parse().ok()?))
     }
 
     /// Sends it the signal of this name, such as `TERM`.

@@ -18,11 +18,13 @@
 //!
 //! # What is not known
 //!
-//! Every statement has a deadline (`names.timeout`), with the server by `statement_timeout` and here, for a server that stands still.
-//! Whoever hits it is told that it is not known whether the name was written. The connection is given up with it: what comes later
-//! over it would be taken for the answer to the next question. Nothing is sent a second time.
+//! Every statement has a deadline (`names.timeout`), with the server by `statement_timeout` and here, for a server that stands still;
+//! here it begins with the wait for a connection. Whoever hits it is told that it is not known whether the name was written. The
+//! connection is given up with it: what comes later over it would be taken for the answer to the next question. Nothing is sent a
+//! second time.
 //!
-//! A server that is down is no reason not to start: whoever asks is told at once that it cannot be used, until it can.
+//! A server that is down or stands still is no reason not to start: whoever asks is told that it cannot be used, until it can. The
+//! first connection makes the tables, whenever that is.
 
 mod schema;
 mod tls;
@@ -31,9 +33,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
-};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use scopeguard::ScopeGuard;
 use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -43,6 +44,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::error::{NamesError, OpenError, SaveError};
 use crate::names::{Names, NamesConfig};
+use crate::postgres::schema::{Migrated, SchemaError};
 use crate::registration::{Free, Registration, Save};
 
 /// The server's clock in whole milliseconds since 1970.
@@ -60,7 +62,7 @@ const GRACE: Duration = Duration::from_millis(100);
 
 /// Names in a PostgreSQL server.
 pub(crate) struct Postgres {
-    pool: Pool,
+    server: Server,
     config: NamesConfig,
     sql: Arc<Sql>,
     /// Whether it is open. Whoever asks holds it to read; closing waits until nobody does.
@@ -165,16 +167,6 @@ impl Postgres {
                 recycling_method: RecyclingMethod::Fast,
             },
         );
-        let migrated = schema::Migrated::default();
-        let prepare = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, _| {
-            let migrated = migrated.clone();
-            Box::pin(async move {
-                migrated
-                    .ensure(client)
-                    .await
-                    .map_err(|error| HookError::message(error.to_string()))
-            })
-        });
         let pool = Pool::builder(manager)
             .max_size(config.connections)
             .runtime(Runtime::Tokio1)
@@ -183,30 +175,41 @@ impl Postgres {
                 create: Some(config.connect_timeout),
                 recycle: Some(config.connect_timeout),
             })
-            .post_create(prepare)
             .build()
             .map_err(|error| refused(error.to_string()))?;
         let sql = Arc::new(Sql::new());
-        let purge = tokio::spawn(purge(pool.clone(), Arc::clone(&sql), config.retention));
-        let opened = Self {
+        let server = Server {
             pool,
+            migrated: Migrated::default(),
+        };
+        let purge = tokio::spawn(purge(server.clone(), Arc::clone(&sql), config.clone()));
+        let opened = Self {
+            server,
             config,
             sql,
             open: RwLock::new(true),
             purge,
         };
-        match opened.pool.get().await {
-            Ok(_) => Ok(opened),
-            // The server was reached, and is not one to work with.
-            Err(PoolError::PostCreateHook(HookError::Message(problem))) => Err(OpenError::Server {
-                url: shown.to_owned(),
-                problem: problem.into_owned(),
-            }),
-            Err(error) => {
-                tracing::warn!(url = shown, error = %chain(&error), "the names database cannot be reached; it is tried again");
-                Ok(opened)
+        let problem = match tokio::time::timeout(opened.deadline(), opened.server.connection()).await {
+            Ok(Ok(connection)) => {
+                give_back(connection);
+                return Ok(opened);
             }
-        }
+            Ok(Err(ConnectError::Schema(error))) if error.is_lasting() => {
+                return Err(OpenError::Server {
+                    url: shown.to_owned(),
+                    problem: error.to_string(),
+                });
+            }
+            Ok(Err(error)) => chain(&error),
+            Err(_) => no_answer(&opened.config),
+        };
+        tracing::warn!(
+            url = shown,
+            error = problem,
+            "the names database cannot be used; it is tried again"
+        );
+        Ok(opened)
     }
 
     /// Runs a statement that answers one row at most, within the deadline of a read or write. A statement that has a lease's end is
@@ -221,29 +224,29 @@ impl Postgres {
         if !*open {
             return Err(unavailable("it is closed").into());
         }
-        if self.pool.status().waiting >= self.config.queue {
+        if self.server.pool.status().waiting >= self.config.queue {
             return Err(unavailable("too many reads and writes are queued (names.queue)").into());
         }
-        let ends = Instant::now() + self.deadline();
-        let connection = self.pool.get().await.map_err(|error| unavailable(chain(&error)))?;
-        // How long the wait for a connection was is known only now.
-        if lease_ends.is_some_and(|lease_ends| lease_ends <= Instant::now()) {
-            return Err(SaveError::LeaseLost);
-        }
-        let mut busy = Busy(Some(connection));
-        let done = tokio::time::timeout_at(ends, busy.ask(sql, parameters)).await;
-        match done {
-            Ok(answer) => {
-                // The server has answered; or the connection is broken, which the pool sees.
-                busy.0.take();
-                Ok(answer.map_err(|error| unavailable(chain(&error)))?)
+        let answer = async {
+            let connection = self.server.connection().await;
+            let connection = connection.map_err(|error| unavailable(chain(&error)))?;
+            // How long the wait for a connection was is known only now.
+            if lease_ends.is_some_and(|lease_ends| lease_ends <= Instant::now()) {
+                give_back(connection);
+                return Err(SaveError::LeaseLost);
             }
-            Err(_) => Err(unavailable(format!(
-                "it has not answered within {:?} (names.timeout)",
-                self.config.timeout
-            ))
-            .into()),
-        }
+            let answer = async {
+                let statement = connection.prepare_cached(sql).await?;
+                connection.query_opt(&statement, parameters).await
+            };
+            let answer = answer.await;
+            // The server has answered; or the connection is broken, which the pool sees.
+            give_back(connection);
+            Ok(answer.map_err(|error| unavailable(chain(&error)))?)
+        };
+        tokio::time::timeout(self.deadline(), answer)
+            .await
+            .unwrap_or_else(|_| Err(unavailable(no_answer(&self.config)).into()))
     }
 
     async fn row(&self, tenant: &str, name: &str) -> Result<Option<Found>, NamesError> {
@@ -279,23 +282,42 @@ impl Postgres {
 /// What a statement is given.
 type Parameters<'a> = [&'a (dyn ToSql + Sync)];
 
-/// A connection with a question under way. Dropped so, it is closed: the answer still comes, and must not meet the next question.
-struct Busy(Option<Object>);
+/// The server, and what this process knows of it.
+#[derive(Clone)]
+struct Server {
+    pool: Pool,
+    migrated: Migrated,
+}
 
-impl Busy {
-    async fn ask(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Option<Row>, tokio_postgres::Error> {
-        let Some(connection) = &self.0 else { return Ok(None) };
-        let statement = connection.prepare_cached(sql).await?;
-        connection.query_opt(&statement, parameters).await
+impl Server {
+    /// A connection to a server whose tables are up to date. It waits as long as the server does: the caller has a deadline.
+    async fn connection(&self) -> Result<Connection, ConnectError> {
+        let connection = self.pool.get().await.map_err(ConnectError::Pool)?;
+        let mut connection: Connection = scopeguard::guard(connection, |connection| drop(Object::take(connection)));
+        self.migrated
+            .ensure(&mut connection)
+            .await
+            .map_err(ConnectError::Schema)?;
+        Ok(connection)
     }
 }
 
-impl Drop for Busy {
-    fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
-            drop(Object::take(connection));
-        }
-    }
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+enum ConnectError {
+    #[error("it cannot be reached")]
+    Pool(#[source] PoolError),
+    #[error(transparent)]
+    Schema(SchemaError),
+}
+
+/// A connection that is closed when it is dropped, such as at a deadline: the answer to what is under way still comes, and must not
+/// meet the next question.
+type Connection = ScopeGuard<Object, fn(Object)>;
+
+/// Nothing is under way over this connection: somebody else may have it.
+fn give_back(connection: Connection) {
+    drop(ScopeGuard::into_inner(connection));
 }
 
 #[async_trait]
@@ -373,7 +395,7 @@ impl Names for Postgres {
     async fn close(&self) {
         *self.open.write().await = false;
         self.purge.abort();
-        self.pool.close();
+        self.server.pool.close();
     }
 }
 
@@ -384,18 +406,21 @@ impl Drop for Postgres {
 }
 
 /// Deletes rows that nobody needs any more, for as long as it is polled. Whoever else does so at the same time takes others.
-async fn purge(pool: Pool, sql: Arc<Sql>, retention: Duration) {
-    let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+async fn purge(server: Server, sql: Arc<Sql>, config: NamesConfig) {
+    let retention = i64::try_from(config.retention.as_millis()).unwrap_or(i64::MAX);
     loop {
         let delete = async {
-            let connection = pool.get().await.map_err(|error| chain(&error))?;
+            let connection = server.connection().await.map_err(|error| chain(&error))?;
             let deleted = async {
                 let statement = connection.prepare_cached(&sql.purge).await?;
                 connection.execute(&statement, &[&retention, &PURGE_ROWS]).await
             };
-            deleted.await.map_err(|error| chain(&error))
+            let deleted = deleted.await;
+            give_back(connection);
+            deleted.map_err(|error| chain(&error))
         };
-        match delete.await {
+        let deleted = tokio::time::timeout(config.timeout + GRACE, delete).await;
+        match deleted.unwrap_or_else(|_| Err(no_answer(&config))) {
             Ok(deleted) if deleted == PURGE_ROWS.unsigned_abs() => {}
             Ok(_) => tokio::time::sleep(PURGE_EVERY).await,
             Err(error) => {
@@ -449,6 +474,10 @@ fn stored(fencing_token: u64) -> Result<i64, SaveError> {
 
 fn unavailable(reason: impl Into<String>) -> NamesError {
     NamesError::Unavailable { reason: reason.into() }
+}
+
+fn no_answer(config: &NamesConfig) -> String {
+    format!("it has not answered within {:?} (names.timeout)", config.timeout)
 }
 
 /// An error with all its causes. What the server says of a statement is in its cause.

@@ -41,6 +41,20 @@ pub(super) enum SchemaError {
     Sql(#[from] Error),
 }
 
+impl SchemaError {
+    /// Whether it will be so until somebody does something about it, such as a right that is missing; a server that goes down or that
+    /// is busy gets over it. By the class of the SQLSTATE (PostgreSQL's documentation, appendix A).
+    pub(super) fn is_lasting(&self) -> bool {
+        match self {
+            Self::Newer(_) => true,
+            Self::Sql(error) => error.code().is_some_and(|state| {
+                let passing = ["08", "40", "53", "55", "57", "58"];
+                !passing.iter().any(|class| state.code().starts_with(class))
+            }),
+        }
+    }
+}
+
 /// Whether this process has seen that the tables are up to date.
 #[derive(Clone, Default)]
 pub(super) struct Migrated(Arc<AtomicBool>);

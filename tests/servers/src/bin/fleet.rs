@@ -3,13 +3,17 @@
 //! `fleet HOST COMPONENT`: the binary of the host, and the component of the tenant `demo`.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use namelock_test_servers::{Memcached, Postgres, Process};
 
 const HOSTS: usize = 3;
+
+/// How long a host may take to start.
+const START: Duration = Duration::from_secs(60);
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -29,11 +33,11 @@ fn main() {
         .map(|_| start(Path::new(binary), folder.path(), &memcached, &postgres))
         .collect();
     for (_, address) in &hosts {
-        println!("host       {address}");
+        println!("host       http://{address}");
     }
     println!("try, in another terminal, one host after the other:");
     for (_, address) in &hosts {
-        println!("  curl -i {address}/v1/demo/names -d '{{\"name\":\"blue room\",\"owner\":\"ann\"}}'");
+        println!("  curl -i http://{address}/v1/demo/names -d '{{\"name\":\"blue room\",\"owner\":\"ann\"}}'");
     }
     println!(
         "the logs are in {}; Ctrl-C, or the end of standard input, stops everything",
@@ -44,7 +48,7 @@ fn main() {
 }
 
 /// Starts a host, and tells where it listens.
-fn start(binary: &Path, folder: &Path, memcached: &Memcached, postgres: &Postgres) -> (Process, String) {
+fn start(binary: &Path, folder: &Path, memcached: &Memcached, postgres: &Postgres) -> (Process, SocketAddr) {
     let log = fs::File::options()
         .append(true)
         .create(true)
@@ -60,16 +64,9 @@ fn start(binary: &Path, folder: &Path, memcached: &Memcached, postgres: &Postgre
         .stdout(Stdio::piped())
         .stderr(log);
     let mut process = Process::spawn(&mut command);
-    let stdout = process.child().stdout.take().expect("it has a standard output");
-    let mut line = String::new();
-    BufReader::new(stdout)
-        .read_line(&mut line)
-        .expect("it says where it listens");
-    let address = line
-        .strip_prefix("listening on ")
-        .and_then(|rest| rest.split(' ').next());
-    (
-        process,
-        address.expect("the host did not start; its log says why").to_owned(),
-    )
+    let Some((address, _)) = process.listening(START) else {
+        let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+        panic!("a host did not start; it logged\n{log}");
+    };
+    (process, address)
 }
