@@ -102,9 +102,9 @@ pub struct LockConfig {
     pub exchange_timeout: Duration,
     /// How long a lane waits after the first failed connection before it tries again; it doubles each time, with jitter.
     pub backoff_min: Duration,
-    /// What that wait grows to.
+    /// What that wait grows to. A server that was just started is watched for a bit longer than this before it is used.
     pub backoff_max: Duration,
-    /// How many leases may be waiting to be released in the background; one more is left to its expiry.
+    /// How many leases may be waiting to be released in the background, and as many may be under way; one more is left to its expiry.
     pub reaper_queue: usize,
     /// How many locks the table inside this process holds; one more is refused.
     pub memory_locks: usize,
@@ -125,7 +125,7 @@ impl Default for LockConfig {
             connect_timeout: Duration::from_secs(1),
             exchange_timeout: Duration::from_secs(1),
             backoff_min: Duration::from_millis(10),
-            backoff_max: Duration::from_secs(1),
+            backoff_max: Duration::from_millis(500),
             reaper_queue: 65_536,
             memory_locks: 1_000_000,
         }
@@ -153,6 +153,12 @@ impl LockConfig {
     /// How often a connection asks its server something, also when nobody wants a lock; see [`stall`](Self::stall).
     pub(crate) fn heartbeat(&self) -> Duration {
         self.exchange_timeout / 4
+    }
+
+    /// How long a host takes to notice that a server which it can reach has forgotten its locks: a lane that was waiting to connect
+    /// again does so by then, and any other one has asked.
+    pub(crate) fn notice(&self) -> Duration {
+        self.backoff_max + self.heartbeat() * 2
     }
 
     /// A reply that is later than this shows that the server stood still, and what it grants soon after is not trusted: its clock

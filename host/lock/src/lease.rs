@@ -126,6 +126,7 @@ impl LeaseEnd {
                 None => std::future::pending().await,
             }
         };
+        let released = self.deadline.clone();
         let deadline = &mut self.deadline;
         let over = async {
             loop {
@@ -141,6 +142,9 @@ impl LeaseEnd {
         tokio::select! {
             () = forgotten => {}
             () = over => {}
+        }
+        if released.has_changed().is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }

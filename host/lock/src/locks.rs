@@ -73,7 +73,7 @@ impl Locks {
         let until = Instant::now() + wait.min(shared.config.max_wait);
         let turn = match shared.turnstile.enter(&key, until).await {
             Ok(turn) => Arc::new(turn),
-            Err(NoTurn::Busy) => return Err(shared.busy(None)),
+            Err(NoTurn::Busy { remaining }) => return Err(shared.busy(remaining)),
             Err(NoTurn::Crowded) => {
                 return Err(AcquireError::Unavailable {
                     reason: format!(
@@ -170,13 +170,16 @@ impl HoldTime {
     }
 
     /// When a name that is held may be free: twice the usual time; or, when its holder has already had it for much longer than
-    /// usual, what is left until it expires.
+    /// usual, what is left until it expires, but no more than a lease. How long it has had it is known of holders whose locks live as
+    /// long as ours; of others it is an estimate.
     fn retry_after(&self, remaining: Option<Duration>, config: &LockConfig) -> Duration {
         let usual = Duration::from_micros(self.micros.load(Ordering::Relaxed)) * 2;
         let usual = usual.clamp(Duration::from_millis(10), config.lease.max(Duration::from_millis(10)));
         let full = Duration::from_secs(config.ttl_seconds().into());
         match remaining {
-            Some(remaining) if full.saturating_sub(remaining) > usual.max(SLOW_HOLDER) => remaining.max(usual),
+            Some(remaining) if full.saturating_sub(remaining) > usual.max(SLOW_HOLDER) => {
+                remaining.clamp(usual, config.lease.max(usual))
+            }
             _ => usual,
         }
     }
@@ -201,5 +204,7 @@ mod tests {
             hold.retry_after(Some(Duration::from_secs(7)), &config),
             Duration::from_secs(7)
         );
+        let at_most = hold.retry_after(Some(Duration::from_millis(11_500)), &config);
+        assert_eq!(at_most, config.lease);
     }
 }

@@ -5,7 +5,7 @@
 //! without any traffic, and the next in the queue goes on the moment a lease of this host ends.
 //!
 //! A turn excludes nobody for good: the table does that. So when the lock of whoever has the turn must have expired in the table
-//! by now, the next one asks the table without waiting for the turn.
+//! by now, whoever waits goes on at another gate, one at a time as before.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::key::LockKey;
@@ -31,7 +31,7 @@ pub(crate) struct Turnstile {
 
 #[derive(Debug)]
 struct Gate {
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     /// When the lock of whoever has the turn will have expired; none: nothing was granted yet.
     expires: Mutex<Option<Instant>>,
 }
@@ -39,8 +39,9 @@ struct Gate {
 /// Why it was nobody's turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NoTurn {
-    /// Somebody of this host has the turn, and had it for as long as the caller would wait.
-    Busy,
+    /// Somebody of this host has the turn, and had it for as long as the caller would wait; its lock may last for this long, where
+    /// it has one.
+    Busy { remaining: Option<Duration> },
     /// As many callers wait as may, over all names.
     Crowded,
 }
@@ -48,9 +49,9 @@ pub(crate) enum NoTurn {
 /// The turn at one name. Dropping it lets the next one in.
 #[derive(Debug)]
 pub(crate) struct Turn {
+    // Given back before the visit ends.
+    _permit: OwnedSemaphorePermit,
     visit: Visit,
-    /// False where the turn of another had expired.
-    exclusive: bool,
 }
 
 impl Turn {
@@ -62,14 +63,18 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if self.exclusive {
-            *self.visit.gate.expires() = None;
-            self.visit.gate.turns.add_permits(1);
-        }
+        *self.visit.gate.expires() = None;
     }
 }
 
 impl Gate {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            turns: Arc::new(Semaphore::new(1)),
+            expires: Mutex::default(),
+        })
+    }
+
     fn expires(&self) -> MutexGuard<'_, Option<Instant>> {
         self.expires.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,8 +91,10 @@ struct Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         let mut gates = self.turnstile.gates();
-        // The map's own and this one: no other visitor, and none can come while the map is locked.
-        if Arc::strong_count(&self.gate) == 2 {
+        // The map's own and this one: no other visitor, and none can come while the map is locked. Another gate may have taken its
+        // place in the map.
+        let mine = gates.get(&self.key).is_some_and(|gate| Arc::ptr_eq(gate, &self.gate));
+        if mine && Arc::strong_count(&self.gate) == 2 {
             gates.remove(&self.key);
         }
     }
@@ -104,44 +111,58 @@ impl Turnstile {
 
     /// Waits for the turn at `key` until `until`; an instant that has passed tries once.
     pub(crate) async fn enter(self: &Arc<Self>, key: &LockKey, until: Instant) -> Result<Turn, NoTurn> {
-        let visit = self.visit(key);
-        let gate = Arc::clone(&visit.gate);
-        if gate.turns.try_acquire().map(SemaphorePermit::forget).is_ok() {
-            return Ok(Turn { visit, exclusive: true });
-        }
         let mut place = None;
-        // One place in the queue, kept over every look at the time.
-        let mut turn = pin!(gate.turns.acquire());
+        loop {
+            let visit = self.visit(key);
+            if let Some(permit) = self.turn(&visit.gate, until, &mut place).await? {
+                return Ok(Turn { _permit: permit, visit });
+            }
+            self.close(&visit);
+        }
+    }
+
+    /// Waits for the turn at this gate, in one place of its queue; none when whoever has it is no reason to wait any more.
+    async fn turn<'a>(
+        &'a self,
+        gate: &Gate,
+        until: Instant,
+        place: &mut Option<Place<'a>>,
+    ) -> Result<Option<OwnedSemaphorePermit>, NoTurn> {
+        if let Ok(permit) = Arc::clone(&gate.turns).try_acquire_owned() {
+            return Ok(Some(permit));
+        }
+        let mut turn = pin!(Arc::clone(&gate.turns).acquire_owned());
         loop {
             let (now, expires) = (Instant::now(), *gate.expires());
             if expires.is_some_and(|expires| expires <= now) {
-                return Ok(Turn {
-                    visit,
-                    exclusive: false,
-                });
+                return Ok(None);
             }
             if until <= now {
-                return Err(NoTurn::Busy);
+                let remaining = expires.map(|expires| expires - now);
+                return Err(NoTurn::Busy { remaining });
             }
             if place.is_none() {
-                place = Some(self.wait()?);
+                *place = Some(self.wait()?);
             }
             let awake = expires.unwrap_or(now + LOOK_AGAIN).min(until);
             if let Ok(Ok(permit)) = timeout_at(awake, &mut turn).await {
-                permit.forget();
-                break;
+                return Ok(Some(permit));
             }
         }
-        Ok(Turn { visit, exclusive: true })
+    }
+
+    /// Lets whoever comes from now on, and whoever waits, go to another gate.
+    fn close(&self, visit: &Visit) {
+        let mut gates = self.gates();
+        if let Some(gate) = gates.get_mut(&visit.key)
+            && Arc::ptr_eq(gate, &visit.gate)
+        {
+            *gate = Gate::new();
+        }
     }
 
     fn visit(self: &Arc<Self>, key: &LockKey) -> Visit {
-        let gate = Arc::clone(self.gates().entry(key.clone()).or_insert_with(|| {
-            Arc::new(Gate {
-                turns: Semaphore::new(1),
-                expires: Mutex::default(),
-            })
-        }));
+        let gate = Arc::clone(self.gates().entry(key.clone()).or_insert_with(Gate::new));
         Visit {
             turnstile: Arc::clone(self),
             key: key.clone(),
@@ -175,6 +196,8 @@ impl Drop for Place<'_> {
 mod tests {
     use super::*;
 
+    const BUSY: NoTurn = NoTurn::Busy { remaining: None };
+
     fn key(name: &str) -> LockKey {
         LockKey::new("t", name).unwrap()
     }
@@ -206,7 +229,7 @@ mod tests {
         let turnstile = Turnstile::new(100);
         let turn = turnstile.enter(&key("a"), Instant::now()).await.unwrap();
         let soon = Instant::now() + Duration::from_millis(5);
-        assert_eq!(turnstile.enter(&key("a"), soon).await.unwrap_err(), NoTurn::Busy);
+        assert_eq!(turnstile.enter(&key("a"), soon).await.unwrap_err(), BUSY);
         assert_eq!(turnstile.gates().len(), 1);
         drop(turn);
         assert_eq!(turnstile.gates().len(), 0);
@@ -226,15 +249,35 @@ mod tests {
         let turnstile = Turnstile::new(100);
         let start = Instant::now();
         let stuck = turnstile.enter(&key("a"), start).await.unwrap();
-        let waiter = {
-            let turnstile = Arc::clone(&turnstile);
-            tokio::spawn(async move { turnstile.enter(&key("a"), start + Duration::from_secs(60)).await })
-        };
+        let (sender, mut turns) = tokio::sync::mpsc::channel(3);
+        for _ in 0..3 {
+            let (turnstile, sender) = (Arc::clone(&turnstile), sender.clone());
+            tokio::spawn(async move {
+                let turn = turnstile.enter(&key("a"), start + Duration::from_secs(60)).await;
+                sender.send(turn.unwrap()).await.unwrap();
+            });
+        }
         tokio::task::yield_now().await;
         stuck.expires(start + Duration::from_secs(13));
-        let turn = waiter.await.unwrap().unwrap();
+        assert_eq!(
+            turnstile.enter(&key("a"), start).await.unwrap_err(),
+            NoTurn::Busy {
+                remaining: Some(Duration::from_secs(13))
+            }
+        );
+        let mut turn = turns.recv().await.unwrap();
         assert!((13..=14).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
-        drop((stuck, turn));
+        // One after the other, and the next one at once; what comes back late disturbs nobody.
+        let mut stuck = Some(stuck);
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert!(turns.try_recv().is_err(), "two have the turn");
+            let released = Instant::now();
+            drop((stuck.take(), turn));
+            turn = turns.recv().await.unwrap();
+            assert_eq!(released.elapsed(), Duration::ZERO);
+        }
+        drop(turn);
         assert_eq!(turnstile.gates().len(), 0);
     }
 
@@ -248,7 +291,7 @@ mod tests {
         assert!(poll_once(&mut waiter).await.is_none());
         assert_eq!(turnstile.enter(&key("a"), later).await.unwrap_err(), NoTurn::Crowded);
         drop(waiter);
-        assert_eq!(turnstile.enter(&key("a"), later).await.unwrap_err(), NoTurn::Busy);
+        assert_eq!(turnstile.enter(&key("a"), later).await.unwrap_err(), BUSY);
     }
 
     async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {

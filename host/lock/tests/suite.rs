@@ -23,6 +23,8 @@ struct Table {
 fn short_lease() -> LockConfig {
     LockConfig {
         lease: Duration::from_secs(1),
+        // A server is watched for little longer than this before it is used, which is a part of so short a lease.
+        backoff_max: Duration::from_millis(10),
         ..LockConfig::default()
     }
 }

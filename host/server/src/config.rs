@@ -779,7 +779,7 @@ mod tests {
         );
         check(
             "[lock]\nbackoff_min = \"2s\"",
-            "FILE, lock.backoff_min: 2s is longer than lock.backoff_max, 1s; make it shorter or the other longer",
+            "FILE, lock.backoff_min: 2s is longer than lock.backoff_max, 500ms; make it shorter or the other longer",
         );
         check(
             "[lock]\nmax_hold = \"5s\"",

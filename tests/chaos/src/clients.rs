@@ -12,8 +12,10 @@ use tokio::task::JoinSet;
 
 use crate::fleet::{Fleet, HOSTS, now_us};
 
-/// How many clients there are.
+/// How many clients there are, and how many of them stay with one host, as the users of one region would. Only the others are held
+/// up by whichever host stands still.
 const CLIENTS: usize = 24;
+const AT_HOME: usize = HOSTS * 6;
 
 /// How long a client waits for an answer; after that it is not known what became of the call.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -156,7 +158,10 @@ impl Client {
         let mut number = 0_u64;
         while !stop.is_stopped() {
             number += 1;
-            let host = self.random.random_range(0..HOSTS);
+            let host = match self.number {
+                number if number < AT_HOME => number % HOSTS,
+                _ => self.random.random_range(0..HOSTS),
+            };
             let kind = match (self.load, self.random.random_range(0..100)) {
                 (Load::Mixed, 0..60) | (Load::Blind | Load::LongHolds, 0..90) => Kind::Register,
                 (Load::Mixed, 60..82) => Kind::Find,

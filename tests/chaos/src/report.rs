@@ -151,7 +151,7 @@ fn gap(instants: &[i64], begin: i64, end: i64) -> i64 {
 }
 
 /// Where the timeline has what, in the units of its view box.
-const LEFT: f64 = 150.0;
+const LEFT: f64 = 180.0;
 const WIDTH: f64 = 1000.0;
 const TOP: f64 = 30.0;
 const HEIGHT: f64 = 180.0;

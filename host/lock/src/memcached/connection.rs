@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use memcache::exp::{AsyncMetaConnection, Error};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::codec::{self, Command, Reply};
 use super::health::GRACE;
@@ -40,8 +40,8 @@ pub(super) struct Connection {
     pub(super) id: u64,
     /// The value of the sentinel when the connection was made; see the module's documentation on fencing tokens.
     pub(super) epoch: u64,
-    /// For how much longer another host wants nothing granted, when the connection was made.
-    pub(super) grace_left: Option<Duration>,
+    /// What is unwise about the server's settings.
+    unwise: Vec<&'static str>,
     /// Reads replies. It holds the socket's second handle, because a batch must be written as a whole and its replies read one
     /// by one: `execute_batch` of the crate gives up on all replies of a batch for one `SERVER_ERROR out of memory` among them.
     replies: AsyncMetaConnection,
@@ -76,15 +76,14 @@ pub(super) enum Refusal {
 }
 
 impl Connection {
-    /// Connects to `server` and greets it, within `connect_timeout` and the time for which a young server is watched; `known` is the life that this host knows it in, 0: none.
-    pub(super) async fn open(server: &str, config: &LockConfig, known: u64) -> Result<Self, ConnectError> {
-        let deadline = Instant::now() + config.connect_timeout + config.heartbeat() * 2;
-        timeout_at(deadline, Self::open_unbounded(server, config, known))
+    /// Connects to `server` and greets it, within `connect_timeout`.
+    pub(super) async fn open(server: &str, config: &LockConfig) -> Result<Self, ConnectError> {
+        timeout(config.connect_timeout, Self::open_unbounded(server))
             .await
             .unwrap_or(Err(ConnectError::Timeout))
     }
 
-    async fn open_unbounded(server: &str, config: &LockConfig, known: u64) -> Result<Self, ConnectError> {
+    async fn open_unbounded(server: &str) -> Result<Self, ConnectError> {
         let mut socket = TcpStream::connect(server).await?;
         socket.set_nodelay(true)?;
         let unwise = greet(&mut socket).await?;
@@ -92,27 +91,43 @@ impl Connection {
         let mut connection = Self {
             id: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
             epoch: 0,
-            grace_left: None,
+            unwise,
             replies: AsyncMetaConnection::from_stream(TcpStream::from_std(socket.try_clone()?)?),
             socket: TcpStream::from_std(socket)?,
             payload: Vec::new(),
         };
         connection.epoch = connection.learn_epoch().await?;
-        if known == 0 {
-            // If somebody knew this server in another life, they have noticed by then, and said so.
-            let young = config.heartbeat() * 2;
-            tokio::time::sleep(young.saturating_sub(age(connection.epoch))).await;
-        }
-        connection.grace_left = connection.learn_grace().await?;
-        if known != connection.epoch {
-            for unwise in unwise {
+        Ok(connection)
+    }
+
+    /// Finds out for how much longer another host wants nothing granted, within `connect_timeout`; `known` is the life that this host
+    /// knows the server in, 0: none. If that is another one, this host says so too.
+    ///
+    /// A server that nobody here knows is first watched for as long as [`LockConfig::notice`].
+    pub(super) async fn settle(
+        &mut self,
+        server: &str,
+        config: &LockConfig,
+        known: u64,
+    ) -> Result<Option<Duration>, ConnectError> {
+        if known != self.epoch {
+            for unwise in self.unwise.drain(..) {
                 tracing::warn!(server, "memcached is not set up for locks: {unwise}");
             }
-            if known != 0 && connection.grace_left.is_none() {
-                connection.ask_for_grace(config).await?;
-            }
         }
-        Ok(connection)
+        if known == 0 {
+            tokio::time::sleep(config.notice().saturating_sub(age(self.epoch))).await;
+        }
+        let grace = async {
+            let grace_left = self.learn_grace().await?;
+            if known != 0 && known != self.epoch && grace_left.is_none() {
+                self.ask_for_grace(config).await?;
+            }
+            Ok(grace_left)
+        };
+        timeout(config.connect_timeout, grace)
+            .await
+            .unwrap_or(Err(ConnectError::Timeout))
     }
 
     /// Reads the sentinel, or makes it.
@@ -158,8 +173,7 @@ impl Connection {
 
     /// Sends the commands as one batch and reads their replies, within `deadline`. There is one outcome for each command.
     ///
-    /// When the batch has a command that takes a lock, or no command at all, the sentinel is read behind them all; unless it is still
-    /// the one of this connection, the takes count as unanswered.
+    /// The sentinel is read behind them all; unless it is still the one of this connection, the takes count as unanswered.
     ///
     /// The connection must not be used again after an error; it says why.
     pub(super) async fn exchange(
@@ -167,12 +181,8 @@ impl Connection {
         commands: &[(&str, Command)],
         deadline: Instant,
     ) -> (Vec<Outcome>, Result<(), String>) {
-        let takes = |command: &Command| matches!(command, Command::Take { .. });
         let mut batch = commands.to_vec();
-        let guarded = commands.is_empty() || commands.iter().any(|(_, command)| takes(command));
-        if guarded {
-            batch.push((SENTINEL, Command::Look));
-        }
+        batch.push((SENTINEL, Command::Look));
         let mut outcomes = Vec::with_capacity(batch.len());
         let mut end = match timeout_at(deadline, self.talk(&batch, &mut outcomes)).await {
             Ok(Ok(())) => Ok(()),
@@ -182,21 +192,18 @@ impl Connection {
         if let Err(reason) = &end {
             outcomes.resize_with(batch.len(), || Err(Refusal::Unanswered(reason.clone())));
         }
-        if guarded {
-            let epoch = Some(OwnerToken(self.epoch));
-            let same = matches!(outcomes.pop(), Some(Ok(Reply::Item { token, .. })) if token == epoch);
-            if !same {
-                let reason = end
-                    .clone()
-                    .err()
-                    .unwrap_or_else(|| "memcached was flushed or replaced meanwhile".to_owned());
-                for ((_, command), outcome) in commands.iter().zip(&mut outcomes) {
-                    if takes(command) && matches!(outcome, Ok(Reply::Done { .. })) {
-                        *outcome = Err(Refusal::Unanswered(reason.clone()));
-                    }
+        let epoch = Some(OwnerToken(self.epoch));
+        let same = matches!(outcomes.pop(), Some(Ok(Reply::Item { token, .. })) if token == epoch);
+        if !same {
+            let reason = end
+                .err()
+                .unwrap_or_else(|| "memcached was flushed or replaced meanwhile".to_owned());
+            for ((_, command), outcome) in commands.iter().zip(&mut outcomes) {
+                if matches!((command, &outcome), (Command::Take { .. }, Ok(Reply::Done { .. }))) {
+                    *outcome = Err(Refusal::Unanswered(reason.clone()));
                 }
-                end = Err(reason);
             }
+            end = Err(reason);
         }
         (outcomes, end)
     }
@@ -213,7 +220,7 @@ impl Connection {
                 Ok(response) => Ok(codec::decode(response, opaque)?),
                 // The two kinds of error line after which the replies are still in step with the commands. The second one is how
                 // a take is refused for an item that is no number: some other client's lock.
-                Err(Error::Server(message)) if message.starts_with("out of memory") => Err(Refusal::OutOfMemory),
+                Err(Error::Server(message)) if is_out_of_memory(&message) => Err(Refusal::OutOfMemory),
                 Err(Error::Rejected(message)) if message == NOT_A_NUMBER => Ok(Reply::Mismatch),
                 Err(error) => return Err(error),
             });
@@ -235,6 +242,15 @@ impl Connection {
     pub(super) fn is_broken(&self) -> bool {
         !matches!(self.socket.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
+}
+
+/// `Out of memory allocating new item` where there was no item, and `out of memory` where there was one (memcached 1.6.18,
+/// `proto_text.c`).
+fn is_out_of_memory(message: &str) -> bool {
+    const WORDS: &str = "out of memory";
+    message
+        .get(..WORDS.len())
+        .is_some_and(|words| words.eq_ignore_ascii_case(WORDS))
 }
 
 fn nanoseconds_since_1970() -> u64 {
@@ -309,6 +325,16 @@ fn parse_version(text: &str) -> Option<[u32; 3]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_without_memory_says_so_in_two_ways() {
+        for message in ["out of memory", "Out of memory allocating new item"] {
+            assert!(is_out_of_memory(message), "{message}");
+        }
+        for message in ["", "out", "object too large for cache", "öut of memory"] {
+            assert!(!is_out_of_memory(message), "{message}");
+        }
+    }
 
     #[test]
     fn versions_are_compared_as_numbers() {

@@ -11,10 +11,12 @@
 //! - whoever sees it says so on the server itself, in an item that lives as long ([`GRACE`]). A host that starts in that time has
 //!   known no other life, and is kept from granting by it.
 //!
-//!   A server that looks as if it had just begun may have forgotten everything and nobody noticed yet, which takes a heartbeat; so a
-//!   host that knows nothing of it waits for two before it looks.
+//!   A server that looks as if it had just begun may have forgotten everything and nobody noticed yet; so a host that knows nothing of
+//!   it waits for [`LockConfig::notice`] before it looks, which is how long others take to notice.
 //!
-//! What this does not cover: hosts whose clocks differ by more than that. The names database decides then.
+//! What this does not cover, when a host starts right after a server has forgotten its locks: another host that holds some and does not
+//! reach that server, though the new one does; and hosts whose clocks differ, by which the new one sees how young the server is. The
+//! names database decides then.
 //!
 //! # A server that stands still
 //!

@@ -14,11 +14,12 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::codec::{Command, Reply};
-use super::connection::{Connection, Refusal};
+use super::connection::{ConnectError, Connection, Refusal};
 use super::health::Health;
 use crate::config::LockConfig;
 use crate::key::LockKey;
@@ -107,11 +108,12 @@ impl Lane {
             connection,
             reply,
         };
-        self.queue.try_send(request).map_err(|_| {
-            LaneError::NotSent(format!(
-                "the queue to memcached at {} is full (lock.queue)",
-                self.server
-            ))
+        self.queue.try_send(request).map_err(|error| {
+            let server = &self.server;
+            LaneError::NotSent(match error {
+                TrySendError::Full(_) => format!("the queue to memcached at {server} is full (lock.queue)"),
+                TrySendError::Closed(_) => format!("the lane to memcached at {server} has ended; start the host again"),
+            })
         })?;
         answer
             .await
@@ -187,13 +189,16 @@ impl Task {
         );
         let since = self.unanswered.unwrap_or_else(Instant::now);
         let attempt = async move {
-            let opened = Connection::open(&server, &config, health.known_life()).await;
-            let connection = opened.map_err(|error| error.to_string())?;
-            health.greeted(connection.epoch, connection.grace_left);
-            if since.elapsed() > config.stall() {
-                health.stalled(since.elapsed());
-            }
-            Ok(connection)
+            let opened = async {
+                let mut connection = Connection::open(&server, &config).await?;
+                if since.elapsed() > config.stall() {
+                    health.stalled(since.elapsed());
+                }
+                let grace_left = connection.settle(&server, &config, health.known_life()).await?;
+                health.greeted(connection.epoch, grace_left);
+                Ok::<_, ConnectError>(connection)
+            };
+            opened.await.map_err(|error| error.to_string())
         };
         let before = match &*lock(&self.state) {
             State::Down(reason) if self.tried => Some(reason.clone()),

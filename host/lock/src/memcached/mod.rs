@@ -30,9 +30,13 @@
 //! A fencing token is the server's *epoch* plus the CAS of the grant. The epoch is the value of a sentinel item that never
 //! expires, made by whoever finds it missing, from the nanoseconds since 1970 of that host's clock. Within one life of the
 //! server, the CAS grows with every grant, of any key. Over restarts the epoch grows, because a server makes fewer than 10⁹
-//! changes in a second, so the old epoch plus the old CAS stays behind the clock. It would not hold where the clock of the host
-//! that makes the new sentinel is behind by more than the old server's life; grants then carry smaller tokens, and the names
-//! database refuses to write with them: it fails closed.
+//! changes in a second, so the old epoch plus the old CAS stays behind the clock.
+//!
+//! It would not hold where the clock of the host that makes the new sentinel is behind by more than the old server's life, and where
+//! a name moves to a server whose sentinel is older than the one that it came from: because the list of servers was changed, or one of
+//! them was replaced by another that had been in use. Grants then carry smaller tokens, and the names database refuses to write with
+//! them, for as long as it remembers the greater ones: it fails closed. A memcached that is started anew, while no host runs, makes its
+//! epoch the newest.
 //!
 //! The sentinel is read once more at the end of every batch that takes locks, after them: when it is then the one of the
 //! connection's beginning, every grant of the batch belongs to this epoch. When it is another or missing (`flush_all`), the
@@ -195,7 +199,11 @@ impl Memcached {
                 }) => {
                     grant.handle = found.handle;
                     if seconds_left.is_some_and(|left| left + 1 >= self.ttl_seconds) {
-                        return Ok(());
+                        // A server whose clock may be behind promises too much to whoever renews, too.
+                        return match self.server(key).health.refusal() {
+                            Some(_) => Err(Lost::Unknown),
+                            None => Ok(()),
+                        };
                     }
                 }
                 Ok(Found::Other { .. } | Found::Nothing { .. }) => return Err(Lost::Gone),
