@@ -1,14 +1,12 @@
 //! A host of the test's own: the real binary with its tenants in a folder of its own, on free ports.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use namelock_test_artifacts as artifacts;
-use namelock_test_servers::{Memcached, Process, wait_until};
+use namelock_test_servers::{Memcached, Process, wait_until, wait_until_ready};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -177,20 +175,11 @@ impl Builder {
 }
 
 impl Host {
-    /// Waits until lock and database answer; a memcached that has just begun is watched for a moment before it is used.
+    /// Waits until lock and database answer.
     pub(crate) fn wait_until_ready(&self) {
-        let address = self.admin.strip_prefix("http://").unwrap();
-        let ready = || {
-            let mut stream = TcpStream::connect(address).unwrap();
-            stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).is_ok() && answer.contains(" 200 ")
-        };
-        assert!(
-            wait_until(Duration::from_secs(20), ready),
-            "the host is never ready: {}",
-            self.log()
-        );
+        let admin = self.admin.strip_prefix("http://").unwrap().parse().unwrap();
+        let ready = wait_until_ready(admin, Duration::from_secs(20));
+        assert!(ready, "the host is never ready: {}", self.log());
     }
 
     /// Registers a name for an owner.

@@ -6,8 +6,8 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use namelock_test_servers::{Memcached, Process};
+use anyhow::{Context, ensure};
+use namelock_test_servers::{Memcached, Process, wait_until_ready};
 use tempfile::TempDir;
 
 /// A running host, and what it runs on.
@@ -54,6 +54,7 @@ impl Host {
             .stdout(Stdio::piped());
         let mut process = Process::spawn(&mut command);
         let (address, admin) = process.listening(START).context("the host did not start")?;
+        ensure!(wait_until_ready(admin, START), "the host is never ready");
         Ok(Self {
             address,
             admin,

@@ -12,5 +12,5 @@ mod raw;
 pub use memcached::Memcached;
 pub use port::free_port;
 pub use postgres::Postgres;
-pub use process::{Process, signal, wait_until};
+pub use process::{Process, signal, wait_until, wait_until_ready};
 pub use raw::RawMemcached;

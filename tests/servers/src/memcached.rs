@@ -1,6 +1,8 @@
 //! A memcached of the test's own.
 
+use std::fs::File;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::port::free_port;
@@ -51,10 +53,27 @@ impl Memcached {
     ///
     /// When it is not installed or does not start.
     pub fn with_flags(flags: &[&str]) -> Self {
+        Self::spawn(flags, None)
+    }
+
+    /// Starts a memcached as the README says to run it, which writes every command that it is sent into this file.
+    ///
+    /// # Panics
+    ///
+    /// When it is not installed or does not start.
+    pub fn with_log(log: &Path) -> Self {
+        Self::spawn(&[&RECOMMENDED[..], &["-vv"]].concat(), Some(log))
+    }
+
+    fn spawn(flags: &[&str], log: Option<&Path>) -> Self {
         for _ in 0..10 {
             let port = free_port();
+            let mut command = command(flags, &port.to_string());
+            if let Some(log) = log {
+                command.stderr(File::create(log).expect("a log file"));
+            }
             let mut server = Self {
-                process: Process::spawn(&mut command(flags, &port.to_string())),
+                process: Process::spawn(&mut command),
                 address: ([127, 0, 0, 1], port).into(),
                 flags: flags.iter().map(ToString::to_string).collect(),
             };

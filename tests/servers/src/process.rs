@@ -1,8 +1,8 @@
 //! A child process that does not outlive its test.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc;
 use std::thread;
@@ -99,6 +99,19 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Waits, for at most `within`, until the host with this admin address is ready: a memcached that has just begun is watched for a moment
+/// before it is used.
+pub fn wait_until_ready(admin: SocketAddr, within: Duration) -> bool {
+    wait_until(within, || {
+        let ask = || {
+            let mut stream = TcpStream::connect(admin)?;
+            stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n")?;
+            std::io::read_to_string(stream)
+        };
+        ask().is_ok_and(|answer| answer.contains(" 200 "))
+    })
 }
 
 /// Sends a process the signal of this name, such as `TERM`. After `STOP` every thread of it stands when this returns.
