@@ -156,6 +156,8 @@ fn what_stops_a_start_is_said_in_one_line_with_its_exit_code() {
     );
     refuses(&builder().config("[lock]\nlease = 10\n"), &[], 2, "lock.lease");
     refuses(&builder().lock_url("redis://a:1"), &[], 2, "memcached://");
+    let names = "postgres://ann:secret@db/names?sslmode=perhaps";
+    refuses(&builder().names_url(names), &[], 2, "check --names");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use namelock_test_artifacts as artifacts;
-use namelock_test_servers::{Memcached, Process, wait_until, wait_until_ready};
+use namelock_test_servers::{Memcached, Process, wait_until_ready};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;

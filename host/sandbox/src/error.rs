@@ -15,7 +15,7 @@ pub enum Cause {
     LockUnavailable(Option<Duration>),
     /// The names database did not answer.
     NamesUnavailable,
-    /// The lease was lost before the name was written.
+    /// A lease was lost, or it is not known whether it still was held.
     LeaseLost,
     /// The call wanted to hold more leases than it may.
     LeaseLimit,

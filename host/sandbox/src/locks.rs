@@ -27,10 +27,11 @@ impl Host for State {
 
     async fn release(&mut self, handle: Resource<LeaseHandle>) -> Result<Result<(), Lost>> {
         let handle = self.table.delete(handle)?;
-        Ok(match self.leases.take(&handle) {
-            Some(lease) => lease.release().await.map_err(lost),
-            None => Err(Lost::Gone),
-        })
+        let released = match self.leases.take(&handle) {
+            Some(lease) => lease.release().await,
+            None => Err(namelock_lock::Lost::Gone),
+        };
+        Ok(released.map_err(|error| self.lost(error)))
     }
 }
 
@@ -51,10 +52,11 @@ impl HostLease for State {
     }
 
     async fn renew(&mut self, handle: Resource<LeaseHandle>) -> Result<Result<(), Lost>> {
-        Ok(match self.leases.get_mut(self.table.get(&handle)?) {
-            Some(lease) => lease.renew().await.map_err(lost),
-            None => Err(Lost::Gone),
-        })
+        let renewed = match self.leases.get_mut(self.table.get(&handle)?) {
+            Some(lease) => lease.renew().await,
+            None => Err(namelock_lock::Lost::Gone),
+        };
+        Ok(renewed.map_err(|error| self.lost(error)))
     }
 
     async fn drop(&mut self, handle: Resource<LeaseHandle>) -> Result<()> {
@@ -80,12 +82,13 @@ impl State {
             }
         }
     }
-}
 
-fn lost(lost: namelock_lock::Lost) -> Lost {
-    match lost {
-        namelock_lock::Lost::Gone => Lost::Gone,
-        namelock_lock::Lost::Unknown => Lost::Unknown,
+    fn lost(&mut self, error: namelock_lock::Lost) -> Lost {
+        self.cause = Some(Cause::LeaseLost);
+        match error {
+            namelock_lock::Lost::Gone => Lost::Gone,
+            namelock_lock::Lost::Unknown => Lost::Unknown,
+        }
     }
 }
 

@@ -96,8 +96,14 @@ impl ServeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Locks { .. } | Self::Sandbox(SandboxError::Cache(_)) => 2,
-            Self::Names { .. }
-            | Self::Sandbox(SandboxError::Engine(_) | SandboxError::Clock(_))
+            Self::Names { source, .. } => {
+                use namelock_names::OpenError::{Config, File, Foreign, Newer, Server, Tls, Url};
+                match source {
+                    Url { .. } | Tls(_) | Config(_) => 2,
+                    Server { .. } | File { .. } | Foreign { .. } | Newer { .. } => 1,
+                }
+            }
+            Self::Sandbox(SandboxError::Engine(_) | SandboxError::Clock(_))
             | Self::Bind { .. }
             | Self::Compile(_)
             | Self::Print(_)

@@ -304,6 +304,19 @@ pub(super) mod renew_for_ever {
     async fn ends_at_the_wall_time() {
         Bench::new(guests::RENEW_FOR_EVER).ends(ENDS).await;
     }
+
+    #[tokio::test]
+    async fn is_told_of_a_lease_that_cannot_be_renewed() {
+        let mut bench = Bench::with(guests::RENEW_FOR_EVER, "", "");
+        let Bench { host, memcached } = &mut bench;
+        let kill = async {
+            let held = wait_for(Duration::from_secs(10), || !memcached.raw().lock_keys().is_empty()).await;
+            assert!(held.is_some(), "the lock was never taken");
+            memcached.kill();
+        };
+        let (answer, ()) = tokio::join!(host.post("t", "room", "ann"), kill);
+        answer.is_problem(503, "lease_lost");
+    }
 }
 
 pub(super) mod churn_leases {
