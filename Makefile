@@ -1,14 +1,13 @@
-# Everything sets itself up: the wasm target, and memcached and PostgreSQL for the tests.
+# What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
 .PHONY: help run test hostile lint build bench bench-neighbour bench-overload bench-compile bench-waiting \
 	audit fuzz chaos chaos-negative fleet setup setup-wasm setup-memcached setup-postgresql setup-faketime
 
-PROFILE := release
 COMPONENTS := target/components
 HANDLERS := rooms
 
 help:
 	@echo 'make run    build, then run one host with the tenant "demo" (no server needed)'
-	@echo 'make test   every test, with a real memcached'
+	@echo 'make test   every test, with real memcached and PostgreSQL'
 	@echo 'make hostile  all hostile guests at once for 30 s, with figures'
 	@echo 'make lint   formatting, clippy and rustdoc, warnings denied'
 	@echo 'make build  target/release/namelock and target/components/<handler>.wasm'
@@ -34,7 +33,8 @@ setup-postgresql:
 
 # Gives a host another clock.
 setup-faketime:
-	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || tests/install.sh faketime
+	@ls /usr/lib/*/faketime/libfaketime.so.1 /usr/lib/faketime/libfaketime.so.1 /usr/local/lib/faketime/libfaketime.so.1 2>/dev/null \
+		| grep -q . || tests/install.sh faketime
 
 ## Build and run
 
@@ -117,5 +117,5 @@ chaos-negative: setup
 	target/debug/namelock-chaos negative target/negative 1
 
 # memcached, PostgreSQL and three hosts on this machine, to look at; until Ctrl-C.
-fleet: build setup
+fleet: build setup-memcached setup-postgresql
 	cargo run --quiet --package namelock-test-servers --bin fleet -- target/release/namelock $(COMPONENTS)/rooms.wasm

@@ -14,6 +14,6 @@ if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     fi
     apt-get install -q -y --no-install-recommends "$program" >/dev/null
 else
-    echo "the tests need $program: install it (Debian and Ubuntu: sudo apt-get install $program; macOS: brew install $program)" >&2
+    echo "the tests need $program: install it (Debian and Ubuntu: sudo apt-get install $program)" >&2
     exit 1
 fi

@@ -14,7 +14,8 @@ use crate::{
 /// time is over.
 ///
 /// `wait` is how long to try while somebody else has the lease: [`Duration::ZERO`] tries once, part of a millisecond counts
-/// as a whole one, and the host may set a limit of its own.
+/// as a whole one. The host has a limit of its own (`lock.max_wait`), and the wait counts towards the wall time of the call.
+/// A name that this very call holds is busy too.
 ///
 /// # Errors
 ///
@@ -41,7 +42,7 @@ pub fn acquire(name: &str, wait: Duration) -> Result<Lease, AcquireError> {
 /// The right to one name until a deadline. Dropping it releases it.
 ///
 /// It belongs to the host: a handler can hold it and hand it back, never make one. To write a name a handler needs the
-/// lease on it: see [`Lease::save`] and [`Lease::free`].
+/// lease on it: see [`Lease::save`] and [`Lease::free`]. A call that still holds a lease when it is lost is ended there.
 #[derive(Debug)]
 pub struct Lease(pub(crate) wit::Lease);
 
@@ -63,7 +64,7 @@ impl Lease {
         Duration::from_millis(self.0.remaining_ms())
     }
 
-    /// Makes the lease last its full time again, counted from now.
+    /// Makes the lease last its full time again, counted from now, but never beyond the host's `lock.max_hold` after it was acquired.
     ///
     /// # Errors
     ///

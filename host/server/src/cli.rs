@@ -31,7 +31,7 @@ enum Command {
     /// Serves the tenants of a directory over HTTP.
     ///
     /// A flag wins over its variable in the environment, which wins over the file. NAMELOCK_LOG filters the log on
-    /// standard error, as in `info` or `namelock=debug`.
+    /// standard error, as in `info` or `info,namelock=debug`.
     ///
     /// SIGTERM and SIGINT stop it: what runs is finished, for at most `http.drain`, and leases are released. SIGHUP reads the
     /// directory of tenants again.
@@ -70,7 +70,7 @@ struct TokenFlags {
     /// What the token is called in the file [default: default]
     #[arg(long, value_name = "NAME", default_value = "default", hide_default_value = true)]
     name: String,
-    /// What it allows
+    /// What it allows, with commas between
     #[arg(
         long,
         value_name = "RIGHTS",
@@ -89,7 +89,7 @@ pub struct ServeFlags {
     /// Where to listen for requests [env: NAMELOCK_LISTEN] [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<OsString>,
-    /// Where to listen for /healthz, /readyz and /metrics [env: NAMELOCK_ADMIN] [default: 127.0.0.1:8081]
+    /// Where to listen for /healthz, /readyz, /tenants and /metrics [env: NAMELOCK_ADMIN] [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<OsString>,
     /// The lock service: memory: or memcached://host:port[,host:port…] [env: NAMELOCK_LOCK] [default: memory:]

@@ -15,7 +15,9 @@ pub fn init(filter: Option<OsString>) -> Result<(), ConfigError> {
     let wrong = |problem: String| {
         ConfigError::new(
             "NAMELOCK_LOG",
-            format!("{problem}; write a level, as in info, or target=level, as in namelock=debug"),
+            format!(
+                "{problem}; write a level, as in info, or target=level with commas between, as in info,namelock=debug"
+            ),
         )
     };
     let filter = filter.unwrap_or_else(|| "info".into());
