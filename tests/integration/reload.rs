@@ -37,6 +37,14 @@ fn rooms() -> Vec<u8> {
     fs::read(ROOMS).unwrap()
 }
 
+/// How many components the host has begun to compile.
+fn compiled(host: &Host) -> usize {
+    let log = host.log();
+    log.lines()
+        .filter(|line| line.contains("compiling a component"))
+        .count()
+}
+
 #[tokio::test]
 async fn a_new_tenant_is_served_and_a_removed_one_is_unknown() {
     let host = Builder::new().demo().start();
@@ -165,12 +173,6 @@ fn entries(cache: &Path) -> Vec<PathBuf> {
 async fn what_was_compiled_is_used_by_the_next_start_unless_somebody_touched_it() {
     let dir = tempfile::tempdir().unwrap();
     let cache = dir.path().join("cache");
-    let compiled = |host: &Host| {
-        host.log()
-            .lines()
-            .filter(|line| line.contains("component compiled"))
-            .count()
-    };
     let start = |expect: usize| {
         let host = Builder::new().demo().cache(&cache).start();
         assert_eq!(compiled(&host), expect, "{}", host.log());
@@ -190,6 +192,24 @@ async fn what_was_compiled_is_used_by_the_next_start_unless_somebody_touched_it(
     assert_eq!(host.post("demo", "a", "ann").await.status, 201);
     assert_eq!(entries(&cache), [entry]);
     start(0);
+}
+
+#[tokio::test]
+async fn a_component_of_many_tenants_is_compiled_once() {
+    let cache = tempfile::tempdir().unwrap();
+    let host = Builder::new().demo().cache(&cache.path().join("cache")).start();
+    let tenants = ["acme", "bolt", "core"];
+    for tenant in tenants {
+        put(&host, tenant, &fs::read(guests::TRAP_HOLDING_LEASE).unwrap());
+    }
+    assert_eq!(compiled(&host), 1, "that of demo");
+    host.process.signal("HUP");
+    for tenant in tenants {
+        let served = async || host.post(tenant, "a", "ann").await.status == 500;
+        let waited = tokio::time::timeout(LONG, async { while !served().await {} }).await;
+        assert!(waited.is_ok(), "{tenant}:\n{}", host.log());
+    }
+    assert_eq!(compiled(&host), 2, "{}", host.log());
 }
 
 #[tokio::test]
@@ -266,8 +286,8 @@ async fn a_compile_bomb_costs_its_tenant_alone() {
         println!("{tenant}: {detail}; {refused}");
         assert!(expect.iter().any(|words| detail.contains(words)), "{tenant}: {detail}");
     }
-    let begun = host.log().len();
+    let before = compiled(&host);
     reload(&host, "giant-function", "it cannot be served").await;
-    assert!(!host.log()[begun..].contains("component compiled"));
+    assert_eq!(compiled(&host), before, "what was refused is not tried again");
     assert_eq!(host.post("demo", "last", "ann").await.status, 201);
 }

@@ -37,8 +37,7 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 pub struct Digest(pub(crate) [u8; 32]);
 
 impl Digest {
-    /// The digest of a component.
-    pub fn of(wasm: &[u8]) -> Self {
+    pub(crate) fn of(wasm: &[u8]) -> Self {
         use sha2::Digest as _;
         Self(Sha256::digest(wasm).into())
     }

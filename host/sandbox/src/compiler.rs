@@ -18,7 +18,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, Signal, nice, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::{Engine, InstanceAllocationStrategy};
 
 use crate::config::CompilerConfig;
@@ -130,6 +130,9 @@ fn limit_this_process(config: &ChildConfig) -> io::Result<()> {
     Ok(())
 }
 
+/// Leave to start one child.
+pub struct Place<'a>(#[expect(dead_code, reason = "gives the place back when dropped")] Option<SemaphorePermit<'a>>);
+
 /// The parent: starts children, and bounds what they do.
 pub(crate) struct Compiler {
     config: CompilerConfig,
@@ -146,10 +149,14 @@ impl Compiler {
         }
     }
 
-    /// Compiles a component once a child may be started.
-    pub(crate) async fn compile(&self, wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
+    /// Waits until a child may be started.
+    pub(crate) async fn place(&self) -> Place<'_> {
         // Nobody closes the semaphore.
-        let _place = self.places.acquire().await.ok();
+        Place(self.places.acquire().await.ok())
+    }
+
+    /// Compiles a component.
+    pub(crate) async fn compile(&self, _place: &Place<'_>, wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
         let mut child = self.start().map_err(LoadError::Compiler)?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(mut input), Some(output), Some(words)) = pipes else {
@@ -265,7 +272,7 @@ mod tests {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let compiler = Compiler::new(CompilerConfig { program, ..limits }, 64 << 20);
         // Longer than any pipe: a child that does not read must not hold the parent up.
-        let compiled = compiler.compile(&vec![0; 1 << 20]).await;
+        let compiled = compiler.compile(&compiler.place().await, &vec![0; 1 << 20]).await;
         compiled.map_err(|error| error.to_string())
     }
 
@@ -362,7 +369,8 @@ mod tests {
         fs::write(&program, script).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let compiler = Compiler::new(CompilerConfig { program, ..limits() }, 64 << 20);
-        let all = tokio::join!(compiler.compile(b"a"), compiler.compile(b"b"), compiler.compile(b"c"));
+        let compile = async |wasm: &[u8]| compiler.compile(&compiler.place().await, wasm).await;
+        let all = tokio::join!(compile(b"a"), compile(b"b"), compile(b"c"));
         assert!(all.0.is_ok() && all.1.is_ok() && all.2.is_ok());
         assert!(!twice.exists());
     }

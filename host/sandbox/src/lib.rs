@@ -1,6 +1,6 @@
 //! Runs a tenant's registration logic, and gives it exactly two powers: locks on names, and the names themselves.
 //!
-//! A tenant's component is not trusted. It is compiled once, by a child process ([`Sandbox::load`]); for every request it gets a fresh instance in a
+//! A tenant's component is not trusted. It is compiled once, by a child process ([`Sandbox::compile`]); for every request it gets a fresh instance in a
 //! store of its own, runs within limits, and is thrown away. This crate binds the WIT of `wit/` to the crates `namelock-lock` and
 //! `namelock-names`; it knows nothing of HTTP.
 //!
@@ -40,4 +40,4 @@ pub use cache::{CacheError, Digest};
 pub use config::{CacheConfig, CallLimits, CompilerConfig, SandboxConfig, Tenant};
 pub use error::{CallError, Cause, LoadError, SandboxError};
 pub use handler::{Handler, Powers, Request};
-pub use sandbox::Sandbox;
+pub use sandbox::{Sandbox, Wasm};

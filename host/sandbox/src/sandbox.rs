@@ -11,7 +11,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use crate::bindings::RegistrarPre;
 use crate::cache::{Cache, Digest};
-use crate::compiler::Compiler;
+use crate::compiler::{Compiler, Place};
 use crate::config::{CompilerConfig, SandboxConfig};
 use crate::error::{LoadError, SandboxError, boxed};
 use crate::grants;
@@ -30,6 +30,27 @@ const INSTANCE_BYTES_MAX: usize = 1 << 20;
 /// How much of a memory stays resident when its slot is given back. It is cleared where it was written, which is cheaper than to
 /// have the kernel take the pages away and map them again for the next call.
 const KEEP_RESIDENT_BYTES: usize = 2 << 20;
+
+/// A component as its author built it.
+pub struct Wasm {
+    bytes: Vec<u8>,
+    digest: Digest,
+}
+
+impl Wasm {
+    /// Takes the bytes of a component, and their digest: some milliseconds for a long one.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self {
+            digest: Digest::of(&bytes),
+            bytes,
+        }
+    }
+
+    /// Which component it is.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
 
 /// Loads components and makes their instances. Clones share one engine; there should be one in a process.
 #[derive(Clone)]
@@ -63,35 +84,53 @@ impl Sandbox {
         })
     }
 
-    /// Loads a component as it was compiled before, or compiles it now, and checks that it fits.
+    /// Loads a component as it was compiled before; none where it was not.
     ///
     /// # Errors
     ///
     /// See [`LoadError`].
-    pub async fn load(&self, wasm: &[u8]) -> Result<Handler, LoadError> {
-        let digest = Digest::of(wasm);
-        let (sandbox, cache) = (self.clone(), Arc::clone(&self.cache));
-        let cached = blocking(move || {
-            let artifact = cache.get(digest)?;
+    pub async fn load_compiled(&self, digest: Digest) -> Result<Option<Handler>, LoadError> {
+        let sandbox = self.clone();
+        let compiled = blocking(move || {
+            let artifact = sandbox.cache.get(digest)?;
             sandbox
                 .component(&artifact)
-                .map_err(|error| cache.discard_entry(digest, &format!("{error:#}")))
+                .map_err(|error| sandbox.cache.discard_entry(digest, &format!("{error:#}")))
                 .ok()
         });
-        if let Some(component) = cached.await? {
-            return self.handler(&component);
+        compiled.await?.map(|component| self.handler(&component)).transpose()
+    }
+
+    /// Waits for one's turn at the compiler.
+    pub async fn compiler(&self) -> Place<'_> {
+        self.compiler.place().await
+    }
+
+    /// Compiles a component, unless somebody did since it was asked for, and checks that it fits.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`].
+    pub async fn compile(&self, place: Place<'_>, wasm: &Wasm) -> Result<Handler, LoadError> {
+        let digest = wasm.digest();
+        if let Some(handler) = self.load_compiled(digest).await? {
+            return Ok(handler);
         }
+        tracing::info!(component = %digest, bytes = wasm.bytes.len(), "compiling a component");
         let began = Instant::now();
-        let artifact = self.compiler.compile(wasm).await?;
+        let artifact = self.compiler.compile(&place, &wasm.bytes).await?;
         let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(component = %digest, bytes = artifact.len(), took_ms, "component compiled");
-        let (sandbox, cache) = (self.clone(), Arc::clone(&self.cache));
+        let sandbox = self.clone();
         let compiled = blocking(move || {
             let component = sandbox.component(&artifact)?;
-            cache.put(digest, &artifact);
+            sandbox.cache.put(digest, &artifact);
             Ok(component)
         });
-        self.handler(&compiled.await?.map_err(|error| LoadError::Compile(boxed(error)))?)
+        let component = compiled.await?.map_err(|error| LoadError::Compile(boxed(error)))?;
+        // Whoever is next at the compiler finds it in the cache.
+        drop(place);
+        self.handler(&component)
     }
 
     /// Takes in what a compiler wrote.

@@ -5,7 +5,11 @@
 //! `/tenants`; one that was never good stays in the table with the reason, so that its callers hear `tenant_unavailable` and not
 //! `unknown_tenant`. One that is gone is unknown. Calls under way keep what they began with.
 //!
-//! A component that the compiler has refused is not compiled again before it changes: a bomb costs its time once.
+//! A component that the compiler has refused is not compiled again before it changes: a bomb costs its time once. One that many
+//! tenants bring is compiled once.
+//!
+//! Components are read one after another, each into memory of its own length, and what waits for the compiler holds none: a
+//! directory full of long ones, read at a SIGHUP, would otherwise take the processors and the memory of those who are served.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
@@ -18,9 +22,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use namelock_sandbox::{Digest, Handler, LoadError, Sandbox, Tenant};
+use namelock_sandbox::{Digest, Handler, LoadError, Sandbox, Tenant, Wasm};
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use crate::admission::{Admission, AdmissionLimits};
 use crate::config::{Limits, LimitsSection};
@@ -219,6 +224,7 @@ pub struct Status {
 pub struct Tenants {
     sandbox: Sandbox,
     slots: RwLock<HashMap<TenantId, Slot>>,
+    reading: Semaphore,
 }
 
 /// The file `tenant.toml`.
@@ -343,15 +349,17 @@ impl Plan {
     }
 
     /// Reads the component; the file is no longer than it may be.
-    fn read_component(&self) -> Result<Vec<u8>, TenantError> {
+    fn read_component(&self) -> Result<Wasm, TenantError> {
         let path = &self.component;
         regular_file(path)?;
         let failed = |source| TenantError::Read {
             path: path.clone(),
             source,
         };
-        let mut wasm = Vec::new();
         let file = File::open(path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        // Room for all of it at once: memory that grows is mapped, copied and unmapped, and every call waits for that.
+        let mut wasm = Vec::with_capacity(usize::try_from(length).unwrap_or(usize::MAX).min(self.component_max) + 1);
         file.take(self.component_max as u64 + 1)
             .read_to_end(&mut wasm)
             .map_err(failed)?;
@@ -361,8 +369,18 @@ impl Plan {
                 max: self.component_max,
             });
         }
-        Ok(wasm)
+        Ok(Wasm::new(wasm))
     }
+}
+
+/// Reads the component of a plan where that may block.
+async fn read_component(plan: &Arc<Plan>) -> Result<Wasm, TenantError> {
+    let (plan, path) = (Arc::clone(plan), plan.component.clone());
+    let read = tokio::task::spawn_blocking(move || plan.read_component());
+    read.await.unwrap_or_else(|panic| {
+        let source = io::Error::other(panic);
+        Err(TenantError::Read { path, source })
+    })
 }
 
 /// Reads any text as a `tenant.toml`, for a fuzz target.
@@ -391,6 +409,7 @@ impl Tenants {
         Self {
             sandbox,
             slots: RwLock::default(),
+            reading: Semaphore::new(1),
         }
     }
 
@@ -450,34 +469,47 @@ impl Tenants {
 
     /// Loads what stands in a tenant's directory, unless it is what is served or what was refused.
     async fn load(&self, plan: Plan, before: Option<&Ready>, refused: Option<Refusal>) -> Result<Ready, Refusal> {
-        let read = tokio::task::spawn_blocking(move || {
-            let wasm = plan.read_component();
-            wasm.map(|wasm| (Digest::of(&wasm), wasm)).map(|read| (plan, read))
-        });
-        let read = read.await.unwrap_or_else(|panic| {
-            let source = io::Error::other(panic);
-            let path = PathBuf::from("a component");
-            Err(TenantError::Read { path, source })
-        });
-        let (plan, (digest, wasm)) = read.map_err(|error| Refusal::of(&error, None))?;
-        if let Some(refused) = refused.filter(|refused| refused.digest == Some(digest)) {
-            return Err(refused);
-        }
-        let handler = match before.filter(|before| before.digest == digest) {
-            Some(before) => before.handler.clone(),
-            None => self.sandbox.load(&wasm).await.map_err(|source| {
-                let digest = source.is_final().then_some(digest);
-                let path = plan.component.clone();
-                Refusal::of(&TenantError::Load { path, source }, digest)
-            })?,
+        let plan = Arc::new(plan);
+        let (mut digest, known) = self.known(&plan, before, refused).await?;
+        let handler = match known {
+            Some(handler) => handler,
+            // Many may wait here, so what was read is not kept: each reads again when it is its turn.
+            None => {
+                let place = self.sandbox.compiler().await;
+                let wasm = read_component(&plan).await.map_err(|error| Refusal::of(&error, None))?;
+                digest = wasm.digest();
+                let compiled = self.sandbox.compile(place, &wasm).await;
+                compiled.map_err(|error| Refusal::of_load(&plan, error, digest))?
+            }
         };
         Ok(Ready {
-            tenant: plan.tenant,
+            tenant: Arc::clone(&plan.tenant),
             handler,
             digest,
             admission: Arc::new(Admission::new(&plan.admission)),
-            tokens: plan.tokens,
+            tokens: plan.tokens.clone(),
         })
+    }
+
+    /// Which component stands there, and its handler if it need not be compiled; one tenant after another.
+    async fn known(
+        &self,
+        plan: &Arc<Plan>,
+        before: Option<&Ready>,
+        refused: Option<Refusal>,
+    ) -> Result<(Digest, Option<Handler>), Refusal> {
+        // Nobody closes the semaphore.
+        let _turn = self.reading.acquire().await.ok();
+        let wasm = read_component(plan).await.map_err(|error| Refusal::of(&error, None))?;
+        let digest = wasm.digest();
+        if let Some(refused) = refused.filter(|refused| refused.digest == Some(digest)) {
+            return Err(refused);
+        }
+        if let Some(before) = before.filter(|before| before.digest == digest) {
+            return Ok((digest, Some(before.handler.clone())));
+        }
+        let compiled = self.sandbox.load_compiled(digest).await;
+        Ok((digest, compiled.map_err(|error| Refusal::of_load(plan, error, digest))?))
     }
 
     fn look(&self, id: &TenantId) -> (Option<Arc<Ready>>, Option<Refusal>) {
@@ -523,6 +555,13 @@ impl Refusal {
             reason: one_line(&chain(error), REASON_MAX),
             digest,
         }
+    }
+
+    /// What the sandbox said of a component; only what would be said again is remembered with it.
+    fn of_load(plan: &Plan, source: LoadError, digest: Digest) -> Self {
+        let digest = source.is_final().then_some(digest);
+        let path = plan.component.clone();
+        Self::of(&TenantError::Load { path, source }, digest)
     }
 
     fn not_yet() -> Self {
