@@ -5,8 +5,8 @@
 //! `/tenants`; one that was never good stays in the table with the reason, so that its callers hear `tenant_unavailable` and not
 //! `unknown_tenant`. One that is gone is unknown. Calls under way keep what they began with.
 //!
-//! A component that the compiler has refused is not compiled again before it changes: a bomb costs its time once. One that many
-//! tenants bring is compiled once.
+//! A component that the compiler has refused is not compiled again before it changes: a bomb costs its time once. A good one that
+//! many tenants bring is compiled once.
 //!
 //! Components are read one after another, each into memory of its own length, and what waits for the compiler holds none: a
 //! directory full of long ones, read at a SIGHUP, would otherwise take the processors and the memory of those who are served.
