@@ -111,3 +111,34 @@ impl State {
         self.locks.get_mut(key).filter(|lock| lock.expires > now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_table_refuses_until_a_lock_is_over() {
+        let config = LockConfig {
+            memory_locks: 2,
+            ..LockConfig::default()
+        };
+        let memory = Memory::new(&config);
+        let key = |name| LockKey::new("t", name).unwrap();
+        let grant = |name| memory.grant(&key(name), OwnerToken::random());
+        grant("a").unwrap();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        grant("b").unwrap();
+        let refused = grant("c").unwrap_err();
+        assert!(
+            matches!(&refused, GrantError::Unavailable(refusal) if refusal.reason.contains("lock.memory_locks")),
+            "{refused:?}"
+        );
+        assert!(matches!(grant("a"), Err(GrantError::Held { .. })), "it is still held");
+        tokio::time::advance(config.lease - Duration::from_secs(1)).await;
+        grant("c").unwrap();
+        assert!(
+            matches!(grant("b"), Err(GrantError::Held { .. })),
+            "only what is over makes room"
+        );
+    }
+}

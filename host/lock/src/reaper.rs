@@ -94,3 +94,27 @@ async fn release(table: Arc<Table>, config: Arc<LockConfig>, mut errand: Errand)
         pause = (pause * 2).min(config.backoff_max.max(config.exchange_timeout));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::locks::Locks;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_finds_no_place_is_left_to_its_expiry() {
+        let config = LockConfig {
+            reaper_queue: 1,
+            ..LockConfig::default()
+        };
+        let locks = Locks::open(&"memory:".parse().unwrap(), config.clone()).unwrap();
+        let acquire = async |name| locks.acquire("t", name, Duration::ZERO).await;
+        let leases = (acquire("a").await.unwrap(), acquire("b").await.unwrap());
+        // The reaper does nothing before this task waits.
+        drop(leases);
+        locks.close(Duration::from_secs(1)).await;
+        acquire("a").await.unwrap();
+        acquire("b").await.unwrap_err();
+        tokio::time::advance(config.lease).await;
+        acquire("b").await.unwrap();
+    }
+}

@@ -333,6 +333,37 @@ async fn what_a_server_grants_after_it_stood_still_is_not_trusted() {
 }
 
 #[tokio::test]
+async fn a_queue_that_is_full_refuses_at_once() {
+    let server = Memcached::start();
+    let config = LockConfig {
+        lanes: 1,
+        queue: 1,
+        batch: 1,
+        ..LockConfig::default()
+    };
+    let locks = open_with(&server, config);
+    drop(acquire_when_back(&locks, "warm").await);
+    locks.close(Duration::from_secs(5)).await;
+    server.signal("STOP");
+    let begin = Instant::now();
+    let mut acquires = tokio::task::JoinSet::new();
+    for number in 0..10 {
+        let locks = locks.clone();
+        acquires.spawn(async move { locks.acquire("t", &number.to_string(), NO_WAIT).await });
+    }
+    // At most one is with the server and one is queued, and none of them can end.
+    for _ in 0..8 {
+        let refused = acquires.join_next().await.unwrap().unwrap().unwrap_err();
+        assert!(
+            matches!(&refused, AcquireError::Unavailable { reason, .. } if reason.contains("lock.queue")),
+            "{refused}"
+        );
+    }
+    assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+    server.signal("CONT");
+}
+
+#[tokio::test]
 async fn each_name_has_one_server_and_one_that_is_down_takes_its_names_along() {
     let mut servers = [Memcached::start(), Memcached::start(), Memcached::start()];
     let url = |order: [usize; 3]| {

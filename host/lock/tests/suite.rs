@@ -29,6 +29,14 @@ fn short_lease() -> LockConfig {
     }
 }
 
+/// Nobody may wait for long.
+fn short_wait() -> LockConfig {
+    LockConfig {
+        max_wait: Duration::from_millis(100),
+        ..LockConfig::default()
+    }
+}
+
 /// A lease that can be held for little longer than it lasts.
 fn short_hold() -> LockConfig {
     LockConfig {
@@ -204,6 +212,17 @@ async fn who_waits_gets_the_name_when_it_is_free(table: Table) {
     }
 }
 
+async fn nobody_waits_longer_than_may_be(table: Table) {
+    let _lease = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
+    let begin = Instant::now();
+    for locks in [&table.locks, &table.other] {
+        let error = locks.acquire("t", "a", Duration::from_secs(8)).await.unwrap_err();
+        assert!(matches!(error, AcquireError::Busy { .. }), "{error}");
+    }
+    let waited = begin.elapsed();
+    assert!((200..4000).contains(&waited.as_millis()), "{waited:?}");
+}
+
 async fn a_lease_that_is_over_is_lost_and_never_disturbs_the_next(table: Table) {
     let mut old = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
     // Its holder says nothing and does nothing; the next one gets the name when the lock has expired.
@@ -247,5 +266,6 @@ suite! {
     who_watches_a_lease_hears_of_its_end with super::short_lease();
     exactly_one_of_many_gets_a_name with super::LockConfig::default();
     who_waits_gets_the_name_when_it_is_free with super::LockConfig::default();
+    nobody_waits_longer_than_may_be with super::short_wait();
     a_lease_that_is_over_is_lost_and_never_disturbs_the_next with super::short_lease();
 }

@@ -4,8 +4,8 @@
 //!
 //! A call ends when the guest returns or traps, when it has run for its CPU time (the epoch's callback interrupts it), when
 //! its wall time is over or a lease that it holds is lost (the future is dropped, in whatever host call it is), or when nobody waits
-//! for it any more (this very future is dropped). After a trap nothing of the guest runs again, so its destructors release nothing. Therefore the host keeps the
-//! leases itself, outside of the guest and of the table of handles:
+//! for it any more (this very future is dropped). After a trap nothing of the guest runs again, so its destructors release
+//! nothing. Therefore the host keeps the leases itself, outside of the guest and of the table of handles:
 //!
 //! - at all ends but the last they are released here, before the answer is given, so that whoever gets the answer can have the name;
 //! - at the last one they are dropped with the store, and the lock crate's reaper releases them;
@@ -16,7 +16,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use namelock_lock::Locks;
+use futures_util::future::join_all;
+use namelock_lock::{Lease, Locks};
 use namelock_names::{Names, Registration};
 use wasmtime::component::ResourceTableError;
 use wasmtime::{CallHook, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
@@ -164,11 +165,9 @@ impl Handler {
         };
         // The instance's place is free for another before the network is waited for.
         drop(store);
-        for lease in leases {
-            // Whether it was still held is of no use to a handler that has ended; when the lock service does not answer, the lock
-            // crate goes on trying.
-            let _ = lease.release().await;
-        }
+        // All at once. Whether they were still held is of no use to a handler that has ended; when the lock service does not answer,
+        // the lock crate goes on trying.
+        join_all(leases.into_iter().map(Lease::release)).await;
         outcome
     }
 

@@ -4,6 +4,7 @@
 //! finds every key of the configuration and every test that is named; so a limit that nothing reaches does not pass.
 
 use namelock_lock::LockConfig;
+use namelock_names::NamesConfig;
 use namelock_sandbox::{CompilerConfig, SandboxConfig};
 
 use crate::config::{HttpConfig, Limits};
@@ -36,6 +37,8 @@ pub enum Reached {
     Waits,
     /// What is too much is dropped, and the call goes on.
     Dropped,
+    /// The lock ends by itself, when its time to live has passed.
+    Expires,
 }
 
 impl Reached {
@@ -46,6 +49,7 @@ impl Reached {
             Self::Closed => "the connection ends".to_owned(),
             Self::Waits => "the next one waits".to_owned(),
             Self::Dropped => "the rest is dropped".to_owned(),
+            Self::Expires => "the rest expires".to_owned(),
         }
     }
 }
@@ -64,7 +68,7 @@ const fn code(kind: ErrorKind) -> Reached {
 }
 
 /// Every limit: of a call, of a tenant, of the host.
-pub const LIMITS: [Limit; 36] = [
+pub const LIMITS: [Limit; 45] = [
     limit(
         "limits.memory",
         "all memories and tables of a call",
@@ -281,11 +285,65 @@ pub const LIMITS: [Limit; 36] = [
         code(ErrorKind::LockUnavailable),
         "turnstile::no_more_wait_than_may",
     ),
+    limit(
+        "lock.max_wait",
+        "how long each of them waits, whatever its handler wishes",
+        code(ErrorKind::NameBusy),
+        "suite::nobody_waits_longer_than_may_be",
+    ),
+    limit(
+        "lock.lease",
+        "how long a lease is trusted that is not renewed",
+        code(ErrorKind::LeaseLost),
+        "guests::sleep_holding_lease",
+    ),
+    limit(
+        "lock.max_hold",
+        "how long a lease is renewed",
+        code(ErrorKind::LeaseLost),
+        "guests::renew_for_ever",
+    ),
+    limit(
+        "lock.queue",
+        "operations that queue for a connection to memcached",
+        code(ErrorKind::LockUnavailable),
+        "memcached::a_queue_that_is_full_refuses_at_once",
+    ),
+    limit(
+        "lock.reaper_queue",
+        "leases of ended calls that are still to be released",
+        Reached::Expires,
+        "reaper::what_finds_no_place_is_left_to_its_expiry",
+    ),
+    limit(
+        "lock.memory_locks",
+        "locks of `memory:`",
+        code(ErrorKind::LockUnavailable),
+        "memory::a_full_table_refuses_until_a_lock_is_over",
+    ),
+    limit(
+        "names.queue",
+        "writes that queue for SQLite, and reads",
+        code(ErrorKind::NamesUnavailable),
+        "sqlite::a_full_queue_refuses_at_once",
+    ),
+    limit(
+        "names.busy_timeout",
+        "how long a write waits for another process that has SQLite's file",
+        code(ErrorKind::NamesUnavailable),
+        "sqlite::a_locked_file_is_refused_in_time_and_used_again_when_it_is_free",
+    ),
+    limit(
+        "names.timeout",
+        "how long a read or write of PostgreSQL takes, with the wait for a connection",
+        code(ErrorKind::NamesUnavailable),
+        "postgres::a_row_that_somebody_holds_is_not_waited_for_longer_than_the_deadline",
+    ),
 ];
 
 /// The defaults of everything that has a limit, by their keys.
 fn defaults() -> Vec<(&'static str, Value)> {
-    let compiler = CompilerConfig::default();
+    let (compiler, lock, names) = (CompilerConfig::default(), LockConfig::default(), NamesConfig::default());
     let host = [
         ("compiler.memory", Value::Size(compiler.memory as u64)),
         ("compiler.cpu_time", Value::Time(compiler.cpu_time)),
@@ -294,7 +352,16 @@ fn defaults() -> Vec<(&'static str, Value)> {
         ("compiler.processes", Value::Count(compiler.processes as u64)),
         ("compiler.cache_files", Value::Count(compiler.cache.files as u64)),
         ("limits.stack", Value::Size(SandboxConfig::default().stack as u64)),
-        ("lock.waiters", Value::Count(LockConfig::default().waiters as u64)),
+        ("lock.waiters", Value::Count(lock.waiters as u64)),
+        ("lock.max_wait", Value::Time(lock.max_wait)),
+        ("lock.lease", Value::Time(lock.lease)),
+        ("lock.max_hold", Value::Time(lock.max_hold)),
+        ("lock.queue", Value::Count(lock.queue as u64)),
+        ("lock.reaper_queue", Value::Count(lock.reaper_queue as u64)),
+        ("lock.memory_locks", Value::Count(lock.memory_locks as u64)),
+        ("names.queue", Value::Count(names.queue as u64)),
+        ("names.busy_timeout", Value::Time(names.busy_timeout)),
+        ("names.timeout", Value::Time(names.timeout)),
     ];
     let tenant = Limits::default().values().into_iter();
     tenant.chain(HttpConfig::default().values()).chain(host).collect()

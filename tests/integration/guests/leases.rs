@@ -306,6 +306,16 @@ pub(super) mod renew_for_ever {
     }
 
     #[tokio::test]
+    async fn is_ended_when_it_has_held_for_as_long_as_it_may() {
+        let config = SHORT_LEASE.replace("lease = \"1s\"", "lease = \"1s\"\nmax_hold = \"2s\"");
+        let bench = Bench::with(guests::RENEW_FOR_EVER, &config, LONG);
+        let begin = Instant::now();
+        bench.ends((503, "lease_lost")).await;
+        let held = begin.elapsed();
+        assert!((1900..15_000).contains(&held.as_millis()), "{held:?}");
+    }
+
+    #[tokio::test]
     async fn is_told_of_a_lease_that_cannot_be_renewed() {
         let mut bench = Bench::with(guests::RENEW_FOR_EVER, "", "");
         let Bench { host, memcached } = &mut bench;
