@@ -32,11 +32,11 @@ fn main() {
     let hosts: Vec<_> = (0..HOSTS)
         .map(|_| start(Path::new(binary), folder.path(), &memcached, &postgres))
         .collect();
-    for (_, address) in &hosts {
-        println!("host       http://{address}");
+    for (_, address, admin) in &hosts {
+        println!("host       http://{address} (admin http://{admin})");
     }
     println!("try, in another terminal, one host after the other:");
-    for (_, address) in &hosts {
+    for (_, address, _) in &hosts {
         println!("  curl -i http://{address}/v1/demo/names -d '{{\"name\":\"blue room\",\"owner\":\"ann\"}}'");
     }
     println!(
@@ -47,8 +47,13 @@ fn main() {
     let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
 }
 
-/// Starts a host, and tells where it listens.
-fn start(binary: &Path, folder: &Path, memcached: &Memcached, postgres: &Postgres) -> (Process, SocketAddr) {
+/// Starts a host, and tells where it listens: to callers, and to its operator.
+fn start(
+    binary: &Path,
+    folder: &Path,
+    memcached: &Memcached,
+    postgres: &Postgres,
+) -> (Process, SocketAddr, SocketAddr) {
     let log = fs::File::options()
         .append(true)
         .create(true)
@@ -64,9 +69,9 @@ fn start(binary: &Path, folder: &Path, memcached: &Memcached, postgres: &Postgre
         .stdout(Stdio::piped())
         .stderr(log);
     let mut process = Process::spawn(&mut command);
-    let Some((address, _)) = process.listening(START) else {
+    let Some((address, admin)) = process.listening(START) else {
         let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
         panic!("a host did not start; it logged\n{log}");
     };
-    (process, address)
+    (process, address, admin)
 }
