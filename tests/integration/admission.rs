@@ -380,17 +380,9 @@ fn listen(
     if process.listening(Duration::from_secs(20)).is_some() {
         return Ok(());
     }
-    let status = process
-        .wait(Duration::from_secs(20))
+    let (status, text) = process
+        .last_words(Duration::from_secs(20))
         .expect("it neither serves nor ends");
-    let mut text = String::new();
-    process
-        .child()
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut text)
-        .unwrap();
     Err((status.code(), text))
 }
 

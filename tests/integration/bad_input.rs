@@ -124,17 +124,9 @@ async fn a_tenant_with_a_bad_component_does_not_stop_the_others() {
 fn refuses(builder: &Builder, arguments: &[&str], code: i32, expect: &str) {
     let mut command = builder.command();
     let mut process = Process::spawn(command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()));
-    let status = process
-        .wait(Duration::from_secs(20))
+    let (status, text) = process
+        .last_words(Duration::from_secs(20))
         .unwrap_or_else(|| panic!("it runs, in spite of {arguments:?}"));
-    let mut text = String::new();
-    process
-        .child()
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut text)
-        .unwrap();
     let line = text
         .lines()
         .rfind(|line| line.starts_with("namelock: "))
@@ -172,15 +164,9 @@ async fn a_port_in_use_is_said_in_one_line() {
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     let mut process = Process::spawn(&mut command);
-    let status = process.wait(Duration::from_secs(20)).expect("it runs on a port in use");
-    let mut text = String::new();
-    process
-        .child()
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut text)
-        .unwrap();
+    let (status, text) = process
+        .last_words(Duration::from_secs(20))
+        .expect("it runs on a port in use");
     assert_eq!(status.code(), Some(1), "{text}");
     assert!(text.contains(&format!("cannot listen on {address}")), "{text}");
 }

@@ -47,11 +47,6 @@ impl Process {
         self.child.id()
     }
 
-    /// The child itself, to read its pipes.
-    pub fn child(&mut self) -> &mut Child {
-        &mut self.child
-    }
-
     /// Waits, for at most `within`, until a host says where it listens: its public and its admin address. None when it ends instead,
     /// or says something else. Its standard output has to be piped.
     pub fn listening(&mut self, within: Duration) -> Option<(SocketAddr, SocketAddr)> {
@@ -92,6 +87,13 @@ impl Process {
             status.is_some()
         });
         status
+    }
+
+    /// Waits for its end, for at most `within`, and reads what it wrote to its standard error, which has to be piped.
+    pub fn last_words(&mut self, within: Duration) -> Option<(ExitStatus, String)> {
+        let status = self.wait(within)?;
+        let words = std::io::read_to_string(self.child.stderr.take()?).ok()?;
+        Some((status, words))
     }
 }
 
