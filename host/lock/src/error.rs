@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use namelock_types::LengthError;
+
 /// Why a lease was not given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AcquireError {
@@ -20,11 +22,8 @@ pub enum AcquireError {
         retry_after: Option<Duration>,
     },
     /// The name cannot be locked.
-    #[error("{reason}")]
-    InvalidName {
-        /// Which rule it breaks.
-        reason: &'static str,
-    },
+    #[error(transparent)]
+    InvalidName(#[from] LengthError),
 }
 
 /// Why a lease is not, or is not known to be, held any more.

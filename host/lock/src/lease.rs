@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use namelock_types::FencingToken;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -93,7 +94,7 @@ impl Drop for Claim {
 /// The right to one name until a deadline. Dropping it releases it in the background.
 pub struct Lease {
     name: String,
-    fencing_token: u64,
+    fencing_token: FencingToken,
     since: Instant,
     /// Told to whoever waits for the lease's end.
     deadline: watch::Sender<Instant>,
@@ -155,7 +156,7 @@ impl Lease {
         claim.expect_expiry(asked);
         let (fencing_token, given) = match claim.trace {
             Trace::Granted(grant) => (grant.fencing_token, grant.life),
-            Trace::Asked { .. } => (0, 0),
+            Trace::Asked { .. } => (FencingToken::new(0), 0),
         };
         Self {
             name: name.to_owned(),
@@ -173,7 +174,7 @@ impl Lease {
     }
 
     /// A number that grows with every grant of this name.
-    pub fn fencing_token(&self) -> u64 {
+    pub fn fencing_token(&self) -> FencingToken {
         self.fencing_token
     }
 

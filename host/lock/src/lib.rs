@@ -57,3 +57,4 @@ pub use lease::{Lease, LeaseEnd};
 pub use locks::Locks;
 #[cfg(fuzzing)]
 pub use memcached::fuzz_reply;
+pub use namelock_types::FencingToken;

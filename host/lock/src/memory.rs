@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use namelock_types::FencingToken;
 use tokio::time::Instant;
 
 use crate::config::LockConfig;
@@ -72,7 +73,7 @@ impl Memory {
         let expires = now + self.lease;
         state.locks.insert(key.clone(), Lock { token, expires });
         Ok(Grant {
-            fencing_token: state.fencing_token,
+            fencing_token: FencingToken::new(state.fencing_token),
             handle: None,
             life: 0,
         })

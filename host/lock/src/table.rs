@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use namelock_types::FencingToken;
 use tokio::sync::watch;
 
 use crate::config::{LockConfig, LockUrl};
@@ -31,7 +32,7 @@ impl OwnerToken {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Grant {
     /// Grows with every grant of a key.
-    pub(crate) fencing_token: u64,
+    pub(crate) fencing_token: FencingToken,
     /// How the table finds it again without looking; `None` where it has to look.
     pub(crate) handle: Option<Handle>,
     /// Which life of the table it belongs to: a table that forgets its locks begins another one.

@@ -223,7 +223,7 @@ async fn fencing_tokens_grow_over_a_flush() {
     assert_eq!(before.release().await, Err(Lost::Gone));
     let after = acquire_when_back(&locks, "room").await;
     // Another epoch, which is in nanoseconds; the CAS alone goes on by a few.
-    let grown = after.fencing_token() - fencing_token;
+    let grown = after.fencing_token().get() - fencing_token.get();
     assert!(grown > 1_000_000, "{grown}");
 }
 

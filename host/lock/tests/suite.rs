@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use namelock_lock::{AcquireError, LockConfig, Locks, Lost};
+use namelock_lock::{AcquireError, FencingToken, LockConfig, Locks, Lost};
 use namelock_test_servers::Memcached;
 use tokio::time::Instant;
 
@@ -90,7 +90,7 @@ async fn names_and_tenants_do_not_disturb_each_other(table: Table) {
 async fn a_name_that_cannot_be_a_key_is_refused(table: Table) {
     for name in [String::new(), "x".repeat(256)] {
         let error = table.locks.acquire("t", &name, NO_WAIT).await.unwrap_err();
-        assert!(matches!(error, AcquireError::InvalidName { .. }), "{error}");
+        assert!(matches!(error, AcquireError::InvalidName(_)), "{error}");
     }
     table.locks.acquire("t", "\0\r\nversion\r\n ü", NO_WAIT).await.unwrap();
 }
@@ -115,7 +115,7 @@ async fn an_acquire_that_is_given_up_leaves_no_lock(table: Table) {
 }
 
 async fn fencing_tokens_grow_with_every_grant(table: Table) {
-    let mut last = 0;
+    let mut last = FencingToken::new(0);
     for round in 0..200 {
         let locks = if round % 2 == 0 { &table.locks } else { &table.other };
         let lease = locks.acquire("t", "a", NO_WAIT).await.unwrap();

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use namelock_types::LengthError;
+
 use crate::registration::Registration;
 
 /// Why the database could not be read.
@@ -36,6 +38,14 @@ pub enum SaveError {
         /// Which rule.
         reason: String,
     },
+}
+
+impl From<LengthError> for SaveError {
+    fn from(error: LengthError) -> Self {
+        Self::Invalid {
+            reason: error.to_string(),
+        }
+    }
 }
 
 impl From<NamesError> for SaveError {

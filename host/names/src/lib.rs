@@ -35,6 +35,7 @@ mod postgres;
 mod sqlite;
 
 pub use error::{NamesError, OpenError, SaveError};
+pub use namelock_types::FencingToken;
 pub use names::{Names, NamesConfig, open};
 pub use registration::{Free, Registration, Save};
 pub use url::NamesUrl;

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
+use namelock_types::{FencingToken, check_name, check_owner};
 use tokio::time::Instant;
 
 use crate::error::SaveError;
 use crate::names::NamesConfig;
-
-/// The longest name and the longest owner, in bytes of UTF-8.
-pub const TEXT_BYTES_MAX: usize = 255;
 
 /// The longest lifetime. What shall last longer has no end at all.
 pub const LIFETIME_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
@@ -25,7 +23,7 @@ pub struct Registration {
     /// When it ends, on the same clock; none: it does not end by itself.
     pub expires_ms: Option<u64>,
     /// The fencing token of the lease under which it was saved.
-    pub fencing_token: u64,
+    pub fencing_token: FencingToken,
     /// Whatever else was saved with it, in the order in which it was given.
     pub attributes: Vec<(String, String)>,
 }
@@ -44,7 +42,7 @@ pub struct Save {
     /// Whatever else is saved with it.
     pub attributes: Vec<(String, String)>,
     /// The fencing token of the lease.
-    pub fencing_token: u64,
+    pub fencing_token: FencingToken,
     /// Until when the lease provably lasts; the write does not begin later.
     pub deadline: Instant,
 }
@@ -57,7 +55,7 @@ pub struct Free {
     /// The name.
     pub name: String,
     /// The fencing token of the lease.
-    pub fencing_token: u64,
+    pub fencing_token: FencingToken,
     /// Until when the lease provably lasts; the write does not begin later.
     pub deadline: Instant,
 }
@@ -65,8 +63,8 @@ pub struct Free {
 impl Save {
     /// Refuses what breaks a rule, before anything is asked of the database.
     pub(crate) fn check(&self, config: &NamesConfig) -> Result<(), SaveError> {
-        check_text("name", &self.name)?;
-        check_text("owner", &self.owner)?;
+        check_name(&self.name)?;
+        check_owner(&self.owner)?;
         if self
             .lifetime
             .is_some_and(|lifetime| lifetime < Duration::from_millis(1) || lifetime > LIFETIME_MAX)
@@ -90,13 +88,9 @@ impl Save {
     }
 }
 
-fn check_text(what: &str, text: &str) -> Result<(), SaveError> {
-    if text.is_empty() || text.len() > TEXT_BYTES_MAX {
-        return Err(invalid(format!(
-            "the {what} is 1 to {TEXT_BYTES_MAX} bytes of UTF-8 long"
-        )));
-    }
-    Ok(())
+/// A fencing token as databases store it: their numbers are signed. One that does not fit is centuries away.
+pub(crate) fn stored(token: FencingToken) -> Result<i64, SaveError> {
+    i64::try_from(token.get()).map_err(|_| invalid(format!("the fencing token {token} is too large to be stored")))
 }
 
 fn invalid(reason: String) -> SaveError {

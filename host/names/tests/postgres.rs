@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use namelock_names::{Names, NamesConfig, OpenError, Save, SaveError, open};
+use namelock_names::{FencingToken, Names, NamesConfig, OpenError, Save, SaveError, open};
 use namelock_test_servers::Postgres;
 use tokio_postgres::{Client, NoTls, Transaction};
 
@@ -30,7 +30,7 @@ fn save(name: &str, fencing_token: u64) -> Save {
         owner: "ann".to_owned(),
         lifetime: None,
         attributes: Vec::new(),
-        fencing_token,
+        fencing_token: FencingToken::new(fencing_token),
         deadline: tokio::time::Instant::now() + Duration::from_secs(60),
     }
 }
@@ -317,7 +317,7 @@ async fn a_registration_begins_no_earlier_than_the_one_before_it_ended() {
     let free = namelock_names::Free {
         tenant: "t".to_owned(),
         name: "a".to_owned(),
-        fencing_token: 3,
+        fencing_token: FencingToken::new(3),
         deadline: tokio::time::Instant::now() + Duration::from_secs(60),
     };
     assert!(names.free(free).await.unwrap());

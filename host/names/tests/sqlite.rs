@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use namelock_names::{Free, Names, NamesConfig, NamesUrl, OpenError, Save, SaveError, open};
+use namelock_names::{FencingToken, Free, Names, NamesConfig, NamesUrl, OpenError, Save, SaveError, open};
 use rusqlite::Connection;
 
 async fn open_file(path: &Path) -> Result<Arc<dyn Names>, OpenError> {
@@ -24,7 +24,7 @@ fn save(name: &str) -> Save {
         owner: "ann".to_owned(),
         lifetime: None,
         attributes: Vec::new(),
-        fencing_token: 1,
+        fencing_token: FencingToken::new(1),
         deadline: tokio::time::Instant::now() + Duration::from_secs(10),
     }
 }
@@ -33,7 +33,7 @@ fn free(name: &str) -> Free {
     Free {
         tenant: "t".to_owned(),
         name: name.to_owned(),
-        fencing_token: 1,
+        fencing_token: FencingToken::new(1),
         deadline: tokio::time::Instant::now() + Duration::from_secs(10),
     }
 }

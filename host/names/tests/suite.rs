@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use namelock_names::registration::LIFETIME_MAX;
-use namelock_names::{Free, Names, NamesConfig, Registration, Save, SaveError, open};
+use namelock_names::{FencingToken, Free, Names, NamesConfig, Registration, Save, SaveError, open};
 use namelock_test_servers::Postgres;
 use tokio::time::Instant;
 
@@ -46,7 +46,7 @@ fn save(name: &str, owner: &str, fencing_token: u64) -> Save {
         owner: owner.to_owned(),
         lifetime: Some(Duration::from_secs(60)),
         attributes: Vec::new(),
-        fencing_token,
+        fencing_token: FencingToken::new(fencing_token),
         deadline: Instant::now() + Duration::from_secs(10),
     }
 }
@@ -55,7 +55,7 @@ fn free(name: &str, fencing_token: u64) -> Free {
     Free {
         tenant: "t".to_owned(),
         name: name.to_owned(),
-        fencing_token,
+        fencing_token: FencingToken::new(fencing_token),
         deadline: Instant::now() + Duration::from_secs(10),
     }
 }
@@ -77,7 +77,7 @@ async fn what_was_saved_is_found_by_everybody(db: Database) {
     ];
     let saved = db.names.save(wish.clone()).await.unwrap();
     assert_eq!(
-        (saved.name.as_str(), saved.owner.as_str(), saved.fencing_token),
+        (saved.name.as_str(), saved.owner.as_str(), saved.fencing_token.get()),
         ("a", "ann", 7)
     );
     assert_eq!(saved.attributes, wish.attributes);

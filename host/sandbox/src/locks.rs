@@ -43,7 +43,7 @@ impl HostLease for State {
 
     fn fencing_token(&mut self, handle: Resource<LeaseHandle>) -> Result<u64> {
         let lease = self.leases.get(self.table.get(&handle)?);
-        Ok(lease.map_or(0, namelock_lock::Lease::fencing_token))
+        Ok(lease.map_or(0, |lease| lease.fencing_token().get()))
     }
 
     fn remaining_ms(&mut self, handle: Resource<LeaseHandle>) -> Result<u64> {
@@ -74,7 +74,7 @@ impl State {
     fn acquire_error(&mut self, error: namelock_lock::AcquireError) -> AcquireError {
         match error {
             namelock_lock::AcquireError::Busy { retry_after } => AcquireError::Busy(milliseconds(retry_after)),
-            namelock_lock::AcquireError::InvalidName { reason } => AcquireError::InvalidName(reason.to_owned()),
+            namelock_lock::AcquireError::InvalidName(error) => AcquireError::InvalidName(error.to_string()),
             namelock_lock::AcquireError::Unavailable { reason, retry_after } => {
                 self.cause = Some(Cause::LockUnavailable(retry_after));
                 tracing::warn!(tenant = &*self.tenant.id, reason, "a lock could not be granted");

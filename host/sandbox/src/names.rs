@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use namelock_lock::Lease;
 use namelock_names::{Free, Save};
+use namelock_types::{FencingToken, check_name};
 use tokio::time::Instant;
 use wasmtime::Result;
 use wasmtime::component::Resource;
@@ -12,22 +13,18 @@ use crate::bindings::namelock::registration::names::{Host, NamesError, Registrat
 use crate::error::Cause;
 use crate::state::{LeaseHandle, State};
 
-/// The longest name in bytes; one that is longer cannot have been saved.
-const NAME_BYTES_MAX: usize = 255;
-
 /// The lease under which something is written.
 struct Warrant {
     name: String,
-    fencing_token: u64,
+    fencing_token: FencingToken,
     deadline: Instant,
 }
 
 impl Host for State {
     async fn find(&mut self, name: String) -> Result<Result<Option<Registration>, NamesError>> {
-        if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            return Ok(Err(NamesError::Invalid(
-                "a name is 1 to 255 bytes of UTF-8 long".to_owned(),
-            )));
+        // One that is longer cannot have been saved.
+        if let Err(error) = check_name(&name) {
+            return Ok(Err(NamesError::Invalid(error.to_string())));
         }
         Ok(match self.names.find(&self.tenant.id, &name).await {
             Ok(found) => {
@@ -141,7 +138,7 @@ impl From<namelock_names::Registration> for Registration {
             owner: registration.owner,
             created_ms: registration.created_ms,
             expires_ms: registration.expires_ms,
-            fencing_token: registration.fencing_token,
+            fencing_token: registration.fencing_token.get(),
             attributes: registration.attributes,
         }
     }
@@ -154,7 +151,7 @@ impl From<Registration> for namelock_names::Registration {
             owner: registration.owner,
             created_ms: registration.created_ms,
             expires_ms: registration.expires_ms,
-            fencing_token: registration.fencing_token,
+            fencing_token: FencingToken::new(registration.fencing_token),
             attributes: registration.attributes,
         }
     }

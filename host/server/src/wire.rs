@@ -16,9 +16,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorKind, Problem};
 
-/// Longest name and longest owner, in bytes.
-const TEXT_MAX: usize = 255;
-
 /// What is escaped in a segment of a path: all but the unreserved characters of RFC 3986.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -85,26 +82,13 @@ pub fn parse_register(body: &[u8]) -> Result<Request, Problem> {
     })
 }
 
-/// Checks that a name is 1 to 255 bytes long; everything else about names is the handler's to say.
+/// Checks how long a name is; everything else about names is the handler's to say.
 pub fn check_name(name: &str) -> Result<(), Problem> {
-    let length = name.len();
-    if (1..=TEXT_MAX).contains(&length) {
-        return Ok(());
-    }
-    Err(Problem::new(
-        ErrorKind::NameInvalid,
-        format!("a name is 1 to {TEXT_MAX} bytes of UTF-8, this one is {length}"),
-    ))
+    namelock_types::check_name(name).map_err(|error| Problem::new(ErrorKind::NameInvalid, error.to_string()))
 }
 
 fn check_owner(owner: &str) -> Result<(), Problem> {
-    let length = owner.len();
-    if (1..=TEXT_MAX).contains(&length) {
-        return Ok(());
-    }
-    Err(invalid(format!(
-        "an owner is 1 to {TEXT_MAX} bytes of UTF-8, this one is {length}"
-    )))
+    namelock_types::check_owner(owner).map_err(|error| invalid(error.to_string()))
 }
 
 /// Decodes one segment of a path.
@@ -178,7 +162,7 @@ pub fn registration(registration: &Registration) -> Result<Vec<u8>, Problem> {
         owner: &registration.owner,
         created_ms: registration.created_ms,
         expires_ms: registration.expires_ms,
-        fencing_token: registration.fencing_token,
+        fencing_token: registration.fencing_token.get(),
         attributes: &registration.attributes,
     };
     serde_json::to_vec(&body)
@@ -188,6 +172,8 @@ pub fn registration(registration: &Registration) -> Result<Vec<u8>, Problem> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use namelock_names::FencingToken;
 
     use super::*;
 
@@ -337,7 +323,7 @@ mod tests {
             owner: "o".into(),
             created_ms: 1,
             expires_ms: None,
-            fencing_token: 7,
+            fencing_token: FencingToken::new(7),
             attributes: [("z", "1"), ("a", "2"), ("z", "3")]
                 .map(|(key, value)| (key.into(), value.into()))
                 .into(),

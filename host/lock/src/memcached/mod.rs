@@ -52,6 +52,7 @@ mod server;
 use std::sync::Arc;
 use std::time::Duration;
 
+use namelock_types::FencingToken;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -310,7 +311,7 @@ async fn look(lane: &Lane, key: &LockKey, token: OwnerToken) -> Result<Found, La
 
 fn grant_of(answer: Answer, cas: u64) -> Grant {
     Grant {
-        fencing_token: answer.epoch.saturating_add(cas),
+        fencing_token: FencingToken::new(answer.epoch.saturating_add(cas)),
         handle: Some(Handle {
             connection: answer.connection,
             cas,

@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use namelock_types::FencingToken;
 use scopeguard::ScopeGuard;
 use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
@@ -45,7 +46,7 @@ use tokio_postgres::types::ToSql;
 use crate::error::{NamesError, OpenError, SaveError};
 use crate::names::{Names, NamesConfig};
 use crate::postgres::schema::{Migrated, SchemaError};
-use crate::registration::{Free, Registration, Save};
+use crate::registration::{Free, Registration, Save, stored};
 
 /// The server's clock in whole milliseconds since 1970.
 const NOW: &str = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
@@ -454,7 +455,7 @@ fn found(row: &Row) -> Result<Found, NamesError> {
                 .try_get::<_, Option<i64>>("expires_ms")?
                 .map(u64::try_from)
                 .transpose()?,
-            fencing_token: row.try_get::<_, i64>("fencing_token")?.try_into()?,
+            fencing_token: FencingToken::new(row.try_get::<_, i64>("fencing_token")?.try_into()?),
             attributes: serde_json::from_str(attributes)?,
         };
         Ok(Found {
@@ -463,13 +464,6 @@ fn found(row: &Row) -> Result<Found, NamesError> {
         })
     };
     read().map_err(|error| unavailable(format!("it has a row that this program never writes: {error}")))
-}
-
-/// The server's numbers are signed. A fencing token that does not fit is centuries away.
-fn stored(fencing_token: u64) -> Result<i64, SaveError> {
-    i64::try_from(fencing_token).map_err(|_| SaveError::Invalid {
-        reason: format!("the fencing token {fencing_token} is too large to be stored"),
-    })
 }
 
 fn unavailable(reason: impl Into<String>) -> NamesError {

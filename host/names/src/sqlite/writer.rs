@@ -20,12 +20,13 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
+use namelock_types::FencingToken;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, named_params};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::SaveError;
 use crate::names::NamesConfig;
-use crate::registration::{Free, Registration, Save};
+use crate::registration::{Free, Registration, Save, stored};
 
 /// The reply to one write.
 type Reply<T> = oneshot::Sender<Result<T, SaveError>>;
@@ -262,7 +263,7 @@ fn registration(row: &Row<'_>) -> rusqlite::Result<Registration> {
             .get::<_, Option<i64>>("expires_ms")?
             .map(|at| unsigned(3, at))
             .transpose()?,
-        fencing_token: unsigned(4, row.get("fencing_token")?)?,
+        fencing_token: FencingToken::new(unsigned(4, row.get("fencing_token")?)?),
         attributes: serde_json::from_str(&attributes)
             .map_err(|error| rusqlite::Error::FromSqlConversionFailure(5, rusqlite::types::Type::Text, error.into()))?,
     })
@@ -271,11 +272,4 @@ fn registration(row: &Row<'_>) -> rusqlite::Result<Registration> {
 /// Refuses a number that this program never writes, so that a broken row is seen.
 fn unsigned(column: usize, number: i64) -> rusqlite::Result<u64> {
     u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
-}
-
-/// SQLite's numbers are signed. A fencing token that does not fit is centuries away.
-fn stored(fencing_token: u64) -> Result<i64, SaveError> {
-    i64::try_from(fencing_token).map_err(|_| SaveError::Invalid {
-        reason: format!("the fencing token {fencing_token} is too large to be stored"),
-    })
 }

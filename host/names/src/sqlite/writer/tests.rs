@@ -26,7 +26,7 @@ fn save(name: &str, fencing_token: u64, lifetime_ms: Option<u64>) -> Save {
         owner: format!("owner {fencing_token}"),
         lifetime: lifetime_ms.map(Duration::from_millis),
         attributes: Vec::new(),
-        fencing_token,
+        fencing_token: FencingToken::new(fencing_token),
         deadline: deadline(),
     }
 }
@@ -35,7 +35,7 @@ fn free(name: &str, fencing_token: u64) -> Free {
     Free {
         tenant: "t".to_owned(),
         name: name.to_owned(),
-        fencing_token,
+        fencing_token: FencingToken::new(fencing_token),
         deadline: deadline(),
     }
 }
@@ -173,7 +173,7 @@ fn check_sequence(connection: &mut Connection, asks: &[(i64, usize, Ask)]) -> Re
                 let saved = run_save(&save(name, token, lifetime), &transaction, now);
                 match (holder, saved) {
                     (Some(holder), Err(SaveError::Taken(taken))) => {
-                        prop_assert_eq!(taken.fencing_token, holder.fencing_token);
+                        prop_assert_eq!(taken.fencing_token.get(), holder.fencing_token);
                     }
                     (None, Err(SaveError::LeaseLost)) => prop_assert!(is_newer(token)),
                     (None, Ok(saved)) => {
@@ -216,7 +216,7 @@ fn check_sequence(connection: &mut Connection, asks: &[(i64, usize, Ask)]) -> Re
             Ask::Find => {
                 let found = active(&transaction, "t", name, now).unwrap();
                 prop_assert_eq!(
-                    found.map(|found| found.fencing_token),
+                    found.map(|found| found.fencing_token.get()),
                     holder.map(|holder| holder.fencing_token)
                 );
             }
