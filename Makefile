@@ -59,7 +59,7 @@ test: setup
 	cargo test --workspace --doc
 
 hostile: setup
-	NAMELOCK_HOSTILE_SECONDS=30 cargo test --package namelock --test integration -- --nocapture no_hostile_guest
+	NAMELOCK_HOSTILE_SECONDS=30 cargo test --package namelock --test hostile -- --nocapture
 
 lint: setup-wasm
 	cargo fmt --all --check

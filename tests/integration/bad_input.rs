@@ -1,19 +1,17 @@
-//! Whatever is wrong has an answer of the contract: no panic, no hang, nothing lost.
+//! Whatever is wrong is answered as the contract says: no panic, no hang, nothing lost.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Stdio;
-use std::time::Duration;
 
 use namelock_test_artifacts::{ROOMS, guests};
 use namelock_test_servers::Process;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::fixture::{Builder, Host};
+use crate::fixture::{Builder, DEADLINE, Host, eventually};
 
 #[tokio::test]
-async fn bad_requests_are_told_what_is_wrong() {
+async fn bad_requests_are_refused_with_a_reason() {
     let host = Builder::new().demo().start();
     let invalid: [&[u8]; 9] = [
         b"",
@@ -52,14 +50,13 @@ async fn bad_requests_are_told_what_is_wrong() {
         .await
         .is_problem(400, "invalid_request");
     host.request(Method::GET, "/v2").await.is_problem(404, "not_found");
-    // After all that it serves as before.
+    // The host still serves.
     assert_eq!(host.post("demo", "a", "ann").await.status, 201);
 }
 
-/// Sends a request target as it is, which no client library would, and tells the status line.
+/// Sends a request target as it is, which no client library would, and returns the answer.
 fn raw(host: &Host, target: &str) -> String {
-    let mut stream = TcpStream::connect(host.url.strip_prefix("http://").unwrap()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut stream = host.connect();
     let request = format!("GET {target} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
@@ -68,7 +65,7 @@ fn raw(host: &Host, target: &str) -> String {
 }
 
 #[tokio::test]
-async fn no_tenant_id_leaves_the_directory() {
+async fn no_tenant_id_leads_out_of_the_directory() {
     let host = Builder::new().demo().start();
     for id in [
         "..",
@@ -97,8 +94,8 @@ async fn a_tenant_with_a_bad_component_does_not_stop_the_others() {
         .tenant_bytes("module", module, "")
         .tenant("no-export", guests::NO_EXPORT, "")
         .tenant("wants-sockets", guests::WANTS_SOCKETS, "")
-        .tenant("bad-toml", ROOMS, "[limits]\nmemory = \"64 parsecs\"\n")
-        .tenant("bad-namespace", ROOMS, "namespace = \"demo\"\n")
+        .tenant("bad-toml", ROOMS, "limits.memory = '64 parsecs'")
+        .tenant("bad-namespace", ROOMS, "namespace = 'demo'")
         .start();
     let why = [
         ("empty", "cannot be compiled"),
@@ -125,7 +122,7 @@ fn refuses(builder: &Builder, arguments: &[&str], code: i32, expect: &str) {
     let mut command = builder.command();
     let mut process = Process::spawn(command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()));
     let (status, text) = process
-        .last_words(Duration::from_secs(20))
+        .last_words(DEADLINE)
         .unwrap_or_else(|| panic!("it runs, in spite of {arguments:?}"));
     let line = text
         .lines()
@@ -136,24 +133,20 @@ fn refuses(builder: &Builder, arguments: &[&str], code: i32, expect: &str) {
 }
 
 #[test]
-fn what_stops_a_start_is_said_in_one_line_with_its_exit_code() {
+fn a_bad_flag_or_setting_stops_the_start_with_one_line() {
     let builder = || Builder::new().demo();
     refuses(&builder(), &["--nonsense"], 2, "--nonsense");
-    refuses(&builder().config("[http]\ncolour = 1\n"), &[], 2, "colour");
-    refuses(
-        &builder().config("[lock]\nlease = \"10 parsecs\"\n"),
-        &[],
-        2,
-        "lock.lease",
-    );
-    refuses(&builder().config("[lock]\nlease = 10\n"), &[], 2, "lock.lease");
+    let config = |section: &str, line: &str| builder().config(&format!("[{section}]\n{line}"));
+    refuses(&config("http", "colour = 1"), &[], 2, "colour");
+    refuses(&config("lock", r#"lease = "10 parsecs""#), &[], 2, "lock.lease");
+    refuses(&config("lock", "lease = 10"), &[], 2, "lock.lease");
     refuses(&builder().lock_url("redis://a:1"), &[], 2, "memcached://");
     let names = "postgres://ann:secret@db/names?sslmode=perhaps";
     refuses(&builder().names_url(names), &[], 2, "check --names");
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_said_in_one_line() {
+async fn a_port_in_use_stops_the_start_with_one_line() {
     let host = Builder::new().demo().start();
     let address = host.url.strip_prefix("http://").unwrap().to_owned();
     let second = Builder::new().demo();
@@ -164,15 +157,13 @@ async fn a_port_in_use_is_said_in_one_line() {
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     let mut process = Process::spawn(&mut command);
-    let (status, text) = process
-        .last_words(Duration::from_secs(20))
-        .expect("it runs on a port in use");
+    let (status, text) = process.last_words(DEADLINE).expect("it runs on a port in use");
     assert_eq!(status.code(), Some(1), "{text}");
     assert!(text.contains(&format!("cannot listen on {address}")), "{text}");
 }
 
 #[test]
-fn a_database_that_cannot_be_used_is_said_in_one_line() {
+fn an_unusable_database_stops_the_start_with_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let garbage = folder.path().join("garbage.db");
     std::fs::write(&garbage, "no database".repeat(1000)).unwrap();
@@ -196,11 +187,15 @@ fn a_database_that_cannot_be_used_is_said_in_one_line() {
     refuses(&Builder::new().demo().names(&locked), &[], 1, "locked");
 }
 
+// Shows P7: a write that cannot have the database is refused.
 #[tokio::test]
-async fn a_database_that_is_locked_meanwhile_is_unavailable_and_comes_back() {
+async fn a_locked_database_is_unavailable_until_it_is_unlocked() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("names.db");
-    let config = "[names]\nbusy_timeout = \"200ms\"\n";
+    let config = r#"
+        [names]
+        busy_timeout = "200ms"
+    "#;
     let host = Builder::new().config(config).names(&file).demo().start();
     assert_eq!(host.post("demo", "a", "ann").await.status, 201);
     let raw = rusqlite::Connection::open(&file).unwrap();
@@ -212,17 +207,13 @@ async fn a_database_that_is_locked_meanwhile_is_unavailable_and_comes_back() {
 }
 
 #[tokio::test]
-async fn a_memcached_that_is_down_at_the_start_is_found_when_it_comes() {
+async fn a_memcached_that_is_down_at_the_start_is_used_once_it_is_up() {
     let mut memcached = namelock_test_servers::Memcached::start();
     memcached.kill();
     let host = Builder::new().lock(&memcached).demo().start();
     let refused = host.post("demo", "a", "ann").await;
     refused.is_problem(503, "lock_unavailable");
     memcached.restart();
-    let mut tries = 0;
-    while host.post("demo", "a", "ann").await.status != 201 {
-        tries += 1;
-        assert!(tries < 500, "it was never found");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let registered = async || host.post("demo", "a", "ann").await.status == 201;
+    eventually("memcached is found", registered).await;
 }

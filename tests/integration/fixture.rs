@@ -1,9 +1,10 @@
-//! A host of the test's own: the real binary with its tenants in a folder of its own, on free ports.
+//! A host for one test: the real binary with tenants in a folder of its own, on free ports.
 
 use std::fs::{self, File};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use namelock_test_artifacts as artifacts;
 use namelock_test_servers::{Memcached, Process, wait_until_ready};
@@ -11,13 +12,37 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Hosts that do not care share what was compiled: a component is compiled once, not once in every test.
+/// Hosts share what was compiled unless a test says otherwise: a component is compiled once, not once in every test.
 const SHARED_CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/namelock-cache");
 
-/// How long a host may take to start on a machine that is busy.
-const START: Duration = Duration::from_secs(60);
+/// How long a test waits for what has to happen. On any machine, also a slow and busy one, waiting that long means that it never
+/// happens; so no test depends on how fast something is.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A host that is about to be started.
+/// How long a host may take to start: it compiles the components of all its tenants first, unless they were compiled before.
+const START: Duration = Duration::from_secs(600);
+
+/// Comes before every configuration: no tenant is still being compiled when the host says that it serves.
+const CONFIG: &str = "tenants.wait = '10m'\n";
+
+/// Leases that do not end while a test waits. A lock that is gone within [`DEADLINE`] was released, and did not expire.
+pub(crate) const LONG_LEASES: &str = r#"
+    [lock]
+    lease = "5m"
+    max_hold = "5m"
+    [limits.max]
+    cpu_time = "30s"
+    wall_time = "5m"
+"#;
+
+/// Calls that do not run out of time while a test waits; the configuration has to allow it.
+pub(crate) const LONG_CALLS: &str = r#"
+    [limits]
+    cpu_time = "30s"
+    wall_time = "5m"
+"#;
+
+/// A host that is about to be started, and everything that it is started with.
 pub(crate) struct Builder {
     folder: TempDir,
     lock: String,
@@ -33,7 +58,7 @@ pub(crate) struct Host {
     pub(crate) process: Process,
     pub(crate) url: String,
     pub(crate) admin: String,
-    folder: TempDir,
+    builder: Builder,
     client: reqwest::Client,
 }
 
@@ -60,13 +85,13 @@ impl Builder {
         }
     }
 
-    /// Where it listens for requests.
+    /// The address on which it listens for requests.
     pub(crate) fn listen(mut self, address: &'static str) -> Self {
         self.listen = address;
         self
     }
 
-    /// How much it logs.
+    /// The filter of its log.
     pub(crate) fn log(mut self, filter: &'static str) -> Self {
         self.log = filter;
         self
@@ -132,7 +157,7 @@ impl Builder {
     pub(crate) fn command(&self) -> Command {
         let path = |name: &str| self.folder.path().join(name);
         let mut command = Process::command(env!("CARGO_BIN_EXE_namelock"), "the build makes it");
-        fs::write(path("namelock.toml"), &self.config).unwrap();
+        fs::write(path("namelock.toml"), format!("{CONFIG}{}", self.config)).unwrap();
         let names = self
             .names
             .clone()
@@ -165,11 +190,8 @@ impl Builder {
             process,
             url: format!("http://{public}"),
             admin: format!("http://{admin}"),
-            folder: self.folder,
-            client: reqwest::Client::builder()
-                .timeout(Duration::from_secs(30))
-                .build()
-                .unwrap(),
+            builder: self,
+            client: reqwest::Client::builder().timeout(5 * DEADLINE).build().unwrap(),
         }
     }
 }
@@ -177,9 +199,24 @@ impl Builder {
 impl Host {
     /// Waits until lock and database answer.
     pub(crate) fn wait_until_ready(&self) {
-        let admin = self.admin.strip_prefix("http://").unwrap().parse().unwrap();
-        let ready = wait_until_ready(admin, Duration::from_secs(20));
+        let ready = wait_until_ready(self.admin_address().parse().unwrap(), DEADLINE);
         assert!(ready, "the host is never ready: {}", self.log());
+    }
+
+    /// Where it listens for requests, as `address:port`.
+    pub(crate) fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
+    fn admin_address(&self) -> &str {
+        self.admin.strip_prefix("http://").unwrap()
+    }
+
+    /// Connects to it, for what no client library would send. A read fails when nothing comes for as long as a test waits.
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream
     }
 
     /// Registers a name for an owner.
@@ -212,7 +249,7 @@ impl Host {
         Answer::of(self.client.request(method, format!("{}{path}", self.url))).await
     }
 
-    /// Any request at all; it is made of the client and the address of the host.
+    /// Any request, made of the client and the URL of the host.
     pub(crate) async fn send(&self, request: impl FnOnce(&reqwest::Client, &str) -> reqwest::RequestBuilder) -> Answer {
         Answer::of(request(&self.client, &self.url)).await
     }
@@ -224,10 +261,10 @@ impl Host {
 
     /// The directory of a tenant, which need not exist.
     pub(crate) fn tenant(&self, id: &str) -> PathBuf {
-        self.folder.path().join("tenants").join(id)
+        self.builder.folder().join("tenants").join(id)
     }
 
-    /// What it says of a tenant.
+    /// What it says about a tenant; null: nothing.
     pub(crate) async fn tenant_status(&self, id: &str) -> Value {
         let all = self.admin("/tenants").await.body;
         let all = all.as_array().unwrap();
@@ -239,31 +276,19 @@ impl Host {
 
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap()
+        fs::read_to_string(self.builder.folder().join("log")).unwrap()
     }
 
-    /// Kills it as a power cut would, and starts another one on the same folder with the same settings.
-    pub(crate) fn crash_and_start(mut self, builder: impl FnOnce(Builder) -> Builder) -> Self {
+    /// Kills it as a power cut would, and starts it again with the same folder and settings.
+    pub(crate) fn crash_and_start(mut self) -> Self {
         self.process.kill();
-        builder(Builder {
-            folder: self.folder,
-            lock: "memory:".to_owned(),
-            names: None,
-            config: String::new(),
-            cache: None,
-            listen: "127.0.0.1:0",
-            log: "info",
-        })
-        .start()
+        self.builder.start()
     }
 
-    /// Sends SIGTERM, and tells the exit code.
+    /// Sends SIGTERM, and returns the exit code.
     pub(crate) fn stop(&mut self) -> Option<i32> {
         self.process.signal("TERM");
-        self.process
-            .wait(Duration::from_secs(20))
-            .expect("the host did not stop")
-            .code()
+        self.process.wait(DEADLINE).expect("the host did not stop").code()
     }
 }
 
@@ -287,7 +312,7 @@ impl Answer {
             .map_or_else(|| self.status.as_str().to_owned(), str::to_owned)
     }
 
-    /// Checks that it is this problem, complete and without a word about the host.
+    /// Checks that it is this problem with everything that a problem has.
     #[track_caller]
     pub(crate) fn is_problem(&self, status: u16, code: &str) {
         assert_eq!(
@@ -313,14 +338,23 @@ impl Answer {
     }
 }
 
-/// Waits until `condition` holds, for at most `within`, and tells how long it took.
-pub(crate) async fn wait_for(within: Duration, mut condition: impl FnMut() -> bool) -> Option<Duration> {
-    let begin = Instant::now();
-    while begin.elapsed() < within {
-        if condition() {
-            return Some(begin.elapsed());
+/// Waits until a condition holds, and fails with the words of `what` should hold when it never does.
+pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let holds = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    None
+    };
+    let held = tokio::time::timeout(DEADLINE, holds).await;
+    assert!(held.is_ok(), "not true after {DEADLINE:?}: {what}");
+}
+
+/// Waits until somebody holds a lock.
+pub(crate) async fn lock_is_taken(memcached: &Memcached) {
+    eventually("a lock is taken", async || !memcached.raw().lock_keys().is_empty()).await;
+}
+
+/// Waits until nobody holds a lock.
+pub(crate) async fn no_lock_is_left(memcached: &Memcached) {
+    eventually("no lock is left", async || memcached.raw().lock_keys().is_empty()).await;
 }

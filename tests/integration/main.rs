@@ -3,13 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod ends;
 mod fixture;
 
 mod admission;
+mod authentication;
 mod bad_input;
 mod fleet;
 mod guests;
-mod hostile;
 mod postgres;
 mod reload;
 mod story;

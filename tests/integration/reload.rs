@@ -1,18 +1,14 @@
-//! Tenants come, change and go while the host serves, and compiling what they bring costs them alone.
+//! Tenants are added, changed and removed while the host serves, and compiling their components costs only them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use namelock_test_artifacts::{ROOMS, bombs, guests};
 use namelock_test_servers::Memcached;
 use serde_json::json;
 
-use crate::fixture::{Builder, Host, wait_for};
-
-/// How long a host may take to read its tenants again. Nothing waits that long unless something is wrong.
-const LONG: Duration = Duration::from_secs(60);
+use crate::fixture::{Builder, DEADLINE, Host, LONG_CALLS, LONG_LEASES, eventually, lock_is_taken};
 
 /// Puts this component into a tenant's directory, as a deployment does: whole or not at all.
 fn put(host: &Host, tenant: &str, component: &[u8]) {
@@ -29,8 +25,8 @@ async fn reload(host: &Host, tenant: &str, words: &str) {
     let count = |log: &str| log.lines().filter(says).count();
     let before = count(&host.log());
     host.process.signal("HUP");
-    let done = wait_for(LONG, || count(&host.log()) > before).await;
-    assert!(done.is_some(), "nothing says {words:?} of {tenant}:\n{}", host.log());
+    let what = format!("the log says {words:?} about {tenant}");
+    eventually(&what, async || count(&host.log()) > before).await;
 }
 
 fn rooms() -> Vec<u8> {
@@ -60,7 +56,7 @@ async fn a_new_tenant_is_served_and_a_removed_one_is_unknown() {
 }
 
 #[tokio::test]
-async fn changed_settings_and_a_changed_component_are_taken_in() {
+async fn changed_settings_and_a_changed_component_take_effect() {
     let host = Builder::new().demo().start();
     let lifetime = async |name: &str| {
         let saved = host.post("demo", name, "ann").await.body;
@@ -81,24 +77,38 @@ async fn changed_settings_and_a_changed_component_are_taken_in() {
 }
 
 #[tokio::test]
-async fn a_call_under_way_ends_on_what_it_began_with() {
+async fn a_running_call_ends_on_the_component_that_it_began_with() {
+    // The call has to last until the tenants were read again, which takes a while on a slow machine.
+    for hold_ms in [3_000, 12_000, 48_000] {
+        if reload_during_a_call(hold_ms).await {
+            return;
+        }
+    }
+    panic!("a call that lasts for 48 s has ended before the tenants were read again");
+}
+
+/// Replaces a tenant's component during a call that lasts this long, and returns whether there was time enough for that.
+async fn reload_during_a_call(hold_ms: u32) -> bool {
     let memcached = Memcached::start();
     let host = Builder::new()
+        .config(LONG_LEASES)
         .lock(&memcached)
-        .tenant("t", guests::SLEEP_HOLDING_LEASE, "")
+        .tenant("t", guests::SLEEP_HOLDING_LEASE, LONG_CALLS)
         .start();
-    let slow = json!({ "name": "a", "owner": "ann", "attributes": { "hold_ms": "3000" } });
-    let (answer, ()) = tokio::join!(host.post_json("t", &slow), async {
-        let held = wait_for(LONG, || !memcached.raw().lock_keys().is_empty()).await;
-        assert!(held.is_some(), "the call never began");
+    let slow = json!({ "name": "a", "owner": "ann", "attributes": { "hold_ms": hold_ms.to_string() } });
+    let (answer, in_time) = tokio::join!(host.post_json("t", &slow), async {
+        lock_is_taken(&memcached).await;
         put(&host, "t", &rooms());
         reload(&host, "t", "tenant loaded").await;
         // The new component is in place, and the lock of the old one's call still holds.
         assert_eq!(host.post("t", "b", "ann").await.status, 201);
-        assert_eq!(host.post("t", "a", "bob").await.status, 423);
+        host.post("t", "a", "bob").await.status == 423
     });
-    assert_eq!(answer.status, 201, "{:?}", answer.body);
-    assert_eq!(host.get("t", "a").await.body["owner"], "ann");
+    if in_time {
+        assert_eq!(answer.status, 201, "{:?}", answer.body);
+        assert_eq!(host.get("t", "a").await.body["owner"], "ann");
+    }
+    in_time
 }
 
 #[tokio::test]
@@ -139,15 +149,20 @@ async fn a_directory_that_cannot_be_read_changes_nothing() {
     let tenants = host.tenant("demo").parent().unwrap().to_owned();
     fs::rename(&tenants, tenants.with_file_name("gone")).unwrap();
     host.process.signal("HUP");
-    let said = wait_for(LONG, || host.log().contains("the tenants are served as they were")).await;
-    assert!(said.is_some(), "{}", host.log());
+    let unchanged = async || host.log().contains("the tenants are served as they were");
+    eventually("the log says that nothing changes", unchanged).await;
     assert_eq!(host.post("demo", "a", "ann").await.status, 201);
 }
 
 #[tokio::test]
-async fn a_tenant_without_tokens_is_not_taken_in_where_others_could_call_it() {
+async fn a_tenant_without_tokens_is_refused_where_others_could_call_it() {
     let token = format!(
-        "[[tokens]]\nname = \"t\"\nsha256 = \"{}\"\nrights = [\"find\"]",
+        r#"
+            [[tokens]]
+            name = "t"
+            sha256 = "{}"
+            rights = ["find"]
+        "#,
         "0".repeat(64)
     );
     let builder = Builder::new().tenant("demo", ROOMS, &token).listen("0.0.0.0:0");
@@ -170,7 +185,7 @@ fn entries(cache: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test]
-async fn what_was_compiled_is_used_by_the_next_start_unless_somebody_touched_it() {
+async fn a_compiled_component_is_used_by_the_next_start_unless_it_was_changed() {
     let dir = tempfile::tempdir().unwrap();
     let cache = dir.path().join("cache");
     let start = |expect: usize| {
@@ -206,8 +221,7 @@ async fn a_component_of_many_tenants_is_compiled_once() {
     host.process.signal("HUP");
     for tenant in tenants {
         let served = async || host.post(tenant, "a", "ann").await.status == 500;
-        let waited = tokio::time::timeout(LONG, async { while !served().await {} }).await;
-        assert!(waited.is_ok(), "{tenant}:\n{}", host.log());
+        eventually("the new tenant is served", served).await;
     }
     assert_eq!(compiled(&host), 2, "{}", host.log());
 }
@@ -235,9 +249,18 @@ async fn a_cache_that_others_can_write_stops_the_start() {
     assert!(last.starts_with(&expect) && last.contains("chmod 700"), "{line}");
 }
 
+// Shows P6: a component that is made to break the compiler is refused, and other tenants are served meanwhile.
 #[tokio::test]
 async fn a_compile_bomb_costs_its_tenant_alone() {
-    let limits = "[compiler]\nmemory = \"512MiB\"\ncpu_time = \"2s\"\nwall_time = \"50s\"\nartifact = \"8MiB\"\n";
+    let limits = r#"
+        [compiler]
+        memory = "512MiB"
+        cpu_time = "2s"
+        wall_time = "5m"
+        artifact = "8MiB"
+    "#;
+    // Compiles the component of `demo` without these limits, which a slow machine would run into.
+    drop(Builder::new().demo().start());
     let host = Builder::new().demo().config(limits).start();
     let bombs: [(&str, Vec<u8>, &[&str]); 6] = [
         (
@@ -275,9 +298,9 @@ async fn a_compile_bomb_costs_its_tenant_alone() {
             }
         }
     };
-    let waited = tokio::time::timeout(Duration::from_secs(200), all_refused).await;
+    let waited = tokio::time::timeout(10 * DEADLINE, all_refused).await;
     assert!(waited.is_ok(), "{}", host.log());
-    assert!(served > 10, "others were served meanwhile: {served}");
+    assert!(served > 0, "nobody else was served meanwhile");
     for (tenant, _, expect) in &bombs {
         let answer = host.post(tenant, "a", "ann").await;
         answer.is_problem(503, "tenant_unavailable");

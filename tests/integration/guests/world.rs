@@ -2,28 +2,26 @@
 
 use namelock_test_artifacts::guests;
 
-use super::{Bench, Ends};
+use super::Bench;
 use crate::fixture::Builder;
 
 pub(super) mod no_export {
     use super::*;
-
-    pub(crate) const ENDS: Ends = (503, "tenant_unavailable");
+    use crate::ends::no_export::ENDS;
 
     #[tokio::test]
     async fn is_not_loaded() {
-        Bench::new(guests::NO_EXPORT).ends(ENDS).await;
+        Bench::new(guests::NO_EXPORT, ENDS).ends(ENDS).await;
     }
 }
 
 pub(super) mod wants_sockets {
     use super::*;
-
-    pub(crate) const ENDS: Ends = (503, "tenant_unavailable");
+    use crate::ends::wants_sockets::ENDS;
 
     #[tokio::test]
     async fn is_not_loaded_and_the_log_names_what_it_wants() {
-        let bench = Bench::new(guests::WANTS_SOCKETS);
+        let bench = Bench::new(guests::WANTS_SOCKETS, ENDS);
         bench.ends(ENDS).await;
         assert!(
             bench.host.log().contains("wasi:sockets/tcp@0.2"),
@@ -35,12 +33,11 @@ pub(super) mod wants_sockets {
 
 pub(super) mod open_files {
     use super::*;
-
-    pub(crate) const ENDS: Ends = (422, "name_invalid");
+    use crate::ends::open_files::ENDS;
 
     #[tokio::test]
     async fn finds_none() {
-        let bench = Bench::new(guests::OPEN_FILES);
+        let bench = Bench::new(guests::OPEN_FILES, ENDS);
         let answer = bench.ends(ENDS).await;
         assert_eq!(answer.body["detail"], "0 worked");
     }
@@ -48,12 +45,11 @@ pub(super) mod open_files {
 
 pub(super) mod read_environment {
     use super::*;
-
-    pub(crate) const ENDS: Ends = (422, "name_invalid");
+    use crate::ends::read_environment::ENDS;
 
     #[tokio::test]
     async fn finds_nothing() {
-        let bench = Bench::new(guests::READ_ENVIRONMENT);
+        let bench = Bench::new(guests::READ_ENVIRONMENT, ENDS);
         let answer = bench.ends(ENDS).await;
         assert_eq!(answer.body["detail"], "0 and 0");
     }
@@ -61,12 +57,11 @@ pub(super) mod read_environment {
 
 pub(super) mod read_stdin {
     use super::*;
-
-    pub(crate) const ENDS: Ends = (422, "name_invalid");
+    use crate::ends::read_stdin::ENDS;
 
     #[tokio::test]
     async fn is_at_its_end() {
-        let bench = Bench::new(guests::READ_STDIN);
+        let bench = Bench::new(guests::READ_STDIN, ENDS);
         let answer = bench.ends(ENDS).await;
         assert_eq!(answer.body["detail"], "0 bytes");
     }
@@ -74,12 +69,11 @@ pub(super) mod read_stdin {
 
 pub(super) mod measure_time {
     use super::*;
-
-    pub(crate) const ENDS: Ends = (422, "name_invalid");
+    use crate::ends::measure_time::ENDS;
 
     #[tokio::test]
     async fn sees_whole_milliseconds() {
-        let bench = Bench::new(guests::MEASURE_TIME);
+        let bench = Bench::new(guests::MEASURE_TIME, ENDS);
         let answer = bench.ends(ENDS).await;
         assert_eq!(answer.body["detail"], "1000000 ns");
     }
@@ -87,12 +81,11 @@ pub(super) mod measure_time {
 
 pub(super) mod count_calls {
     use super::*;
-
-    pub(crate) const ENDS: Ends = (422, "name_invalid");
+    use crate::ends::count_calls::ENDS;
 
     #[tokio::test]
     async fn begins_anew_with_each() {
-        let bench = Bench::new(guests::COUNT_CALLS);
+        let bench = Bench::new(guests::COUNT_CALLS, ENDS);
         let answer = bench.ends(ENDS).await;
         assert_eq!(answer.body["detail"], "0 before");
         assert_eq!(bench.post("again").await.body["detail"], "0 before");
@@ -101,12 +94,11 @@ pub(super) mod count_calls {
 
 pub(super) mod search_memory {
     use super::*;
-
-    pub(crate) const ENDS: Ends = (422, "name_invalid");
+    use crate::ends::search_memory::ENDS;
 
     #[tokio::test]
     async fn finds_nothing_of_an_earlier_call() {
-        let bench = Bench::new(guests::SEARCH_MEMORY);
+        let bench = Bench::new(guests::SEARCH_MEMORY, ENDS);
         // The instances of a pool are used again.
         for call in 0..50 {
             let answer = bench.post(&format!("room {call}")).await;
@@ -118,8 +110,7 @@ pub(super) mod search_memory {
 
 pub(super) mod read_settings {
     use super::*;
-
-    pub(crate) const ENDS: Ends = (422, "name_invalid");
+    use crate::ends::read_settings::ENDS;
 
     #[tokio::test]
     async fn sees_only_its_own() {

@@ -1,0 +1,45 @@
+//! How a call of each test guest ends, whatever else its host has to do.
+
+/// The status and the code of the answer; of a success the code is the status.
+pub(crate) type Ends = (u16, &'static str);
+
+/// The code of a call whose time is over.
+pub(crate) const DEADLINE: &str = "handler_deadline";
+
+/// Makes a module of each guest's name with the constant `ENDS`, so that no guest can be forgotten or stated twice.
+macro_rules! ends {
+    ($(($status:literal, $code:expr): $($guest:ident)+;)+) => {
+        $($(
+            pub(crate) mod $guest {
+                pub(crate) const ENDS: super::Ends = ($status, $code);
+            }
+        )+)+
+    };
+}
+
+ends! {
+    (201, "201"):
+        critical_section plain save_another_name spin_in_free taken_by_itself trap_in_free;
+    (422, "name_invalid"):
+        big_attributes churn_leases count_calls find_giant_name giant_detail hoard_leases log_flood many_attributes
+        measure_time nearly_all_memory odd_names open_files read_environment read_settings read_stdin save_for_ever
+        save_for_no_time search_memory steal;
+    (423, "name_busy"):
+        keep_lease lease_in_global;
+    (429, "tenant_limit"):
+        big_string_out giant_answer giant_list handle_flood host_call_flood random_flood;
+    (500, "handler_out_of_memory"):
+        grow_many_memories grow_memory grow_memory_at_once grow_table;
+    (500, "handler_trapped"):
+        acquire_broken_text acquire_into_nowhere acquire_wild_pointer big_frames call_in_realloc drop_twice
+        exit_holding_lease forge_lease forge_registration lie_in_realloc panic_holding_lease panic_in_drop recurse
+        recurse_in_start return_broken_text return_endless_list return_odd_pointer return_unknown_case
+        return_wild_pointer trap_after_return trap_holding_lease trap_in_start use_after_release;
+    (503, "lease_lost"):
+        save_too_late;
+    (503, "tenant_unavailable"):
+        no_export too_big_memory too_big_table too_many_memories wants_sockets;
+    (504, super::DEADLINE):
+        fill_memory renew_for_ever sleep_for_ever sleep_holding_lease spin_holding_lease spin_in_realloc spin_in_start
+        wait_long;
+}
