@@ -4,10 +4,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use namelock_chaos::clients::Load;
+use namelock_chaos::fleet::HOSTS;
 use namelock_chaos::nemesis::Plan;
 use namelock_chaos::report::Report;
 use namelock_chaos::{Run, run};
 
+/// A run with fewer faults would show nothing.
+const FAULTS_MIN: usize = 5;
+
+// Shows P1: no name has two active registrations, whatever breaks.
+// Shows P2: every registration that was answered 201 is in the database's own record.
+// Shows P5: no two handlers trust their leases of one name at the same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fleet_keeps_its_promises_for_a_minute() {
     let seed = std::env::var("NAMELOCK_CHAOS_SEED")
@@ -17,6 +24,7 @@ async fn a_fleet_keeps_its_promises_for_a_minute() {
         host: PathBuf::from(env!("CARGO_BIN_EXE_namelock")),
         seed,
         time: Duration::from_secs(60),
+        faults_min: FAULTS_MIN,
         plan: Plan::Everything,
         load: Load::Mixed,
     };
@@ -27,10 +35,6 @@ async fn a_fleet_keeps_its_promises_for_a_minute() {
         .write(&outcome, &Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos"))
         .unwrap();
     assert_eq!(outcome.violations, []);
-    // A minute in which nothing happened would show nothing.
-    assert!(
-        outcome.history.faults.len() >= 5 && report.registered > 100,
-        "{}",
-        report.text()
-    );
+    // After each fault every host has registered a name again.
+    assert!(report.registered >= FAULTS_MIN * HOSTS, "{}", report.text());
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use namelock_test_artifacts::guests;
@@ -15,7 +15,7 @@ use tokio_postgres::NoTls;
 
 use crate::clients::Call;
 use crate::history::{self, History, Section};
-use crate::nemesis::Fault;
+use crate::nemesis::Record;
 use crate::proxy::Proxy;
 
 /// How many hosts, and how many memcached.
@@ -32,23 +32,29 @@ pub const LEASE: Duration = Duration::from_secs(3);
 pub const LOCK_LIFE: Duration = Duration::from_secs(7);
 
 /// Short times everywhere, so that a minute is long.
-const CONFIG: &str = "
+const CONFIG: &str = r#"
     [lock]
-    lease = \"3s\"
-    max_hold = \"10s\"
-    watch_every = \"1s\"
+    lease = "3s"
+    max_hold = "10s"
+    watch_every = "1s"
     [names]
-    timeout = \"800ms\"
-    connect_timeout = \"500ms\"
+    timeout = "800ms"
+    connect_timeout = "500ms"
     [limits]
     calls = 256
     calls_waiting = 256
     rate = 100000
     burst = 100000
-    wall_time = \"12s\"
-    cpu_time = \"5s\"
-    log_bytes = \"1MiB\"
-";
+    wall_time = "12s"
+    cpu_time = "5s"
+    log_bytes = "1MiB"
+"#;
+
+/// How long the database may take to answer, or to come to rest: far longer than it does, also on a slow machine.
+const DATABASE: Duration = Duration::from_secs(60);
+
+/// How often it is asked meanwhile.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a host may take to start, on a machine that is busy.
 const START: Duration = Duration::from_secs(60);
@@ -206,11 +212,12 @@ impl Fleet {
     pub async fn settle(&self) -> anyhow::Result<()> {
         let database = self.database().await?;
         let busy = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'namelock' AND state = 'active'";
-        for _ in 0..200 {
+        let end = Instant::now() + DATABASE;
+        while Instant::now() < end {
             if database.query_one(busy, &[]).await?.get::<_, i64>(0) == 0 {
                 return Ok(());
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(PAUSE).await;
         }
         bail!("the database does not come to rest")
     }
@@ -220,7 +227,7 @@ impl Fleet {
     /// # Errors
     ///
     /// When the database cannot be asked.
-    pub async fn history(&self, calls: Vec<Call>, faults: Vec<Fault>) -> anyhow::Result<History> {
+    pub async fn history(&self, calls: Vec<Call>, faults: Vec<Record>) -> anyhow::Result<History> {
         let rows = self
             .database()
             .await?
@@ -252,7 +259,8 @@ impl Fleet {
     async fn database(&self) -> anyhow::Result<tokio_postgres::Client> {
         let url = self.postgres().url();
         let mut last = None;
-        for _ in 0..200 {
+        let end = Instant::now() + DATABASE;
+        while Instant::now() < end {
             match tokio_postgres::connect(&url, NoTls).await {
                 Ok((client, connection)) => {
                     tokio::spawn(connection);
@@ -260,7 +268,7 @@ impl Fleet {
                 }
                 Err(error) => last = Some(error),
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(PAUSE).await;
         }
         Err(last.context("it was not tried")?.into())
     }

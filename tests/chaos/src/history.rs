@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio_postgres::Row;
 
 use crate::clients::Call;
-use crate::nemesis::Fault;
+use crate::nemesis::Record;
 
 /// All that happened.
 #[derive(Debug)]
@@ -19,8 +19,8 @@ pub struct History {
     pub versions: Vec<Version>,
     /// Times in which a handler trusted its lease.
     pub sections: Vec<Section>,
-    /// What was broken, and when.
-    pub faults: Vec<Fault>,
+    /// Which faults were injected, and when.
+    pub faults: Vec<Record>,
 }
 
 /// A row of the database as it once was.

@@ -1,5 +1,5 @@
-//! A fleet under faults: real hosts, real memcached, a real PostgreSQL, clients that write down what they were answered, a nemesis
-//! that breaks things, and a checker that reads it all.
+//! A fleet under faults: real hosts, real memcached, a real PostgreSQL, clients that record their answers, a nemesis
+//! that injects faults, and a checker that reads it all.
 //!
 //! In reading order:
 //!
@@ -35,7 +35,7 @@ use crate::checker::Violation;
 use crate::clients::{Load, Stop};
 use crate::fleet::Fleet;
 use crate::history::History;
-use crate::nemesis::{Fault, Nemesis, Plan};
+use crate::nemesis::{Nemesis, Plan, Record};
 
 /// What one run shall be.
 #[derive(Debug, Clone)]
@@ -44,8 +44,10 @@ pub struct Run {
     pub host: PathBuf,
     /// Decides every fault and every call.
     pub seed: u64,
-    /// For how long faults come.
+    /// For how long faults come at least.
     pub time: Duration,
+    /// How many faults come at least, however long that takes on a slow machine.
+    pub faults_min: usize,
     /// Which faults come.
     pub plan: Plan,
     /// What clients do.
@@ -73,7 +75,7 @@ pub async fn run(run: &Run, enough: impl Fn(&[Violation]) -> bool) -> anyhow::Re
     let mut nemesis = Nemesis::new(Arc::clone(&fleet), run.seed, run.plan);
     let end = tokio::time::Instant::now() + run.time;
     let mut seen = Vec::new();
-    while tokio::time::Instant::now() < end {
+    while tokio::time::Instant::now() < end || nemesis.faults().len() < run.faults_min {
         nemesis.strike(&clients).await?;
         if run.plan.looks_between() {
             seen = checker::check(&fleet.history(clients.calls(), nemesis.faults()).await?);
@@ -96,7 +98,7 @@ pub async fn run(run: &Run, enough: impl Fn(&[Violation]) -> bool) -> anyhow::Re
 }
 
 /// The faults of an outcome by kind, with how often each came.
-pub fn by_kind(faults: &[Fault]) -> std::collections::BTreeMap<&'static str, usize> {
+pub fn by_kind(faults: &[Record]) -> std::collections::BTreeMap<&'static str, usize> {
     let mut kinds = std::collections::BTreeMap::new();
     for fault in faults {
         *kinds.entry(fault.kind).or_default() += 1;

@@ -43,6 +43,7 @@ async fn one(host: &Path, seconds: u64, seed: u64) -> anyhow::Result<()> {
             .with_context(|| format!("there is no {}; build it first", host.display()))?,
         seed,
         time: Duration::from_secs(seconds),
+        faults_min: 1,
         plan: Plan::Everything,
         load: Load::Mixed,
     };

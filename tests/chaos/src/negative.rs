@@ -88,6 +88,7 @@ pub async fn run(safety: &Safety, hosts: &Path, seed: u64) -> anyhow::Result<()>
         host: host(safety.feature)?,
         seed,
         time: TIME,
+        faults_min: 1,
         plan: safety.plan,
         load: safety.load,
     };

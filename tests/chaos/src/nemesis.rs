@@ -1,4 +1,4 @@
-//! Breaks things, alone and together, as a seed decides; and mends them again.
+//! Injects faults, alone and together, as a seed decides, and heals them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,9 +14,9 @@ use crate::clients::Clients;
 use crate::fleet::{Fleet, HOSTS, LEASE, LOCK_LIFE, SERVERS, now_us};
 use crate::proxy::Mode;
 
-/// After a fault every host has to register again within this time. The longest reasons: a lease of grace, a stall, a reconnect with
-/// its backoff, a statement that runs into its deadline; and a machine that does all of it at once.
-const SERVICE_BACK: Duration = Duration::from_secs(30);
+/// After a fault every host has to register a name again within this time. It takes a few seconds: a lease of grace, a stall, a
+/// reconnect with its backoff, a statement that runs into its deadline. The rest is for a machine that is slow and busy.
+const SERVICE_BACK: Duration = Duration::from_secs(180);
 
 /// How PostgreSQL is counted among the servers behind a proxy.
 const POSTGRES: usize = SERVERS;
@@ -41,21 +41,21 @@ impl Plan {
     }
 }
 
-/// What was broken, and when, in microseconds since 1970.
+/// One fault that was injected, with its times in microseconds since 1970.
 #[derive(Debug, Clone, Serialize)]
-pub struct Fault {
+pub struct Record {
     pub kind: &'static str,
     pub what: String,
     pub begin_us: i64,
-    /// When it was mended.
+    /// When it was healed.
     pub end_us: i64,
     /// When every host had registered a name since then.
     pub served_us: Option<i64>,
 }
 
-/// One thing to break.
+/// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Blow {
+enum Fault {
     KillHost(usize),
     StopHost(usize),
     /// Stops a host while one of its handlers is between the grant and the save.
@@ -70,13 +70,13 @@ enum Blow {
     Network(usize, Mode),
 }
 
-/// Breaks things.
+/// Injects faults into a fleet.
 pub struct Nemesis {
     fleet: Arc<Fleet>,
     random: StdRng,
     plan: Plan,
     begin: Instant,
-    faults: Vec<Fault>,
+    faults: Vec<Record>,
 }
 
 impl Nemesis {
@@ -90,44 +90,44 @@ impl Nemesis {
         }
     }
 
-    /// What was broken so far.
-    pub fn faults(&self) -> Vec<Fault> {
+    /// The faults that were injected so far.
+    pub fn faults(&self) -> Vec<Record> {
         self.faults.clone()
     }
 
-    /// Breaks one thing or two, mends them, and waits until every host serves again.
+    /// Injects one fault or two, heals them, and waits until every host serves again.
     ///
     /// # Errors
     ///
     /// When the service does not come back in time, or something cannot be started again.
     pub async fn strike(&mut self, clients: &Clients) -> anyhow::Result<()> {
-        let blows = self.choose();
-        eprintln!("{:>4} s  {blows:?}", self.begin.elapsed().as_secs());
+        let faults = self.choose();
+        eprintln!("{:>4} s  {faults:?}", self.begin.elapsed().as_secs());
         let begin_us = now_us();
-        for blow in &blows {
-            if let Blow::StopInSection(host) = blow {
+        for fault in &faults {
+            if let Fault::StopInSection(host) = fault {
                 wait_for_section(&self.fleet, *host).await;
             }
             // The proxies and the clients go on meanwhile.
-            block_in_place(|| self.deal(*blow))?;
+            block_in_place(|| self.inject(*fault))?;
         }
-        tokio::time::sleep(self.time(&blows)).await;
-        for blow in &blows {
-            block_in_place(|| self.mend(*blow))?;
+        tokio::time::sleep(self.time(&faults)).await;
+        for fault in &faults {
+            block_in_place(|| self.heal(*fault))?;
         }
         let end_us = now_us();
         let served = self.wait_for_service(clients, end_us).await;
-        for blow in &blows {
-            self.faults.push(Fault {
-                kind: blow.kind(),
-                what: format!("{blow:?}"),
+        for fault in &faults {
+            self.faults.push(Record {
+                kind: fault.kind(),
+                what: format!("{fault:?}"),
                 begin_us,
                 end_us,
                 served_us: served,
             });
         }
         if served.is_none() {
-            bail!("after {blows:?} not every host was serving within {SERVICE_BACK:?}");
+            bail!("after {faults:?} not every host was serving within {SERVICE_BACK:?}");
         }
         let quiet = self.random.random_range(200..1500);
         tokio::time::sleep(Duration::from_millis(quiet)).await;
@@ -151,13 +151,13 @@ impl Nemesis {
         }
     }
 
-    fn choose(&mut self) -> Vec<Blow> {
+    fn choose(&mut self) -> Vec<Fault> {
         let host = self.random.random_range(0..HOSTS);
         let server = self.random.random_range(0..SERVERS);
         match self.plan {
-            Plan::Flushes => (0..SERVERS).map(Blow::Flush).collect(),
-            Plan::LongStops => vec![Blow::StopInSection(host)],
-            Plan::LateWrites => vec![Blow::Network(POSTGRES, Mode::Delay(LEASE + Duration::from_secs(1)))],
+            Plan::Flushes => (0..SERVERS).map(Fault::Flush).collect(),
+            Plan::LongStops => vec![Fault::StopInSection(host)],
+            Plan::LateWrites => vec![Fault::Network(POSTGRES, Mode::Delay(LEASE + Duration::from_secs(1)))],
             Plan::Everything => {
                 let one = self.any(host, server);
                 if self.random.random_bool(0.3) {
@@ -171,31 +171,31 @@ impl Nemesis {
         }
     }
 
-    fn any(&mut self, host: usize, server: usize) -> Blow {
+    fn any(&mut self, host: usize, server: usize) -> Fault {
         let off = *[-3600, -30, 30, 3600].choose(&mut self.random).unwrap_or(&30);
         let behind = *[server, server, POSTGRES].choose(&mut self.random).unwrap_or(&server);
         let delay = Duration::from_millis(self.random.random_range(5..1500));
         let modes = [Mode::Cut, Mode::Reset, Mode::HalfClose, Mode::Delay(delay)];
         let mode = *modes.choose(&mut self.random).unwrap_or(&Mode::Cut);
         let all = [
-            Blow::KillHost(host),
-            Blow::StopHost(host),
-            Blow::StopInSection(host),
-            Blow::ClockJump(host, off),
-            Blow::KillMemcached(server),
-            Blow::StopMemcached(server),
-            Blow::Flush(server),
-            Blow::Pressure,
-            Blow::KillPostgres,
-            Blow::StopPostgres,
-            Blow::Network(behind, mode),
-            Blow::Network(behind, mode),
+            Fault::KillHost(host),
+            Fault::StopHost(host),
+            Fault::StopInSection(host),
+            Fault::ClockJump(host, off),
+            Fault::KillMemcached(server),
+            Fault::StopMemcached(server),
+            Fault::Flush(server),
+            Fault::Pressure,
+            Fault::KillPostgres,
+            Fault::StopPostgres,
+            Fault::Network(behind, mode),
+            Fault::Network(behind, mode),
         ];
-        *all.choose(&mut self.random).unwrap_or(&Blow::Pressure)
+        *all.choose(&mut self.random).unwrap_or(&Fault::Pressure)
     }
 
-    /// For how long things stay broken.
-    fn time(&mut self, blows: &[Blow]) -> Duration {
+    /// For how long the faults last.
+    fn time(&mut self, faults: &[Fault]) -> Duration {
         match self.plan {
             Plan::Flushes => Duration::from_millis(100),
             // A lock is gone by then, and its holder's lease all the more.
@@ -203,57 +203,57 @@ impl Nemesis {
             Plan::LateWrites => Duration::from_millis(500),
             Plan::Everything => {
                 // Long enough for a lock to expire, now and then.
-                let long = blows
+                let long = faults
                     .iter()
-                    .any(|blow| matches!(blow, Blow::StopInSection(_) | Blow::StopHost(_)));
+                    .any(|fault| matches!(fault, Fault::StopInSection(_) | Fault::StopHost(_)));
                 let max = if long { 9000 } else { 4000 };
                 Duration::from_millis(self.random.random_range(300..max))
             }
         }
     }
 
-    fn deal(&self, blow: Blow) -> anyhow::Result<()> {
+    fn inject(&self, fault: Fault) -> anyhow::Result<()> {
         let fleet = &self.fleet;
-        match blow {
-            Blow::KillHost(host) => fleet.kill_host(host),
-            Blow::ClockJump(host, off) => {
+        match fault {
+            Fault::KillHost(host) => fleet.kill_host(host),
+            Fault::ClockJump(host, off) => {
                 fleet.kill_host(host);
                 fleet.start_host(host, off)?;
             }
-            Blow::StopHost(host) | Blow::StopInSection(host) => fleet.signal_host(host, "STOP"),
-            Blow::KillMemcached(server) => fleet.memcached(server).kill(),
-            Blow::StopMemcached(server) => fleet.memcached(server).signal("STOP"),
-            Blow::Flush(server) => drop(fleet.memcached(server).raw().command("flush_all")),
-            Blow::Pressure => pressure(fleet),
-            Blow::KillPostgres => fleet.postgres().kill(),
-            Blow::StopPostgres => fleet.postgres().signal("STOP"),
-            Blow::Network(server, mode) => fleet.proxy(server).set(mode),
+            Fault::StopHost(host) | Fault::StopInSection(host) => fleet.signal_host(host, "STOP"),
+            Fault::KillMemcached(server) => fleet.memcached(server).kill(),
+            Fault::StopMemcached(server) => fleet.memcached(server).signal("STOP"),
+            Fault::Flush(server) => drop(fleet.memcached(server).raw().command("flush_all")),
+            Fault::Pressure => pressure(fleet),
+            Fault::KillPostgres => fleet.postgres().kill(),
+            Fault::StopPostgres => fleet.postgres().signal("STOP"),
+            Fault::Network(server, mode) => fleet.proxy(server).set(mode),
         }
         Ok(())
     }
 
-    fn mend(&self, blow: Blow) -> anyhow::Result<()> {
+    fn heal(&self, fault: Fault) -> anyhow::Result<()> {
         let fleet = &self.fleet;
-        match blow {
-            Blow::KillHost(host) => fleet.start_host(host, 0)?,
-            Blow::ClockJump(host, _) => {
+        match fault {
+            Fault::KillHost(host) => fleet.start_host(host, 0)?,
+            Fault::ClockJump(host, _) => {
                 fleet.kill_host(host);
                 fleet.start_host(host, 0)?;
             }
-            Blow::StopHost(host) | Blow::StopInSection(host) => fleet.signal_host(host, "CONT"),
-            Blow::KillMemcached(server) => fleet.memcached(server).restart(),
-            Blow::StopMemcached(server) => fleet.memcached(server).signal("CONT"),
-            Blow::Flush(_) | Blow::Pressure => {}
-            Blow::KillPostgres => fleet.postgres().restart(),
-            Blow::StopPostgres => fleet.postgres().signal("CONT"),
-            Blow::Network(server, _) => fleet.proxy(server).set(Mode::Pass),
+            Fault::StopHost(host) | Fault::StopInSection(host) => fleet.signal_host(host, "CONT"),
+            Fault::KillMemcached(server) => fleet.memcached(server).restart(),
+            Fault::StopMemcached(server) => fleet.memcached(server).signal("CONT"),
+            Fault::Flush(_) | Fault::Pressure => {}
+            Fault::KillPostgres => fleet.postgres().restart(),
+            Fault::StopPostgres => fleet.postgres().signal("CONT"),
+            Fault::Network(server, _) => fleet.proxy(server).set(Mode::Pass),
         }
         Ok(())
     }
 }
 
-impl Blow {
-    /// The server that it strikes; two blows at one server could not be told apart, nor mended one by one.
+impl Fault {
+    /// The server that it affects; two faults at one server could not be told apart, nor healed one by one.
     fn server(self) -> Option<usize> {
         match self {
             Self::KillHost(_) | Self::StopHost(_) | Self::StopInSection(_) | Self::ClockJump(..) => None,

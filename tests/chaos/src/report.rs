@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::checker::Violation;
 use crate::clients::{Answer, Call, Kind};
-use crate::nemesis::Fault;
+use crate::nemesis::Record;
 use crate::{Outcome, by_kind};
 
 /// The figures of a run.
@@ -167,7 +167,7 @@ const FAULT: (&str, &str) = ("#803090", "a fault");
 const AFTER: (&str, &str) = ("#c9a3d2", "until every host served again");
 
 /// Answers a second above, faults below, over one axis of time.
-fn timeline(calls: &[Call], faults: &[Fault]) -> String {
+fn timeline(calls: &[Call], faults: &[Record]) -> String {
     let (Some(begin), Some(end)) = (
         calls.iter().map(|call| call.begin_us).min(),
         calls.iter().map(|call| call.end_us).max(),

@@ -48,6 +48,7 @@ pub(super) mod trap_holding_lease {
     use super::*;
     use crate::ends::trap_holding_lease::ENDS;
 
+    // Shows P3: a trap releases the lock.
     #[tokio::test]
     async fn is_released_and_the_log_says_where() {
         let bench = Bench::new(guests::TRAP_HOLDING_LEASE, ENDS);
@@ -76,6 +77,7 @@ pub(super) mod spin_holding_lease {
     use super::*;
     use crate::ends::spin_holding_lease::ENDS;
 
+    // Shows P3: a handler that spins is ended, and its lock is released.
     #[tokio::test]
     async fn ends_at_the_cpu_time_and_is_released() {
         Bench::new(guests::SPIN_HOLDING_LEASE, ENDS).ends(ENDS).await;
@@ -345,6 +347,7 @@ pub(super) mod save_too_late {
     use super::*;
     use crate::ends::save_too_late::ENDS;
 
+    // Shows P5: nothing is saved under a lease that may end before the database has answered.
     #[tokio::test]
     async fn saves_nothing() {
         let bench = Bench::with(guests::SAVE_TOO_LATE, SHORT_LEASES, LONG_CALLS);

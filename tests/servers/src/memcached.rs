@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::port::free_port;
-use crate::process::{Process, wait_until};
+use crate::process::{DEADLINE, Process, wait_until};
 use crate::raw::RawMemcached;
 
 /// What the README says of memcached for locks.
@@ -104,7 +104,7 @@ impl Memcached {
         self.process.kill();
     }
 
-    /// Starts it anew on the same port, empty, with another life of its CAS.
+    /// Starts it anew on the same port, empty, with CAS values that begin anew.
     ///
     /// # Panics
     ///
@@ -127,7 +127,7 @@ impl Memcached {
             RawMemcached::try_connect(address).is_ok_and(|mut raw| raw.command("version").starts_with("VERSION"))
         };
         let mut ended = false;
-        let answered = wait_until(Duration::from_secs(10), || {
+        let answered = wait_until(DEADLINE, || {
             // What answers may be another server that was quicker.
             let speaks = speaks(self.address);
             ended = self.process.wait(Duration::ZERO).is_some();

@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+
+use crate::process::DEADLINE;
 
 /// A connection of a client that knows nothing of leases.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl RawMemcached {
     /// Those of a connection.
     pub fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;
         Ok(Self {
             stream: BufReader::new(stream),
