@@ -134,6 +134,14 @@ async fn one_waits(
 // Shows P6: a tenant that has as many calls as it may have is refused, and another tenant is served.
 #[tokio::test]
 async fn a_tenant_that_is_full_is_refused_and_others_are_served() {
+    let config = r#"
+        [lock]
+        lease = "5m"
+        max_hold = "5m"
+        [limits.max]
+        calls_wait = "8s"
+        wall_time = "5m"
+    "#;
     let limits = r#"
         [limits]
         calls = 1
@@ -142,7 +150,7 @@ async fn a_tenant_that_is_full_is_refused_and_others_are_served() {
         wall_time = "5m"
     "#;
     let host = Builder::new()
-        .config(LONG_LEASES)
+        .config(config)
         .demo()
         .tenant("full", guests::SLEEP_HOLDING_LEASE, limits)
         .start();

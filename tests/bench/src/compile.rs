@@ -23,7 +23,11 @@ const BOMBERS: usize = 8;
 const DONE: Duration = Duration::from_secs(300);
 
 /// A bomb ends soon after a round, so that the next one begins with an idle host.
-const LIMITS: &str = "[compiler]\nmemory = \"1GiB\"\ncpu_time = \"2s\"\n";
+const LIMITS: &str = r#"
+    [compiler]
+    memory = "1GiB"
+    cpu_time = "2s"
+"#;
 
 pub(crate) async fn run() -> anyhow::Result<()> {
     let host = Host::start(LIMITS, &[("demo", ROOMS, UNLIMITED)])?;

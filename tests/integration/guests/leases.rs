@@ -392,7 +392,12 @@ pub(super) mod spin_in_free {
 
     #[tokio::test]
     async fn ends_at_the_cpu_time_and_frees_nothing() {
-        let bench = Bench::new(guests::SPIN_IN_FREE, ENDS);
+        let limits = r#"
+            [limits]
+            cpu_time = "2s"
+            wall_time = "5m"
+        "#;
+        let bench = Bench::with(guests::SPIN_IN_FREE, LONG_LEASES, limits);
         bench.ends(ENDS).await;
         let answer = bench.host.delete("t", "room", "ann").await;
         answer.is_problem(504, "handler_deadline");

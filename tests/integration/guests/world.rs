@@ -114,9 +114,9 @@ pub(super) mod read_settings {
 
     #[tokio::test]
     async fn sees_only_its_own() {
-        let other = "[settings]\nsecret = \"of b\"\n";
+        let other = r#"settings = { secret = "of b" }"#;
         let host = Builder::new()
-            .tenant("a", guests::READ_SETTINGS, "[settings]\ncolour = \"blue\"\n")
+            .tenant("a", guests::READ_SETTINGS, r#"settings = { colour = "blue" }"#)
             .tenant("b", guests::READ_SETTINGS, other)
             .start();
         let answer = host.post("a", "room", "ann").await;
