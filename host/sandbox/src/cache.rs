@@ -1,16 +1,16 @@
-//! What was compiled before, so that a host starts in a moment.
+//! Keeps compiled components on disk, so that a host starts at once.
 //!
 //! wasmtime runs what it loads as machine code, and trusts it completely ([`wasmtime::component::Component::deserialize`]). So an
 //! entry is used only if this host wrote it, for this very component and this very compiler:
 //!
 //! - the directory belongs to the user of the host and nobody else may enter it (0700), or the host does not start;
-//! - the name of an entry is the component's SHA-256 and wasmtime's compatibility hash;
-//! - an entry begins with the HMAC-SHA256 of its name and content, by a random key that never leaves the directory. One that was
-//!   forged, cut, or renamed to stand for another component is removed, and the component is compiled again;
+//! - the file name of an entry is the component's SHA-256 and wasmtime's compatibility hash;
+//! - an entry begins with the HMAC-SHA256 of its file name and content, under a random key that never leaves the directory. One that
+//!   was forged, truncated, or renamed to stand for another component is removed, and the component is compiled again;
 //! - an entry is written under another name and renamed once it is on disk, so that nobody ever sees half of one.
 //!
-//! Several hosts may share a directory: the first of them makes the key. The number of entries is bounded; the one that was not
-//! used for longest goes.
+//! Several hosts may share a directory: the first of them makes the key. The number of entries is bounded; the least recently used one
+//! is removed.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -29,7 +29,7 @@ const MAC_BYTES: usize = 32;
 const ENTRY: &str = "cwasm";
 const TEMPORARY: &str = "tmp";
 
-/// How old a file must be to be what a host left behind that died while it wrote.
+/// The age at which a temporary file was left behind by a host that died while it wrote.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// The SHA-256 of a component.
@@ -52,26 +52,26 @@ impl std::fmt::Display for Digest {
 /// Why compiled components cannot be kept in a directory.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// It cannot be made or read.
+    /// The directory or a file in it cannot be created, read or written.
     #[error("cannot {doing} {path}; choose another directory with --cache")]
     Io {
         /// What was being done.
         doing: &'static str,
-        /// With what.
+        /// The directory or the file.
         path: PathBuf,
-        /// Why not.
+        /// Why that failed.
         #[source]
         source: io::Error,
     },
-    /// Somebody else could write machine code into it.
-    #[error("{path} {problem}; whoever can write there decides what this host runs: {mend}")]
+    /// Another user could write machine code into the directory.
+    #[error("{path} {problem}; whoever can write there decides what this host runs: {fix}")]
     Unsafe {
         /// The directory or the key.
         path: PathBuf,
         /// What is wrong.
         problem: String,
-        /// How to mend it.
-        mend: String,
+        /// How to fix it.
+        fix: String,
     },
 }
 
@@ -85,7 +85,7 @@ pub(crate) struct Cache {
     files: usize,
 }
 
-/// The key of the directory, which is shown to nobody.
+/// The key of the directory, which is never printed.
 struct Key([u8; KEY_BYTES]);
 
 impl std::fmt::Debug for Key {
@@ -95,12 +95,12 @@ impl std::fmt::Debug for Key {
 }
 
 impl Cache {
-    /// Opens the directory, which is made if it is not there; `compatibility` tells compilers apart, and `artifact_max` is the
-    /// longest entry in bytes.
+    /// Opens the directory and creates it if it does not exist. `compatibility` tells compilers apart, and `artifact_max` is the
+    /// longest compiled component in bytes.
     pub(crate) fn open(config: &CacheConfig, compatibility: u64, artifact_max: usize) -> Result<Self, CacheError> {
         let dir = config.dir.clone();
         match DirBuilder::new().mode(0o700).create(&dir) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed("make", &dir)(error)),
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed("create", &dir)(error)),
             Ok(()) | Err(_) => {}
         }
         only_ours(&dir, "directory", 0o700)?;
@@ -113,7 +113,7 @@ impl Cache {
         })
     }
 
-    /// What this component was compiled to, if it was and nobody has touched it since.
+    /// Returns the compiled component, if it is kept and was not tampered with.
     pub(crate) fn get(&self, digest: Digest) -> Option<Vec<u8>> {
         let name = self.name(digest);
         let path = self.dir.join(&name);
@@ -132,7 +132,7 @@ impl Cache {
             self.discard(&path, "it is cut or forged");
             return None;
         };
-        // The time of the last use; that it could not be set only makes the entry look older.
+        // The time of the last use. If it cannot be set, the entry only looks older.
         let _ = File::options()
             .append(true)
             .open(&path)
@@ -140,7 +140,7 @@ impl Cache {
         Some(artifact.to_vec())
     }
 
-    /// Keeps what a component was compiled to. If it cannot be kept, the next start compiles it again.
+    /// Keeps a compiled component. If that fails, the next start compiles it again.
     pub(crate) fn put(&self, digest: Digest, artifact: &[u8]) {
         let name = self.name(digest);
         let mac = self.mac(&name, artifact).finalize().into_bytes();
@@ -150,11 +150,11 @@ impl Cache {
         self.sweep();
     }
 
-    /// Removes an entry that wasmtime does not take, or that is not what was written.
+    /// Removes an entry that wasmtime refuses, or that is not what was written.
     fn discard(&self, path: &Path, problem: &str) {
-        tracing::warn!(path = %path.display(), problem, "a compiled component is not used; it is compiled again");
+        tracing::warn!(path = %path.display(), problem, "a compiled component in the cache is not usable; it is compiled again");
         if let Err(error) = fs::remove_file(path) {
-            tracing::warn!(path = %path.display(), %error, "cannot remove it");
+            tracing::warn!(path = %path.display(), %error, "cannot remove a compiled component from the cache");
         }
     }
 
@@ -162,7 +162,7 @@ impl Cache {
         self.discard(&self.dir.join(self.name(digest)), problem);
     }
 
-    /// Removes what is too much, and what hosts that died have left.
+    /// Removes the entries that are too many, and temporary files of hosts that died.
     fn sweep(&self) {
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
         let mut kept = Vec::new();
@@ -193,7 +193,7 @@ impl Cache {
         // An HMAC takes a key of any length.
         #[expect(clippy::expect_used, reason = "no length of key is refused")]
         let mac = Hmac::<Sha256>::new_from_slice(&self.key.0).expect("a key of any length");
-        // The name has one length, so where it ends and the content begins is not for a forger to choose.
+        // All names have the same length, so a forger cannot choose where the name ends and the content begins.
         mac.chain_update(name).chain_update(artifact)
     }
 }
@@ -206,19 +206,20 @@ fn failed<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> 
     }
 }
 
-/// Refuses what somebody else owns or can reach.
+/// Refuses what another user owns or may access.
+// Keeps P6: only this host's user decides what runs as machine code.
 fn only_ours(path: &Path, kind: &str, mode: u32) -> Result<(), CacheError> {
-    let meta = fs::symlink_metadata(path).map_err(failed("look at", path))?;
+    let meta = fs::symlink_metadata(path).map_err(failed("inspect", path))?;
     let is_kind = if kind == "directory" {
         meta.is_dir()
     } else {
         meta.is_file()
     };
-    let refused = |problem: String, mend: String| {
+    let refused = |problem: String, fix: String| {
         Err(CacheError::Unsafe {
             path: path.into(),
             problem,
-            mend,
+            fix,
         })
     };
     if !is_kind {
@@ -229,17 +230,17 @@ fn only_ours(path: &Path, kind: &str, mode: u32) -> Result<(), CacheError> {
     }
     let us = rustix::process::geteuid().as_raw();
     if meta.uid() != us {
-        let mend = format!("give it to user {us}, or choose another directory with --cache");
-        return refused(format!("belongs to user {}, not to user {us}", meta.uid()), mend);
+        let fix = format!("give it to user {us}, or choose another directory with --cache");
+        return refused(format!("belongs to user {}, not to user {us}", meta.uid()), fix);
     }
     if meta.mode() & 0o077 != 0 {
-        let mend = format!("remove what is in it, then chmod {mode:o} {}", path.display());
-        return refused(format!("is open to others (mode {:o})", meta.mode() & 0o777), mend);
+        let fix = format!("remove what is in it, then chmod {mode:o} {}", path.display());
+        return refused(format!("is open to others (mode {:o})", meta.mode() & 0o777), fix);
     }
     Ok(())
 }
 
-/// Reads the key, or makes one; of several hosts that do so at once, one makes it and the others read it.
+/// Reads the key, or makes one. Of several hosts that do so at once, one makes it and the others read it.
 fn read_or_make_key(dir: &Path) -> Result<Key, CacheError> {
     let path = dir.join(KEY_FILE);
     if !path.exists() {
@@ -260,7 +261,7 @@ fn read_or_make_key(dir: &Path) -> Result<Key, CacheError> {
         .map_err(|_| CacheError::Unsafe {
             path,
             problem: "is not a key of 32 bytes".into(),
-            mend: "remove it".into(),
+            fix: "remove it".into(),
         })
 }
 
@@ -277,7 +278,7 @@ fn read_bounded(path: &Path, max: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes a file that is on disk whole or not at all.
+/// Writes a file so that it is on disk completely or not at all.
 fn write_and_rename(dir: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()> {
     let temporary = write_temporary(dir, name, parts)?;
     fs::rename(&temporary, dir.join(name)).inspect_err(|_| {
@@ -285,7 +286,7 @@ fn write_and_rename(dir: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()> {
     })
 }
 
-/// Writes a file under a name that nobody else uses.
+/// Writes a file under a random name.
 fn write_temporary(dir: &Path, name: &str, parts: &[&[u8]]) -> io::Result<PathBuf> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
@@ -306,153 +307,4 @@ fn write_temporary(dir: &Path, name: &str, parts: &[&[u8]]) -> io::Result<PathBu
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use tempfile::TempDir;
-
-    use super::*;
-
-    fn config(dir: &Path) -> CacheConfig {
-        CacheConfig {
-            dir: dir.join("cache"),
-            files: 2,
-        }
-    }
-
-    fn open(dir: &TempDir) -> Cache {
-        Cache::open(&config(dir.path()), 7, 100).unwrap()
-    }
-
-    fn entries(dir: &TempDir) -> Vec<PathBuf> {
-        let all = fs::read_dir(dir.path().join("cache"))
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
-        let mut all: Vec<_> = all.filter(|path| !path.ends_with(KEY_FILE)).collect();
-        all.sort();
-        all
-    }
-
-    #[test]
-    fn what_was_put_is_got_by_the_next_host_too() {
-        let dir = tempfile::tempdir().unwrap();
-        let digest = Digest::of(b"wasm");
-        assert_eq!(open(&dir).get(digest), None);
-        open(&dir).put(digest, b"code");
-        assert_eq!(open(&dir).get(digest).unwrap(), b"code");
-        assert_eq!(entries(&dir).len(), 1, "nothing else is left");
-    }
-
-    #[test]
-    fn another_component_and_another_compiler_get_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        open(&dir).put(Digest::of(b"wasm"), b"code");
-        assert_eq!(open(&dir).get(Digest::of(b"other")), None);
-        let other = Cache::open(&config(dir.path()), 8, 100).unwrap();
-        assert_eq!(other.get(Digest::of(b"wasm")), None);
-    }
-
-    #[test]
-    fn an_entry_that_somebody_touched_is_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (ours, other) = (Digest::of(b"wasm"), Digest::of(b"other"));
-        let check = |what: &str, touch: &dyn Fn(&Path)| {
-            let cache = open(&dir);
-            cache.put(ours, b"code");
-            touch(&cache.dir.join(cache.name(ours)));
-            assert_eq!(cache.get(ours), None, "{what}");
-            assert_eq!(entries(&dir), Vec::<PathBuf>::new(), "{what}");
-        };
-        check("cut", &|path| fs::write(path, &fs::read(path).unwrap()[..34]).unwrap());
-        check("shorter than its mac", &|path| fs::write(path, b"x").unwrap());
-        check("empty", &|path| fs::write(path, b"").unwrap());
-        check("longer", &|path| {
-            let mut bytes = fs::read(path).unwrap();
-            bytes.push(0);
-            fs::write(path, bytes).unwrap();
-        });
-        check("one bit", &|path| {
-            let mut bytes = fs::read(path).unwrap();
-            bytes[33] ^= 1;
-            fs::write(path, bytes).unwrap();
-        });
-        check("far too long", &|path| fs::write(path, vec![0; 1000]).unwrap());
-        check("another's", &|path| {
-            let cache = open(&dir);
-            cache.put(other, b"evil");
-            fs::rename(cache.dir.join(cache.name(other)), path).unwrap();
-        });
-        check("by another key", &|path| {
-            let elsewhere = tempfile::tempdir().unwrap();
-            let cache = open(&elsewhere);
-            cache.put(ours, b"evil");
-            fs::copy(cache.dir.join(cache.name(ours)), path).unwrap();
-        });
-    }
-
-    #[test]
-    fn a_directory_that_others_can_enter_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        drop(open(&dir));
-        let path = dir.path().join("cache");
-        let refusal = || chain(&Cache::open(&config(dir.path()), 7, 100).unwrap_err());
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(refusal().contains("is open to others (mode 755)"), "{}", refusal());
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-        fs::set_permissions(path.join(KEY_FILE), fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(refusal().contains("key is open to others (mode 640)"), "{}", refusal());
-        fs::remove_file(path.join(KEY_FILE)).unwrap();
-        std::os::unix::fs::symlink("/etc/hostname", path.join(KEY_FILE)).unwrap();
-        assert!(refusal().contains("key is not a file"), "{}", refusal());
-        fs::remove_dir_all(&path).unwrap();
-        fs::write(&path, "").unwrap();
-        assert!(refusal().contains("is not a directory"), "{}", refusal());
-    }
-
-    #[test]
-    fn a_key_of_another_length_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        drop(open(&dir));
-        for length in [0, 31, 33] {
-            fs::write(dir.path().join("cache").join(KEY_FILE), vec![0; length]).unwrap();
-            assert!(Cache::open(&config(dir.path()), 7, 100).is_err(), "{length}");
-        }
-    }
-
-    #[test]
-    fn the_entry_that_was_not_used_for_longest_goes() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = open(&dir);
-        let digests = [b"a", b"b", b"c"].map(|wasm| Digest::of(wasm));
-        let age = |digest, seconds| {
-            let file = File::options()
-                .append(true)
-                .open(cache.dir.join(cache.name(digest)))
-                .unwrap();
-            file.set_modified(SystemTime::now() - Duration::from_secs(seconds))
-                .unwrap();
-        };
-        cache.put(digests[0], b"a");
-        cache.put(digests[1], b"b");
-        age(digests[0], 200);
-        age(digests[1], 100);
-        assert!(cache.get(digests[0]).is_some());
-        let abandoned = cache.dir.join("x.tmp");
-        fs::write(&abandoned, "").unwrap();
-        let hours = SystemTime::now() - Duration::from_secs(7200);
-        File::options()
-            .append(true)
-            .open(&abandoned)
-            .unwrap()
-            .set_modified(hours)
-            .unwrap();
-        cache.put(digests[2], b"c");
-        let left = digests.map(|digest| cache.get(digest).is_some());
-        assert_eq!((left, abandoned.exists()), ([true, false, true], false));
-    }
-
-    fn chain(error: &dyn std::error::Error) -> String {
-        let causes = std::iter::successors(Some(error), |error| error.source());
-        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-    }
-}
+mod tests;

@@ -1,15 +1,15 @@
-//! What a guest is told of the time.
+//! The clocks that a guest sees.
 //!
-//! Both clocks are coarse: a fine one is what a guest would measure its neighbours with.
+//! Both are coarse, because a guest could measure its neighbours with a fine one.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
 
-/// What a guest's clocks count in.
+/// The unit in which a guest's clocks advance.
 const GRAIN: Duration = Duration::from_millis(1);
 
-/// A clock that stands still for a millisecond at a time.
+/// A clock that advances once a millisecond.
 pub(crate) struct CoarseClock {
     begin: Instant,
 }

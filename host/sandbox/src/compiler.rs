@@ -1,176 +1,85 @@
 //! Compiles components in processes of their own.
 //!
-//! Compiling is work on what a stranger wrote, and wasmtime promises nothing about how long it takes, how much memory it needs, or
-//! that it does not panic. So it happens in a child: this same program, started with the hidden command `compile`, with
-//! nothing of the environment and nothing but three pipes. It takes limits upon itself before it reads a byte ([`compile`]):
+//! A component is not trusted, and wasmtime promises nothing about how long compiling one takes, how much memory it needs, or that it
+//! does not panic. So it happens in a child: this same program, started with the hidden command `compile`, without an environment and
+//! with nothing but three pipes. It limits itself before it reads a byte ([`compile`]):
 //!
 //! - address space and CPU time, which the kernel enforces;
-//! - no files, no core dump, the lowest priority, one thread: whoever is served meanwhile does not feel it.
+//! - no files, no core dump, the lowest priority, one thread, so that requests which are served meanwhile are not slowed down.
 //!
-//! The parent bounds the wall time, what the child may answer, and how many children there are. Whatever becomes of a child, the
-//! answer is an error that says so, and costs its tenant alone.
+//! The parent limits the wall time, the length of the child's answer, and the number of children. However a child ends, the outcome is
+//! an error that says so, and only its tenant pays for it.
 
-use std::io::{self, Read, Write};
+mod child;
+
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, Signal, nice, setrlimit};
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use wasmtime::{Engine, InstanceAllocationStrategy};
 
+use self::child::{COMPILED, REFUSED};
+pub use self::child::{ChildConfig, ChildError, compile};
 use crate::config::CompilerConfig;
 use crate::error::LoadError;
-use crate::sandbox::compiler_config;
 
-/// What a child begins its answer with.
-const COMPILED: u8 = b'c';
-const REFUSED: u8 = b'r';
+/// How much of a child's messages is kept, in bytes.
+const MESSAGE_BYTES_MAX: usize = 4096;
 
-/// The most of a child's own words that is kept, in bytes.
-const WORDS_MAX: usize = 4096;
+/// The messages of a program that was refused memory: of Rust's allocator before it aborts, and of the system.
+const OUT_OF_MEMORY_MESSAGES: [&str; 2] = ["memory allocation of", "Cannot allocate memory"];
 
-/// How a program says that it was refused memory: Rust's allocator before it aborts, and the system's error.
-const OUT_OF_MEMORY_WORDS: [&str; 2] = ["memory allocation of", "Cannot allocate memory"];
-
-/// The stack of a compiler, in bytes. A stack of fixed size is there from the start: one that grows ends in a fault that says
-/// nothing when the address space is used up.
-const STACK: usize = 16 << 20;
-
-/// This program's allocator sets 1 GiB of address space aside at once unless it is told to take less.
+/// Makes this program's allocator reserve less than 1 GiB of address space at its start.
 const ALLOCATOR: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "32MiB");
 
-/// Files that a compiler has open: its three pipes, and a few that the system's libraries look at.
-const FILES: u64 = 16;
+/// The right to start one child. Dropping it gives it to the next.
+pub struct CompilePermit<'a>(#[expect(dead_code, reason = "is given back when dropped")] Option<SemaphorePermit<'a>>);
 
-/// What a child must know.
-#[derive(Clone, Copy, Debug)]
-pub struct ChildConfig {
-    /// The most address space, in bytes.
-    pub memory: u64,
-    /// The most CPU time, in whole seconds.
-    pub cpu_seconds: u64,
-    /// The largest memory of a guest, as the host has it: what is compiled depends on it.
-    pub memory_max: u64,
-}
-
-/// Why a child could not even try.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {doing}")]
-pub struct ChildError {
-    doing: &'static str,
-    #[source]
-    source: io::Error,
-}
-
-/// The child: limits itself, compiles what it reads, and writes what came of it.
-///
-/// # Errors
-///
-/// See [`ChildError`]. That the component cannot be compiled is an answer, not an error.
-pub fn compile(config: &ChildConfig, mut input: impl Read, mut output: impl Write) -> Result<(), ChildError> {
-    limit_this_process(config).map_err(failed("set limits"))?;
-    let mut wasm = Vec::new();
-    input.read_to_end(&mut wasm).map_err(failed("read a component"))?;
-    let memory_max = config.memory_max;
-    let thread = std::thread::Builder::new()
-        .name("compiler".to_owned())
-        .stack_size(STACK);
-    let thread = thread
-        .spawn(move || precompile(&wasm, memory_max))
-        .map_err(failed("start a thread"))?;
-    let compiled = thread
-        .join()
-        .map_err(|_| failed("go on after a panic")(io::Error::other("the compiler panicked")))?;
-    let (tag, content) = match compiled {
-        Ok(artifact) => (COMPILED, artifact),
-        Err(error) => (REFUSED, format!("{error:#}").into_bytes()),
-    };
-    let written = output.write_all(&[tag]).and_then(|()| output.write_all(&content));
-    written
-        .and_then(|()| output.flush())
-        .map_err(failed("write what was compiled"))
-}
-
-fn precompile(wasm: &[u8], memory_max: u64) -> wasmtime::Result<Vec<u8>> {
-    let mut config = compiler_config(memory_max);
-    // No instance is ever made here, so nothing is set aside for any. And one thread, so that a bomb costs one processor.
-    config
-        .allocation_strategy(InstanceAllocationStrategy::OnDemand)
-        .parallel_compilation(false);
-    Engine::new(&config)?.precompile_component(wasm)
-}
-
-fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> ChildError {
-    move |source| ChildError { doing, source }
-}
-
-fn limit_this_process(config: &ChildConfig) -> io::Result<()> {
-    let limits = [
-        (Resource::As, config.memory),
-        (Resource::Cpu, config.cpu_seconds),
-        (Resource::Core, 0),
-        (Resource::Fsize, 0),
-        (Resource::Nofile, FILES),
-    ];
-    for (resource, most) in limits {
-        let most = Some(most);
-        setrlimit(
-            resource,
-            Rlimit {
-                current: most,
-                // A second more for CPU time: the first signal says that it was the time, the last one cannot.
-                maximum: most.map(|most| most + u64::from(resource == Resource::Cpu)),
-            },
-        )?;
-    }
-    nice(19)?;
-    Ok(())
-}
-
-/// Leave to start one child.
-pub struct Place<'a>(#[expect(dead_code, reason = "gives the place back when dropped")] Option<SemaphorePermit<'a>>);
-
-/// The parent: starts children, and bounds what they do.
+/// Starts children, and limits what they do.
 pub(crate) struct Compiler {
     config: CompilerConfig,
     memory_max: u64,
-    places: Semaphore,
+    permits: Semaphore,
 }
 
 impl Compiler {
     pub(crate) fn new(config: CompilerConfig, memory_max: u64) -> Self {
         Self {
-            places: Semaphore::new(config.processes.max(1)),
+            permits: Semaphore::new(config.processes.max(1)),
             config,
             memory_max,
         }
     }
 
     /// Waits until a child may be started.
-    pub(crate) async fn place(&self) -> Place<'_> {
+    pub(crate) async fn permit(&self) -> CompilePermit<'_> {
         // Nobody closes the semaphore.
-        Place(self.places.acquire().await.ok())
+        CompilePermit(self.permits.acquire().await.ok())
     }
 
     /// Compiles a component.
-    pub(crate) async fn compile(&self, _place: &Place<'_>, wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
+    pub(crate) async fn compile(&self, _permit: &CompilePermit<'_>, wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
         let mut child = self.start().map_err(LoadError::Compiler)?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(mut input), Some(output), Some(words)) = pipes else {
             return Err(LoadError::Compiler(io::Error::other("a child has no pipes")));
         };
         let give = async {
-            // A child that has died does not read on; how it died says more than that.
+            // A child that has died does not read on; its exit status says more than the broken pipe.
             let _ = input.write_all(wasm).await;
             drop(input);
         };
         let answer_max = self.config.artifact + 1;
         let run = async {
-            let ((), answer, words) =
-                tokio::join!(give, read_bounded(output, answer_max), read_bounded(words, WORDS_MAX));
+            let ((), answer, words) = tokio::join!(
+                give,
+                read_bounded(output, answer_max),
+                read_bounded(words, MESSAGE_BYTES_MAX)
+            );
             let (answer, words) = (answer?, words?);
             if answer.len() > answer_max {
                 return Ok(None);
@@ -190,7 +99,7 @@ impl Compiler {
                 seconds(self.config.wall_time),
             )),
         };
-        // It has nothing more to say; waiting makes sure that it is gone before the next one is started.
+        // `kill` also waits, so that it is gone before the next one is started.
         if let Err(error) = child.kill().await {
             tracing::warn!(%error, "cannot end a compiler");
         }
@@ -198,27 +107,28 @@ impl Compiler {
     }
 
     fn start(&self) -> io::Result<tokio::process::Child> {
-        let seconds = self.config.cpu_time.as_secs().max(1);
+        let config = ChildConfig {
+            memory: self.config.memory as u64,
+            cpu_seconds: self.config.cpu_time.as_secs().max(1),
+            memory_max: self.memory_max,
+        };
         Command::new(&self.config.program)
-            .arg("compile")
-            .args(["--memory", &self.config.memory.to_string()])
-            .args(["--cpu-seconds", &seconds.to_string()])
-            .args(["--memory-max", &self.memory_max.to_string()])
+            .args(config.args())
             .env_clear()
             .env(ALLOCATOR.0, ALLOCATOR.1)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Whoever stops waiting, as a host that stops does, leaves no child behind.
+            // A caller that stops waiting, as when the host stops, leaves no child behind.
             .kill_on_drop(true)
             .spawn()
     }
 
-    /// Reads from how a child ended what became of the component.
+    /// Turns how a child ended into the compiled component or an error.
     fn outcome(&self, status: ExitStatus, mut answer: Vec<u8>, words: &[u8]) -> Result<Vec<u8>, LoadError> {
         let words = String::from_utf8_lossy(words);
-        let out_of_memory = |words: &str| OUT_OF_MEMORY_WORDS.iter().any(|sign| words.contains(sign));
+        let out_of_memory = |words: &str| OUT_OF_MEMORY_MESSAGES.iter().any(|sign| words.contains(sign));
         let too_much_memory = || LoadError::too_much("compiler.memory", format!("{} MiB", self.config.memory >> 20));
         match answer.first() {
             Some(&COMPILED) if status.success() => {
@@ -226,7 +136,7 @@ impl Compiler {
                 Ok(answer)
             }
             Some(&REFUSED) if status.success() => {
-                let said = String::from_utf8_lossy(&answer[1..answer.len().min(WORDS_MAX)]).into_owned();
+                let said = String::from_utf8_lossy(&answer[1..answer.len().min(MESSAGE_BYTES_MAX)]).into_owned();
                 Err(if out_of_memory(&said) {
                     too_much_memory()
                 } else {
@@ -249,7 +159,7 @@ fn seconds(time: Duration) -> String {
     format!("{} s", time.as_secs_f64())
 }
 
-/// Reads up to `max` bytes and one more, which tells that there were more; what follows is not read.
+/// Reads up to `max` bytes and one more, which shows that there were more; the rest is not read.
 async fn read_bounded(pipe: impl tokio::io::AsyncRead + Unpin, max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     pipe.take(max as u64 + 1).read_to_end(&mut bytes).await?;
@@ -264,15 +174,15 @@ mod tests {
     use super::*;
     use crate::config::CacheConfig;
 
-    /// What becomes of a component when the child behaves like this shell script.
+    /// Compiles a component with a child that behaves like this shell script.
     async fn outcome(script: &str, limits: CompilerConfig) -> Result<Vec<u8>, String> {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("program");
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let compiler = Compiler::new(CompilerConfig { program, ..limits }, 64 << 20);
-        // Longer than any pipe: a child that does not read must not hold the parent up.
-        let compiled = compiler.compile(&compiler.place().await, &vec![0; 1 << 20]).await;
+        // Longer than any pipe: a child that does not read must not block the parent.
+        let compiled = compiler.compile(&compiler.permit().await, &vec![0; 1 << 20]).await;
         compiled.map_err(|error| error.to_string())
     }
 
@@ -290,6 +200,7 @@ mod tests {
         }
     }
 
+    // Shows P6: a compiler that crashes or uses too much costs its tenant an error.
     #[tokio::test]
     async fn however_a_child_ends_the_error_says_how() {
         let check = async |script: &str, expect: &str| {
@@ -330,11 +241,11 @@ mod tests {
         .await;
         let endless = "head -c 100000 /dev/zero >&2; exit 3";
         let error = outcome(endless, limits()).await.unwrap_err();
-        assert!(error.len() < 2 * WORDS_MAX, "{} bytes", error.len());
+        assert!(error.len() < 2 * MESSAGE_BYTES_MAX, "{} bytes", error.len());
     }
 
     #[tokio::test]
-    async fn a_child_that_goes_well_is_believed() {
+    async fn the_answer_of_a_child_that_succeeds_is_used() {
         assert_eq!(
             outcome("cat > /dev/null; printf ccode", limits()).await.unwrap(),
             b"code"
@@ -342,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_child_that_takes_too_long_is_ended() {
+    async fn a_child_that_takes_too_long_is_killed() {
         let short = CompilerConfig {
             wall_time: Duration::from_millis(100),
             ..limits()
@@ -359,7 +270,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("program");
         let (busy, twice) = (dir.path().join("busy"), dir.path().join("twice"));
-        // A second one that runs at the same time finds the folder of the first.
+        // A second child that runs at the same time finds the directory of the first.
         let script = format!(
             "#!/bin/sh\nmkdir {} || touch {}\nsleep 0.05\nrmdir {}\nprintf c\n",
             busy.display(),
@@ -369,7 +280,7 @@ mod tests {
         fs::write(&program, script).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let compiler = Compiler::new(CompilerConfig { program, ..limits() }, 64 << 20);
-        let compile = async |wasm: &[u8]| compiler.compile(&compiler.place().await, wasm).await;
+        let compile = async |wasm: &[u8]| compiler.compile(&compiler.permit().await, wasm).await;
         let all = tokio::join!(compile(b"a"), compile(b"b"), compile(b"c"));
         assert!(all.0.is_ok() && all.1.is_ok() && all.2.is_ok());
         assert!(!twice.exists());

@@ -1,21 +1,21 @@
-//! The limits, and what one tenant is.
+//! The limits of the engine, of the compiler and of a call, and what the sandbox knows of a tenant.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How large the one engine of this process is.
+/// The size of the one engine of this process.
 #[derive(Debug, Clone)]
 pub struct SandboxConfig {
-    /// How many calls can have an instance at once. Address space is set aside for each, memory is not.
+    /// How many calls can have an instance at once. Address space is reserved for each, memory is not.
     pub instances: u32,
-    /// The most that one memory of a guest can ever have, whatever a tenant's limit says.
+    /// The largest size of one memory of a guest in bytes, whatever a tenant's limit is.
     pub memory_max: usize,
     /// The stack of a guest, in bytes.
     pub stack: usize,
-    /// How often a running guest is looked at: the grain of its deadlines, and the longest that it keeps a thread from others.
+    /// How often a running guest is interrupted: the precision of its CPU time, and for how long it can keep a thread from others.
     pub tick: Duration,
-    /// How many calls that run for long may run at once; fewer than there are processors, so that short ones find one free.
+    /// How many long-running calls may run at once; fewer than there are processors, so that short ones find one free.
     pub long_runs: usize,
 }
 
@@ -32,38 +32,38 @@ impl Default for SandboxConfig {
     }
 }
 
-/// How components are compiled, and what that may use.
+/// How components are compiled, and what compiling may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompilerConfig {
     /// This program, whose command `compile` runs in a child.
     pub program: PathBuf,
     /// Address space of a child, in bytes.
     pub memory: usize,
-    /// CPU time of a child, in whole seconds.
+    /// CPU time of a child, which counts in whole seconds.
     pub cpu_time: Duration,
     /// Time from a child's start to its end.
     pub wall_time: Duration,
-    /// Bytes of what a component is compiled to.
+    /// Bytes of a compiled component.
     pub artifact: usize,
-    /// Children at once.
+    /// How many children run at once.
     pub processes: usize,
-    /// Where what was compiled is kept.
+    /// Where compiled components are kept.
     pub cache: CacheConfig,
 }
 
-/// Where what was compiled is kept.
+/// Where compiled components are kept, and how many.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheConfig {
-    /// The directory, which only the user of the host may enter.
+    /// The directory, which only the user of the host may access.
     pub dir: PathBuf,
-    /// Compiled components in it; the one that was not used for longest goes.
+    /// How many compiled components it holds; the least recently used one is removed.
     pub files: usize,
 }
 
 impl Default for CompilerConfig {
     fn default() -> Self {
         Self {
-            // The program that runs, even if another version has been put in its place on disk since.
+            // The program that runs, even if its file was replaced by another version since.
             program: PathBuf::from("/proc/self/exe"),
             memory: 2 << 30,
             cpu_time: Duration::from_secs(60),
@@ -83,15 +83,15 @@ impl Default for CompilerConfig {
 pub struct CallLimits {
     /// Bytes of all its memories and tables together.
     pub memory: usize,
-    /// Time that it really runs; waiting for a lock or the database does not count.
+    /// How long it may run; waiting for a lock or the database does not count.
     pub cpu_time: Duration,
     /// Time from its beginning to its end.
     pub wall_time: Duration,
     /// Leases held at once.
     pub leases: usize,
-    /// Calls of the host, whatever for.
+    /// Calls of host functions, of all interfaces together.
     pub host_calls: u32,
-    /// Bytes that one call of the host may hand to it.
+    /// Bytes that one call of a host function may hand over.
     pub host_bytes: usize,
     /// Handles held at once: leases, streams, pollables.
     pub handles: usize,
@@ -123,7 +123,7 @@ impl Default for CallLimits {
     }
 }
 
-/// Whose call it is: what the sandbox has to know of a tenant.
+/// What the sandbox knows of the tenant whose handler it runs.
 #[derive(Debug, Clone)]
 pub struct Tenant {
     /// The tenant's id, under which its names are saved and its output is logged.

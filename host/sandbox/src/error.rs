@@ -4,6 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use crate::cache::CacheError;
+use crate::milliseconds::milliseconds;
 
 /// The cause of an error, for an operator's log.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -11,66 +12,66 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// What failed underneath, in the call that the handler rejected as `unavailable`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// The lock service could not grant; it may again after this time, where that is known.
+    /// The lock service could not grant. It may be able to again after this time, where that is known.
     LockUnavailable(Option<Duration>),
     /// The names database did not answer.
     NamesUnavailable,
     /// A lease was lost, or it is not known whether it still was held.
     LeaseLost,
-    /// The call wanted to hold more leases than it may.
+    /// The call asked for more leases than it may hold.
     LeaseLimit,
 }
 
 /// Why a call has no result. The first five are the handler's own rejections.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// This is not a name to the handler.
+    /// The handler does not accept the name.
     #[error("the handler refuses the name: {0}")]
     Invalid(String),
-    /// Somebody has the name.
+    /// The name has an active registration.
     #[error("the name is taken")]
     Taken,
-    /// Somebody is at work on the name; it may be free after this time.
-    #[error("the name is busy for about {} ms", .0.as_millis())]
+    /// The name is locked by another call; it may be free after this time.
+    #[error("the name is busy for about {} ms", milliseconds(*.0))]
     Busy(Duration),
-    /// The caller may not do this.
+    /// The handler does not allow it to this caller.
     #[error("the handler forbids it: {0}")]
     Forbidden(String),
     /// The handler cannot do it now.
     #[error("the handler cannot do it now: {detail}")]
     Unavailable {
-        /// The handler's words.
+        /// The handler's text.
         detail: String,
-        /// What the host saw fail in this call, last.
+        /// What last failed underneath in this call.
         cause: Option<Cause>,
     },
-    /// The handler broke down.
+    /// The handler trapped.
     #[error("the handler trapped")]
     Trapped(#[source] BoxError),
-    /// The handler wanted more memory than it may have.
+    /// The handler asked for more memory than it may have.
     #[error("the handler ran out of memory")]
     OutOfMemory(#[source] BoxError),
     /// The handler took too long.
-    #[error("the handler took longer than its {limit} of {} ms", .time.as_millis())]
+    #[error("the handler took longer than its {limit} of {} ms", milliseconds(*.time))]
     Deadline {
         /// Which limit.
         limit: &'static str,
-        /// What that limit is.
+        /// What the limit is set to.
         time: Duration,
     },
     /// A lease that the handler held was lost while it ran: its time was over, or the lock service forgot it.
     #[error("the handler ran until its lease was lost")]
     LeaseLost,
-    /// The handler used up something that ends its call.
+    /// The handler exceeded a limit that ends its call.
     #[error("the handler used more {limit} than it may")]
     Limit {
         /// The limit's name in the configuration.
         limit: &'static str,
     },
-    /// There are more calls than instances.
+    /// All instances of the pool are in use.
     #[error("no instance is free")]
     Overloaded,
-    /// The host broke down.
+    /// The host failed.
     #[error("the host failed")]
     Internal(#[source] BoxError),
 }
@@ -78,10 +79,10 @@ pub enum CallError {
 /// Why a component cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// It is no component, or wasmtime cannot compile it.
+    /// It is not a component, or wasmtime cannot compile it.
     #[error("it cannot be compiled as a WebAssembly component")]
     Compile(#[source] BoxError),
-    /// Compiling it takes more than it may.
+    /// Compiling it exceeds a limit.
     #[error("compiling it takes more than {most}, the {limit} of this host")]
     TooMuch {
         /// The limit's key in the configuration.
@@ -89,21 +90,21 @@ pub enum LoadError {
         /// What it is set to.
         most: String,
     },
-    /// The compiler broke down over it.
+    /// The compiler crashed on it.
     #[error("the compiler ended with {status}: {words}")]
     Crashed {
         /// How it ended.
         status: String,
-        /// What it said, cut to its beginning.
+        /// The beginning of its messages.
         words: String,
     },
-    /// The compiler could not be started, or not be spoken with; the component may be good.
+    /// The compiler could not be started or communicated with; the component may be valid.
     #[error("the compiler could not be run")]
     Compiler(#[source] std::io::Error),
-    /// It wants what no component is given.
+    /// It imports interfaces that no component is given.
     #[error("it imports what is not granted: {}", .0.join(", "))]
     NotGranted(Vec<String>),
-    /// It imports something in another form than it has, or does not export what it must.
+    /// An import has another type than the host's, or a required export is missing.
     #[error("it does not fit the world namelock:registration/registrar@0.1.0")]
     World(#[source] BoxError),
 }
@@ -113,8 +114,8 @@ impl LoadError {
         Self::TooMuch { limit, most }
     }
 
-    /// Whether the same component would be refused again. Time on the clock and a child that could not be started depend on what
-    /// else the machine does.
+    /// Tells whether the same component would be refused again. How long compiling takes by the clock and whether a child can be
+    /// started depend on what else the machine does.
     pub fn is_final(&self) -> bool {
         match self {
             Self::TooMuch { limit, .. } => *limit != "compiler.wall_time",
@@ -127,18 +128,18 @@ impl LoadError {
 /// Why the sandbox cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// wasmtime refused the configuration, or the machine has no room for the instance pool.
+    /// wasmtime refused the configuration, or the machine has too little address space for the instance pool.
     #[error("cannot set up the sandbox; fewer calls (http.calls) need less address space")]
     Engine(#[source] BoxError),
     /// The directory of compiled components cannot be used.
     #[error("cannot keep compiled components")]
     Cache(#[from] CacheError),
-    /// The thread that ticks could not be started.
+    /// The thread that increments the epoch could not be started.
     #[error("cannot start the sandbox's clock")]
     Clock(#[source] std::io::Error),
 }
 
-/// A wasmtime error as an ordinary one.
+/// Converts an error of wasmtime into a standard one.
 pub(crate) fn boxed(error: wasmtime::Error) -> BoxError {
     error.into_boxed_dyn_error()
 }

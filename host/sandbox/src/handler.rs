@@ -2,52 +2,50 @@
 //!
 //! # The end of a call
 //!
-//! A call ends when the guest returns or traps, when it has run for its CPU time (the epoch's callback interrupts it), when
-//! its wall time is over or a lease that it holds is lost (the future is dropped, in whatever host call it is), or when nobody waits
-//! for it any more (this very future is dropped). After a trap nothing of the guest runs again, so its destructors release
-//! nothing. Therefore the host keeps the leases itself, outside of the guest and of the table of handles:
+//! A call ends
 //!
-//! - at all ends but the last they are released here, before the answer is given, so that whoever gets the answer can have the name;
-//! - at the last one they are dropped with the store, and the lock crate's reaper releases them;
-//! - a host call that is pending when its future is dropped has recorded its claim before it asked, so the reaper finds out.
+//! - when the guest returns or traps;
+//! - when it has run for its CPU time: the epoch's callback interrupts it;
+//! - when its wall time is over or a lease that it holds is lost: its future is dropped, in whatever host call it is;
+//! - when nobody waits for it any more: this very future is dropped.
 //!
-//! The store goes with the call: no memory, table, global or handle is seen by the next.
+//! After a trap nothing of the guest runs again, so its destructors release nothing. Therefore the host keeps the leases itself,
+//! outside of the guest and of its table of handles ([`Leases`](crate::leases::Leases)):
+//!
+//! - in all cases but the last they are released here, before the answer is given, so that whoever gets the answer can have the name;
+//! - in the last one they are dropped with the store, and the lock crate's reaper releases them;
+//! - a host call that is pending when its future is dropped has recorded its claim before it sent its request, so the reaper resolves
+//!   it.
+//!
+//! The store is dropped at the end of the call: the next one sees none of its memories, tables, globals or handles.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use namelock_lock::{Lease, Locks};
-use namelock_names::{Names, Registration};
+use namelock_lock::Lease;
+use namelock_names::Registration;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{CallHook, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
-use crate::bindings::RegistrarPre;
-use crate::bindings::exports::namelock::registration::handler as wit;
 use crate::config::Tenant;
+use crate::epoch::EpochTicker;
 use crate::error::{CallError, boxed};
-use crate::locks::milliseconds;
 use crate::long_run::LongRuns;
 use crate::meter::Meter;
-use crate::sandbox::Clock;
+use crate::milliseconds::milliseconds;
+use crate::powers::Powers;
 use crate::state::State;
+use crate::wit::bindings::RegistrarPre;
+use crate::wit::bindings::exports::namelock::registration::handler as wit;
 
-/// The most of a handler's words that a caller is told.
+/// The longest text of a handler that a caller is told, in bytes.
 const DETAIL_BYTES_MAX: usize = 1024;
 
-/// How wasmtime begins to say that a guest has handed more bytes to the host than it may, and that it has asked for more random
-/// bytes than it may. A test reaches each.
-const HOST_BYTES_WORDS: &str = "too much data is being copied between the host and the guest";
-const RANDOM_BYTES_WORDS: &str = "requested len ";
-
-/// The two powers that a guest is given.
-#[derive(Clone)]
-pub struct Powers {
-    /// Locks on names.
-    pub locks: Locks,
-    /// The names themselves.
-    pub names: Arc<dyn Names>,
-}
+/// The beginnings of wasmtime's messages that a guest has handed too many bytes to the host, and that it has asked for too many random
+/// bytes. A test reaches each.
+const HOST_BYTES_MESSAGE: &str = "too much data is being copied between the host and the guest";
+const RANDOM_BYTES_MESSAGE: &str = "requested len ";
 
 /// What a caller asks a handler to register.
 #[derive(Debug, Clone)]
@@ -66,12 +64,12 @@ pub struct Request {
 #[derive(Clone)]
 pub struct Handler {
     pre: RegistrarPre<State>,
-    clock: Arc<Clock>,
+    ticker: Arc<EpochTicker>,
     long_runs: Arc<LongRuns>,
 }
 
-/// What a call wants of the handler.
-enum Errand {
+/// Which function of the handler a call runs, and its arguments.
+enum Operation {
     Register(Request),
     Free { name: String, owner: String },
 }
@@ -84,11 +82,11 @@ enum End {
 }
 
 impl Handler {
-    pub(crate) fn new(pre: RegistrarPre<State>, clock: Arc<Clock>, long_runs: Arc<LongRuns>) -> Self {
-        Self { pre, clock, long_runs }
+    pub(crate) fn new(pre: RegistrarPre<State>, ticker: Arc<EpochTicker>, long_runs: Arc<LongRuns>) -> Self {
+        Self { pre, ticker, long_runs }
     }
 
-    /// Runs the handler's `register`. What it returns is a registration that the database really gave to this call.
+    /// Runs the handler's `register`, and returns a registration that the database really gave to this call.
     ///
     /// # Errors
     ///
@@ -100,10 +98,13 @@ impl Handler {
         request_id: &str,
         request: Request,
     ) -> Result<Registration, CallError> {
-        match self.call(powers, tenant, request_id, Errand::Register(request)).await? {
+        match self
+            .call(powers, tenant, request_id, Operation::Register(request))
+            .await?
+        {
             Some(registration) => Ok(registration),
             None => Err(CallError::Trapped(
-                "the handler returned a registration that it was never given".into(),
+                "the handler returned a registration that the database never gave to this call".into(),
             )),
         }
     }
@@ -121,7 +122,7 @@ impl Handler {
         name: String,
         owner: String,
     ) -> Result<(), CallError> {
-        self.call(powers, tenant, request_id, Errand::Free { name, owner })
+        self.call(powers, tenant, request_id, Operation::Free { name, owner })
             .await?;
         Ok(())
     }
@@ -131,31 +132,31 @@ impl Handler {
         powers: &Powers,
         tenant: &Arc<Tenant>,
         request_id: &str,
-        errand: Errand,
+        operation: Operation,
     ) -> Result<Option<Registration>, CallError> {
         let limits = &tenant.limits;
         let meter = Meter::default();
         let mut store = self.store(powers, tenant, request_id, &meter);
-        let _ticking = self.clock.tick();
-        let vigil = store.data().leases.vigil();
-        let run = self.long_runs.gate(&tenant.id, &meter, self.run(&mut store, errand));
+        let _ticking = self.ticker.tick();
+        let lease_watch = store.data().leases.watch();
+        let run = self.long_runs.gate(&tenant.id, &meter, self.run(&mut store, operation));
         let end = tokio::select! {
-            // What is done is done, whatever else happened at the same time.
+            // A call that has ended counts as ended, whatever else happened at the same time.
             biased;
             ended = run => End::Ran(ended),
-            () = vigil.lost() => End::LeaseLost,
+            () = lease_watch.lost() => End::LeaseLost,
             () = tokio::time::sleep(limits.wall_time) => End::WallTime,
         };
         let leases: Vec<_> = store.data_mut().leases.take_all().collect();
         let outcome = match end {
             End::Ran(Ok(Ok(registration))) => {
-                Ok(registration.and_then(|registration| store.data_mut().given(registration)))
+                Ok(registration.and_then(|registration| store.data().received.confirm(registration)))
             }
-            End::Ran(Ok(Err(rejection))) => Err(rejected(rejection, store.data())),
+            End::Ran(Ok(Err(rejection))) => Err(rejection_error(rejection, store.data())),
             End::Ran(Err(error)) => {
-                // To the tenant, whose code it is, with the names of its functions; a caller is told the code alone.
+                // The tenant's log gets the names of its functions, because the code is the tenant's; a caller gets only the error code.
                 tracing::warn!(target: "guest", tenant = &*tenant.id, request_id, "the call broke down: {error:#}");
-                Err(broken(error, store.data()))
+                Err(trap_error(error, store.data()))
             }
             End::LeaseLost => Err(CallError::LeaseLost),
             End::WallTime => Err(CallError::Deadline {
@@ -163,15 +164,16 @@ impl Handler {
                 time: limits.wall_time,
             }),
         };
-        // The instance's place is free for another before the network is waited for.
+        // Gives the instance's slot in the pool back before waiting for the network.
         drop(store);
-        // All at once. Whether they were still held is of no use to a handler that has ended; when the lock service does not answer,
-        // the lock crate goes on trying.
+        // Keeps P3: however the guest ended, its leases are released before the answer is given. All at once: whether they were still
+        // held is of no use to a handler that has ended, and when the lock service does not answer, the lock crate goes on trying.
         join_all(leases.into_iter().map(Lease::release)).await;
         outcome
     }
 
-    /// A store with its limits: nothing of a guest has run yet.
+    /// Makes a store with its limits; nothing of a guest has run yet.
+    // Keeps P6: memory, bytes handed to the host, host calls and running time of a call are limited here.
     fn store(&self, powers: &Powers, tenant: &Arc<Tenant>, request_id: &str, meter: &Meter) -> Store<State> {
         let limits = &tenant.limits;
         let mut store = Store::new(self.pre.engine(), State::new(powers, tenant, request_id));
@@ -190,7 +192,7 @@ impl Handler {
             Ok(if meter.running() >= cpu_time {
                 UpdateDeadline::Interrupt
             } else {
-                // Ends this poll, so that others run; whether the call goes on at once is for its gate to say.
+                // Ends this poll, so that others run; the gate decides whether the call goes on at once.
                 UpdateDeadline::Yield(1)
             })
         });
@@ -201,12 +203,12 @@ impl Handler {
     async fn run(
         &self,
         store: &mut Store<State>,
-        errand: Errand,
+        operation: Operation,
     ) -> wasmtime::Result<Result<Option<wit::Registration>, wit::Rejection>> {
         let registrar = self.pre.instantiate_async(&mut *store).await?;
         let handler = registrar.namelock_registration_handler();
-        match errand {
-            Errand::Register(request) => {
+        match operation {
+            Operation::Register(request) => {
                 let request = wit::Request {
                     name: request.name,
                     owner: request.owner,
@@ -216,7 +218,7 @@ impl Handler {
                 let answer = handler.call_register(store, &request).await?;
                 Ok(answer.map(Some))
             }
-            Errand::Free { name, owner } => {
+            Operation::Free { name, owner } => {
                 let answer = handler.call_free(store, &name, &owner).await?;
                 Ok(answer.map(|()| None))
             }
@@ -224,8 +226,8 @@ impl Handler {
     }
 }
 
-/// What the handler refused, in its own words, which are a stranger's.
-fn rejected(rejection: wit::Rejection, state: &State) -> CallError {
+/// Turns the handler's rejection into an error. Its texts are not trusted, so they are cut.
+fn rejection_error(rejection: wit::Rejection, state: &State) -> CallError {
     match rejection {
         wit::Rejection::Invalid(detail) => CallError::Invalid(short(detail)),
         wit::Rejection::Taken => CallError::Taken,
@@ -238,8 +240,9 @@ fn rejected(rejection: wit::Rejection, state: &State) -> CallError {
     }
 }
 
-/// Why a call broke down.
-fn broken(error: wasmtime::Error, state: &State) -> CallError {
+/// Tells why a call trapped.
+fn trap_error(error: wasmtime::Error, state: &State) -> CallError {
+    // Keeps P7: a call for which the pool has no instance is refused at once.
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         return CallError::Overloaded;
     }
@@ -258,12 +261,12 @@ fn broken(error: wasmtime::Error, state: &State) -> CallError {
     CallError::Trapped(boxed(error))
 }
 
-/// Raised in a guest that has used up a limit of this name.
+/// The error that ends a guest which has used up the limit of this name.
 #[derive(Debug, thiserror::Error)]
 #[error("the call used more {0} than it may")]
 struct LimitReached(&'static str);
 
-/// Which limit ended the call. Of two of them wasmtime has no type to ask for, only words.
+/// Tells which limit ended the call. For two of them wasmtime has no error type, only a message.
 fn limit_reached(error: &wasmtime::Error) -> Option<&'static str> {
     if let Some(LimitReached(limit)) = error.downcast_ref() {
         return Some(limit);
@@ -272,10 +275,10 @@ fn limit_reached(error: &wasmtime::Error) -> Option<&'static str> {
         return Some("handles");
     }
     error.chain().find_map(|cause| {
-        let words = cause.to_string();
-        if words.starts_with(HOST_BYTES_WORDS) {
+        let message = cause.to_string();
+        if message.starts_with(HOST_BYTES_MESSAGE) {
             Some("host_bytes")
-        } else if words.starts_with(RANDOM_BYTES_WORDS) {
+        } else if message.starts_with(RANDOM_BYTES_MESSAGE) {
             Some("random_bytes")
         } else {
             None

@@ -1,43 +1,54 @@
-//! Runs a tenant's registration logic, and gives it exactly two powers: locks on names, and the names themselves.
+//! Runs a tenant's registration logic in a sandbox, and gives it exactly two powers: locks on names, and the names themselves.
 //!
-//! A tenant's component is not trusted. It is compiled once, by a child process ([`Sandbox::compile`]); for every request it gets a fresh instance in a
-//! store of its own, runs within limits, and is thrown away. This crate binds the WIT of `wit/` to the crates `namelock-lock` and
-//! `namelock-names`; it knows nothing of HTTP.
+//! A tenant's component is not trusted. It is compiled once, by a child process ([`Sandbox::compile`]). For every request it gets a
+//! fresh instance in a store of its own, runs within limits, and is dropped. This crate binds the WIT of `wit/` to the crates
+//! `namelock-lock` and `namelock-names`; it knows nothing of HTTP.
 //!
 //! In reading order:
 //!
-//! - [`config`]: the limits, and what one tenant is;
-//! - [`sandbox`]: the one engine, its instance pool and its clock;
-//! - [`compiler`], [`cache`]: components are compiled in a process of their own, and what came of it is kept;
-//! - `grants`: what a component may import, and nothing more;
-//! - [`handler`]: one call from its beginning to its end, whichever way it ends;
-//! - `state`: what the host keeps for one call; `locks` and `names` are what the guest can do with it;
-//! - `vigil`: ends a call whose lease is lost;
-//! - `limiter`, `meter`, `log`, `clock`: memory, running time, the guest's own output, and what it is told of the time;
-//! - `long_run`: who may run for long, so that nobody else feels it;
-//! - [`error`]: the ways a call can end.
+//! - [`config`]: the limits, and what the sandbox knows of a tenant; [`error`]: the ways a call can end;
+//! - `engine`, `epoch`: how wasmtime is set up, and the thread that interrupts running guests;
+//! - [`compiler`], [`cache`]: components are compiled in a process of their own, and the outcome is kept;
+//! - [`sandbox`]: loads a component; [`powers`]: what its calls are given;
+//! - [`handler`]: one call from its beginning to its end, however it ends; `state`: what the host keeps for it;
+//! - `leases`, `lease_watch`: the leases of a call, which ends when one of them is lost;
+//! - `long_run`, `meter`, `limiter`, `log`, `clock`: what keeps a call from disturbing others: turns, running time, memory, output,
+//!   coarse clocks;
+//! - `imports`: which interfaces a component may import; `wit`: those of namelock, implemented.
+//!
+//! # A minimal host
+//!
+//! `cargo run -p namelock-sandbox --example host -- handler.wasm` runs it with a component of your own.
+//!
+//! ```standalone_crate
+#![doc = include_str!("../examples/host.rs")]
+//! ```
 
 pub mod cache;
 pub mod compiler;
 pub mod config;
 pub mod error;
 pub mod handler;
+pub mod powers;
 pub mod sandbox;
 
-mod bindings;
 mod clock;
-mod grants;
+mod engine;
+mod epoch;
+mod imports;
+mod lease_watch;
+mod leases;
 mod limiter;
-mod locks;
 mod log;
 mod long_run;
 mod meter;
-mod names;
+mod milliseconds;
 mod state;
-mod vigil;
+mod wit;
 
 pub use cache::{CacheError, Digest};
 pub use config::{CacheConfig, CallLimits, CompilerConfig, SandboxConfig, Tenant};
 pub use error::{CallError, Cause, LoadError, SandboxError};
-pub use handler::{Handler, Powers, Request};
+pub use handler::{Handler, Request};
+pub use powers::Powers;
 pub use sandbox::{Sandbox, Wasm};

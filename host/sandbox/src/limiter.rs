@@ -1,18 +1,19 @@
-//! How much memory one call may have.
+//! Limits the memory of one call.
 
 use wasmtime::{ResourceLimiter, Result};
 
-/// What one element of a table takes.
+/// The memory that one element of a table takes.
 const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 
-/// Sums all memories and tables of a call. wasmtime's own `StoreLimits` limits each by itself, so that a component with many
-/// memories could have many times the limit.
+/// Limits the sum of all memories and tables of a call. wasmtime's own `StoreLimits` limits each separately, so that a component with
+/// many memories could have many times the limit.
+// Keeps P6: all memory of a call counts towards one limit.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     used: usize,
     limit: usize,
-    /// Whether something was refused. A guest that is refused memory ends like any other that breaks down (its runtime executes
-    /// `unreachable`), and only this tells why.
+    /// Whether something was refused. A guest that is refused memory traps like any other (its runtime executes `unreachable`), and
+    /// only this tells why.
     pub(crate) denied: bool,
 }
 
@@ -45,7 +46,7 @@ impl ResourceLimiter for Limiter {
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> Result<()> {
-        // Beyond what one slot of the pool has room for.
+        // More than one slot of the pool has room for.
         self.denied = true;
         Ok(())
     }
@@ -64,6 +65,7 @@ impl ResourceLimiter for Limiter {
 mod tests {
     use super::*;
 
+    // Shows P6: a call gets no more memory by having several memories and tables.
     #[test]
     fn all_memories_and_tables_share_one_limit() {
         let mut limiter = Limiter::new(100);

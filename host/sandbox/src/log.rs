@@ -1,18 +1,19 @@
-//! A guest's standard output and error, which become lines of the tenant's log.
+//! Turns a guest's standard output and error into lines of the tenant's log.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// The longest line; what is longer goes on in the next one.
+/// The longest line; a longer one is continued in the next.
 const LINE_BYTES_MAX: usize = 1024;
 
-/// How much a guest may write at once.
+/// How much a guest may write at once, in bytes.
 const WRITE_BYTES_MAX: usize = 4096;
 
 /// The output of one call. Clones share it, and its limit.
@@ -25,7 +26,7 @@ struct Inner {
     tenant: Arc<str>,
     request_id: Box<str>,
     line: Vec<u8>,
-    /// How many more bytes are logged; what comes after is dropped.
+    /// How many more bytes are logged; what follows is dropped.
     left: usize,
     dropped: bool,
 }
@@ -41,10 +42,6 @@ impl TenantLog {
                 dropped: false,
             })),
         }
-    }
-
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,7 +75,7 @@ impl Inner {
         if self.line.is_empty() {
             return;
         }
-        // Whatever the bytes are, control characters among them, they reach the log as text: escaped.
+        // Keeps P6: whatever a guest writes, control characters too, reaches the log as escaped text, and never as lines of its own.
         let line = String::from_utf8_lossy(&self.line).escape_debug().to_string();
         tracing::info!(target: "guest", tenant = &*self.tenant, request_id = &*self.request_id, "{line}");
         self.line.clear();
@@ -114,7 +111,7 @@ impl Pollable for TenantLog {
 
 impl OutputStream for TenantLog {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.inner().write(&bytes);
+        self.inner.lock().write(&bytes);
         Ok(())
     }
 
@@ -129,7 +126,7 @@ impl OutputStream for TenantLog {
 
 impl AsyncWrite for TenantLog {
     fn poll_write(self: Pin<&mut Self>, _context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        self.inner().write(bytes);
+        self.inner.lock().write(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 

@@ -1,56 +1,58 @@
-//! Who may run for long.
+//! Limits how many long-running calls run at once, so that short ones find a processor free.
 //!
-//! A call of an honest handler runs for a fraction of a millisecond, and has that for nothing. Whoever runs for longer goes on only
-//! with one of a few permits, fewer than there are processors, so that whatever long runs do, short ones find a processor free.
+//! A call of an honest handler runs for a fraction of a millisecond, and needs no permit for that. A call that runs for longer goes on
+//! only with one of a few permits, fewer than there are processors.
 //!
-//! - A permit is for one poll of the call's future, which the epoch ends after a tick. Then it goes to the next; while a call waits
-//!   for a lock or the database it has none.
-//! - A tenant's long runs are its debt, which it pays off slowly. Of the tenants that wait the one that owes least is next, of equals
-//!   the one that has waited longest; within a tenant it goes by order of arrival. So a tenant with many long calls waits for itself.
-//! - A tenant that owes much needs a permit for all its calls, from their beginning. Otherwise one whose calls all spin would have the
+//! - A permit is for one poll of the call's future, which the epoch ends after a tick. Then it goes to the next call. A call that waits
+//!   for a lock or the database has none.
+//! - The time of a tenant's long runs is its debt, which is paid off slowly. Of the waiting tenants the one that owes least is next, of
+//!   equals the one that has waited longest; calls of one tenant are served in order of arrival. So a tenant with many long calls waits
+//!   for itself.
+//! - A tenant that owes much needs a permit for all its calls, from their beginning. Otherwise one whose calls all spin would get the
 //!   free beginning of each of them, all at once and again and again.
 //!
-//! As many may wait as calls may run, so the queue needs no limit of its own.
+//! The queue needs no limit of its own: no more calls can wait than may run.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::meter::Meter;
 
-/// How long a call runs for nothing: several times what an honest one takes, and less than a tick of the clock.
+/// How long a call runs without a permit: several times what an honest one takes, and less than a tick of the epoch.
 const FREE: Duration = Duration::from_micros(250);
 
-/// What a tenant may owe before all its calls need a permit; and the most that it can owe, which is forgotten in two seconds.
+/// What a tenant may owe before all its calls need a permit; and the most that it can owe, which is paid off in two seconds.
 const CREDIT: Duration = Duration::from_millis(10);
 const DEBT_MAX: Duration = Duration::from_millis(50);
 
-/// How much of a second's debt is paid off in a second: a tenant may run for long in a fortieth of a processor's time.
-const PAID_OFF: u32 = 40;
+/// The seconds in which one second of debt is paid off: long runs of a tenant may take a fortieth of a processor's time.
+const PAY_OFF_FACTOR: u32 = 40;
 
 /// The permits of one sandbox.
 #[derive(Debug)]
 pub(crate) struct LongRuns {
-    /// False while no tenant owes anything, which is most of the time: then nobody takes the lock.
+    /// False while no tenant owes anything, which is most of the time: then nobody locks the mutex.
     any_debt: AtomicBool,
-    state: Mutex<State>,
+    inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Inner {
     free: usize,
-    /// The tenants that wait, the next one first.
+    /// The waiting tenants, in the order in which they were served last.
     waiting: VecDeque<Queue>,
     /// What each tenant owes. A tenant that owes nothing has no entry.
     debts: HashMap<Arc<str>, Debt>,
 }
 
-/// How long a tenant has run for long, less what it has paid off until `at`.
+/// The time of a tenant's long runs, less what was paid off until `at`.
 #[derive(Debug)]
 struct Debt {
     time: Duration,
@@ -60,13 +62,13 @@ struct Debt {
 #[derive(Debug)]
 struct Queue {
     tenant: Arc<str>,
-    calls: VecDeque<oneshot::Sender<Permit>>,
+    calls: VecDeque<oneshot::Sender<RunPermit>>,
 }
 
-/// The right to run for a tick. Dropping it gives it to the next.
+/// The right to run for a tick. Dropping it gives it to the next call.
 #[derive(Debug)]
-pub(crate) struct Permit {
-    /// None once it has been passed on.
+pub(crate) struct RunPermit {
+    /// None in a permit that was refused by a call that had ended; the loop that offered it still has the right.
     runs: Option<Arc<LongRuns>>,
 }
 
@@ -76,14 +78,14 @@ pub(crate) struct Gated<F> {
     tenant: Arc<str>,
     meter: Meter,
     call: Pin<Box<F>>,
-    waiting: Option<oneshot::Receiver<Permit>>,
+    waiting: Option<oneshot::Receiver<RunPermit>>,
 }
 
 impl LongRuns {
     pub(crate) fn new(permits: usize) -> Arc<Self> {
         Arc::new(Self {
             any_debt: AtomicBool::new(false),
-            state: Mutex::new(State {
+            inner: Mutex::new(Inner {
                 free: permits,
                 waiting: VecDeque::new(),
                 debts: HashMap::new(),
@@ -91,7 +93,8 @@ impl LongRuns {
         })
     }
 
-    /// Meters a call of a tenant, and lets it run only when it may.
+    /// Meters a call of a tenant, and polls it only when it may run.
+    // Keeps P6: however long the calls of one tenant run, they leave a processor to the others.
     pub(crate) fn gate<F: Future>(self: &Arc<Self>, tenant: &Arc<str>, meter: &Meter, call: F) -> Gated<F> {
         Gated {
             runs: Arc::clone(self),
@@ -103,18 +106,18 @@ impl LongRuns {
     }
 
     /// Queues for a permit.
-    fn wait(self: &Arc<Self>, tenant: &Arc<str>) -> oneshot::Receiver<Permit> {
+    fn wait(self: &Arc<Self>, tenant: &Arc<str>) -> oneshot::Receiver<RunPermit> {
         let (sender, receiver) = oneshot::channel();
-        let mut state = self.state();
-        if state.free > 0 {
-            state.free -= 1;
-            // The receiver is here, so it is not refused.
-            let _ = sender.send(Permit::new(self));
+        let mut inner = self.inner.lock();
+        if inner.free > 0 {
+            inner.free -= 1;
+            // The receiver still exists, so it is not refused.
+            let _ = sender.send(RunPermit::new(self));
             return receiver;
         }
-        match state.waiting.iter_mut().find(|queue| queue.tenant == *tenant) {
+        match inner.waiting.iter_mut().find(|queue| queue.tenant == *tenant) {
             Some(queue) => queue.calls.push_back(sender),
-            None => state.waiting.push_back(Queue {
+            None => inner.waiting.push_back(Queue {
                 tenant: Arc::clone(tenant),
                 calls: VecDeque::from([sender]),
             }),
@@ -122,11 +125,11 @@ impl LongRuns {
         receiver
     }
 
-    /// Adds a long run to what a tenant owes.
+    /// Adds a long run to the debt of a tenant.
     fn charge(&self, tenant: &Arc<str>, ran: Duration) {
-        let mut state = self.state();
-        let time = (state.debt(tenant) + ran).min(DEBT_MAX);
-        state.debts.insert(
+        let mut inner = self.inner.lock();
+        let time = (inner.debt(tenant) + ran).min(DEBT_MAX);
+        inner.debts.insert(
             Arc::clone(tenant),
             Debt {
                 time,
@@ -141,29 +144,25 @@ impl LongRuns {
         if !self.any_debt.load(Ordering::Relaxed) {
             return false;
         }
-        let mut state = self.state();
-        let debt = state.debt(tenant);
-        if debt.is_zero() && state.debts.remove(tenant).is_some() && state.debts.is_empty() {
+        let mut inner = self.inner.lock();
+        let debt = inner.debt(tenant);
+        if debt.is_zero() && inner.debts.remove(tenant).is_some() && inner.debts.is_empty() {
             self.any_debt.store(false, Ordering::Relaxed);
         }
         debt >= CREDIT
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl State {
+impl Inner {
     fn debt(&self, tenant: &Arc<str>) -> Duration {
         let debt = self.debts.get(tenant);
         debt.map_or(Duration::ZERO, |debt| {
-            debt.time.saturating_sub(debt.at.elapsed() / PAID_OFF)
+            debt.time.saturating_sub(debt.at.elapsed() / PAY_OFF_FACTOR)
         })
     }
 
-    /// The call that is next. Its tenant goes to the end of the round.
-    fn next(&mut self) -> Option<oneshot::Sender<Permit>> {
+    /// Takes the next call out of the queue. Its tenant goes to the end of the round.
+    fn next(&mut self) -> Option<oneshot::Sender<RunPermit>> {
         let debts: Vec<_> = self.waiting.iter().map(|queue| self.debt(&queue.tenant)).collect();
         let (next, _) = debts.iter().enumerate().min_by_key(|(_, debt)| **debt)?;
         let mut queue = self.waiting.remove(next)?;
@@ -175,7 +174,7 @@ impl State {
     }
 }
 
-impl Permit {
+impl RunPermit {
     fn new(runs: &Arc<LongRuns>) -> Self {
         Self {
             runs: Some(Arc::clone(runs)),
@@ -183,19 +182,19 @@ impl Permit {
     }
 }
 
-impl Drop for Permit {
+impl Drop for RunPermit {
     fn drop(&mut self) {
         let Some(runs) = self.runs.take() else { return };
         loop {
-            let mut state = runs.state();
-            let Some(call) = state.next() else {
-                state.free += 1;
+            let mut inner = runs.inner.lock();
+            let Some(call) = inner.next() else {
+                inner.free += 1;
                 return;
             };
-            drop(state);
+            drop(inner);
             match call.send(Self::new(&runs)) {
                 Ok(()) => return,
-                // That call has ended meanwhile: the permit is for the one after it.
+                // That call has ended in the meantime: the permit is for the one after it.
                 Err(mut refused) => refused.runs = None,
             }
         }
@@ -216,7 +215,7 @@ impl<F: Future> Future for Gated<F> {
             self.waiting = Some(self.runs.wait(&self.tenant));
         }
         let permit = match &mut self.waiting {
-            // The other end is dropped only with this sandbox.
+            // The sender is dropped only with the sandbox.
             Some(waiting) => ready!(Pin::new(waiting).poll(context)).ok(),
             None => None,
         };
@@ -241,12 +240,12 @@ mod tests {
 
     fn spin(time: Duration) {
         let begin = Instant::now();
-        // Twice the time, because what counts is what this thread really ran.
+        // Twice the time, because only the time counts that this thread really ran.
         while begin.elapsed() < time * 2 {}
     }
 
     #[tokio::test]
-    async fn permits_go_round_the_tenants() {
+    async fn permits_are_given_to_tenants_in_turn() {
         let runs = LongRuns::new(1);
         let first = runs.wait(&tenant("greedy")).await.unwrap();
         let (sender, mut order) = tokio::sync::mpsc::unbounded_channel();
@@ -264,11 +263,11 @@ mod tests {
             seen.push(order.recv().await.unwrap());
         }
         assert_eq!(seen, ["greedy", "modest", "other", "greedy", "greedy"]);
-        assert_eq!(runs.state().free, 1);
+        assert_eq!(runs.inner.lock().free, 1);
     }
 
     #[tokio::test]
-    async fn a_permit_is_not_lost_with_a_call_that_ends() {
+    async fn a_call_that_ends_while_it_waits_does_not_lose_the_permit() {
         let runs = LongRuns::new(1);
         let first = runs.wait(&tenant("a")).await.unwrap();
         let gone = runs.wait(&tenant("a"));
@@ -276,11 +275,11 @@ mod tests {
         drop(gone);
         drop(first);
         let permit = next.await.unwrap();
-        // Also when it ends between being given the permit and taking it.
+        // Nor when it ends between being given the permit and taking it.
         let gone = runs.wait(&tenant("a"));
         drop(permit);
         drop(gone);
-        assert_eq!(runs.state().free, 1);
+        assert_eq!(runs.inner.lock().free, 1);
     }
 
     #[tokio::test]
@@ -297,6 +296,7 @@ mod tests {
         greedy.try_recv().unwrap();
     }
 
+    // Shows P6: a tenant whose calls all run for long waits, the others do not.
     #[tokio::test]
     async fn a_tenant_that_owes_much_needs_a_permit_for_every_call() {
         let runs = LongRuns::new(1);
@@ -308,7 +308,7 @@ mod tests {
         run(&long, CREDIT * 2).await;
         assert!(runs.owes_much(&long) && !runs.owes_much(&other));
 
-        // While somebody has the only permit, another tenant runs and this one does not.
+        // While the only permit is held, the other tenant runs and this one does not.
         let held = runs.wait(&other).await.unwrap();
         run(&other, Duration::ZERO).await;
         let mut waits = Box::pin(run(&long, Duration::ZERO));
@@ -316,11 +316,11 @@ mod tests {
         assert!(poll.is_pending());
         drop(held);
         waits.await;
-        assert_eq!(runs.state().free, 1);
+        assert_eq!(runs.inner.lock().free, 1);
     }
 
     #[tokio::test]
-    async fn a_call_gives_its_permit_up_while_it_waits() {
+    async fn a_call_has_no_permit_while_it_waits_for_something_else() {
         let runs = LongRuns::new(1);
         let mut call = Box::pin(runs.gate(&tenant("a"), &Meter::default(), async {
             spin(FREE);
@@ -331,7 +331,7 @@ mod tests {
         for _ in 0..3 {
             let poll = std::future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
             assert!(poll.is_pending());
-            assert_eq!(runs.state().free, 1);
+            assert_eq!(runs.inner.lock().free, 1);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! How long a call has really run.
+//! Measures how long a call has really run.
 //!
-//! A call runs while its future is being polled; while it waits for a lock or the database it is not. wasmtime's epoch cannot tell
-//! the two apart, it only says when to look. So every poll is metered, by the clock of the thread that polls: on a busy machine a
-//! thread may stand still in the middle of a poll, which is not the call's doing.
+//! A call runs while its future is polled, and not while it waits for a lock or the database. wasmtime's epoch cannot tell the two
+//! apart; it only says when to check. So every poll is metered by the CPU clock of the thread that polls: on a busy machine a thread may
+//! be suspended in the middle of a poll, and that time is not the call's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ pub(crate) struct Meter {
 struct Inner {
     /// Nanoseconds of the polls that have ended.
     ended: AtomicU64,
-    /// When the poll that goes on began, by the clock of its thread.
+    /// When the current poll began, by the clock of its thread.
     since: AtomicU64,
 }
 
@@ -36,7 +36,7 @@ impl Meter {
         Duration::from_nanos(self.inner.ended.load(Ordering::Relaxed))
     }
 
-    /// Meters one poll, and tells how long it ran.
+    /// Meters one poll, and returns how long it ran.
     pub(crate) fn poll<T>(&self, poll: impl FnOnce() -> T) -> (T, Duration) {
         let since = thread_time();
         self.inner.since.store(since, Ordering::Relaxed);
@@ -47,7 +47,7 @@ impl Meter {
     }
 }
 
-/// Nanoseconds that this thread has run.
+/// Returns for how many nanoseconds this thread has run.
 fn thread_time() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn running_counts_and_standing_still_does_not() {
+    fn running_counts_and_sleeping_does_not() {
         let meter = Meter::default();
         let inside = meter.clone();
         let begin = Instant::now();

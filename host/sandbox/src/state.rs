@@ -1,45 +1,33 @@
-//! What the host keeps for one call.
+//! The data of a call's store, and the view of it that each interface gets.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use namelock_lock::{Lease, Locks};
-use namelock_names::{Names, Registration};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use crate::bindings::namelock::registration::names as wit;
-use crate::bindings::wasi::config::store;
 use crate::clock::CoarseClock;
 use crate::config::Tenant;
 use crate::error::Cause;
-use crate::handler::Powers;
+use crate::leases::Leases;
 use crate::limiter::Limiter;
 use crate::log::TenantLog;
-use crate::vigil::Vigil;
+use crate::powers::Powers;
+use crate::wit::locks::LocksView;
+use crate::wit::names::{NamesView, Received};
+use crate::wit::settings::SettingsView;
 
-/// What a guest's handle of a lease names: a place among the leases of its call.
-#[derive(Debug)]
-#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
-pub struct LeaseHandle(usize);
-
-/// The data of a call's store.
+/// What the host keeps for one call.
 pub(crate) struct State {
     pub(crate) tenant: Arc<Tenant>,
-    pub(crate) locks: Locks,
-    pub(crate) names: Arc<dyn Names>,
     pub(crate) leases: Leases,
     pub(crate) limiter: Limiter,
-    /// The last thing that the host could not do for this call.
+    /// What the host last failed to do for this call.
     pub(crate) cause: Option<Cause>,
-    pub(crate) table: ResourceTable,
-    /// What the names database gave to this call, last.
-    given: VecDeque<Registration>,
+    pub(crate) received: Received,
+    powers: Powers,
+    table: ResourceTable,
     wasi: WasiCtx,
 }
-
-/// How many registrations that a call was given are remembered, to check what it returns.
-const GIVEN_MAX: usize = 16;
 
 impl State {
     pub(crate) fn new(powers: &Powers, tenant: &Arc<Tenant>, request_id: &str) -> Self {
@@ -54,30 +42,45 @@ impl State {
             .wall_clock(CoarseClock::new())
             .monotonic_clock(CoarseClock::new());
         Self {
-            locks: powers.locks.clone(),
-            names: Arc::clone(&powers.names),
             leases: Leases::new(limits.leases),
             limiter: Limiter::new(limits.memory),
             cause: None,
+            received: Received::default(),
+            powers: powers.clone(),
             table,
-            given: VecDeque::new(),
             wasi: wasi.build(),
             tenant: Arc::clone(tenant),
         }
     }
 
-    /// Remembers that the database gave this registration to the call.
-    pub(crate) fn give(&mut self, registration: &Registration) {
-        if self.given.len() == GIVEN_MAX {
-            self.given.pop_front();
+    pub(crate) fn locks(&mut self) -> LocksView<'_> {
+        LocksView {
+            locks: &self.powers.locks,
+            tenant: &self.tenant.id,
+            namespace: &self.tenant.namespace,
+            leases: &mut self.leases,
+            table: &mut self.table,
+            cause: &mut self.cause,
         }
-        self.given.push_back(registration.clone());
     }
 
-    /// The registration that a handler returned, if the database gave it: a caller must not be told of one that nobody saved.
-    pub(crate) fn given(&mut self, returned: wit::Registration) -> Option<Registration> {
-        let returned = Registration::from(returned);
-        self.given.contains(&returned).then_some(returned)
+    pub(crate) fn names(&mut self) -> NamesView<'_> {
+        NamesView {
+            names: &*self.powers.names,
+            tenant: &self.tenant,
+            leases: &self.leases,
+            table: &mut self.table,
+            received: &mut self.received,
+            cause: &mut self.cause,
+        }
+    }
+
+    pub(crate) fn settings(&mut self) -> SettingsView<'_> {
+        SettingsView(&self.tenant.settings)
+    }
+
+    pub(crate) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 }
 
@@ -87,79 +90,5 @@ impl WasiView for State {
             ctx: &mut self.wasi,
             table: &mut self.table,
         }
-    }
-}
-
-impl store::Host for State {
-    fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<String>, store::Error>> {
-        let setting = self.tenant.settings.iter().find(|(name, _)| *name == key);
-        Ok(Ok(setting.map(|(_, value)| value.clone())))
-    }
-
-    fn get_all(&mut self) -> wasmtime::Result<Result<Vec<(String, String)>, store::Error>> {
-        Ok(Ok(self.tenant.settings.clone()))
-    }
-}
-
-/// The leases that one call holds. They stand here and not in the table of handles, so that the host finds them all when the call
-/// ends, however it ends.
-pub(crate) struct Leases {
-    places: Vec<Option<Lease>>,
-    vigil: Arc<Vigil>,
-    limit: usize,
-}
-
-impl Leases {
-    fn new(limit: usize) -> Self {
-        Self {
-            places: Vec::new(),
-            vigil: Arc::default(),
-            limit,
-        }
-    }
-
-    /// A place for one more lease; none when the call holds as many as it may.
-    pub(crate) fn place(&mut self) -> Option<LeaseHandle> {
-        if let Some(free) = self.places.iter().position(Option::is_none) {
-            return Some(LeaseHandle(free));
-        }
-        if self.places.len() >= self.limit {
-            return None;
-        }
-        self.places.push(None);
-        Some(LeaseHandle(self.places.len() - 1))
-    }
-
-    pub(crate) fn put(&mut self, place: &LeaseHandle, lease: Lease) {
-        self.vigil.watch(place.0, Some(lease.end()));
-        self.places[place.0] = Some(lease);
-    }
-
-    pub(crate) fn get(&self, handle: &LeaseHandle) -> Option<&Lease> {
-        self.places.get(handle.0)?.as_ref()
-    }
-
-    pub(crate) fn get_mut(&mut self, handle: &LeaseHandle) -> Option<&mut Lease> {
-        self.places.get_mut(handle.0)?.as_mut()
-    }
-
-    pub(crate) fn take(&mut self, handle: &LeaseHandle) -> Option<Lease> {
-        let lease = self.places.get_mut(handle.0)?.take()?;
-        self.vigil.watch(handle.0, None);
-        Some(lease)
-    }
-
-    /// Who watches over them.
-    pub(crate) fn vigil(&self) -> Arc<Vigil> {
-        Arc::clone(&self.vigil)
-    }
-
-    /// Everything that is still held.
-    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Lease> {
-        std::mem::take(&mut self.places).into_iter().flatten()
-    }
-
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
     }
 }

@@ -1,28 +1,55 @@
-//! What a guest can do with locks.
+//! Implements the interface `locks`: leases on names.
 
 use std::time::Duration;
 
+use namelock_lock::Locks;
 use wasmtime::Result;
-use wasmtime::component::Resource;
+use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
-use crate::bindings::namelock::registration::locks::{AcquireError, Host, HostLease, Lost};
 use crate::error::Cause;
-use crate::state::{LeaseHandle, State};
+use crate::leases::{LeaseHandle, Leases};
+use crate::milliseconds::milliseconds;
+use crate::wit::bindings::namelock::registration::locks::{self, AcquireError, Host, HostLease, Lost};
 
-impl Host for State {
+/// What the interface needs of a call.
+pub(crate) struct LocksView<'a> {
+    pub(crate) locks: &'a Locks,
+    /// The tenant's id, for the log.
+    pub(crate) tenant: &'a str,
+    /// The namespace of the tenant's locks.
+    pub(crate) namespace: &'a str,
+    pub(crate) leases: &'a mut Leases,
+    /// The handles of the guest.
+    pub(crate) table: &'a mut ResourceTable,
+    /// Where the cause of a failure is left for whoever renders the call's outcome.
+    pub(crate) cause: &'a mut Option<Cause>,
+}
+
+struct HasLocks;
+
+impl HasData for HasLocks {
+    type Data<'a> = LocksView<'a>;
+}
+
+/// Adds the interface to a linker; `view` gets what it needs from the data of a store.
+pub(crate) fn add_to_linker<T: Send>(linker: &mut Linker<T>, view: fn(&mut T) -> LocksView<'_>) -> Result<()> {
+    locks::add_to_linker::<T, HasLocks>(linker, view)
+}
+
+impl Host for LocksView<'_> {
     async fn acquire(&mut self, name: String, wait_ms: u32) -> Result<Result<Resource<LeaseHandle>, AcquireError>> {
-        let Some(place) = self.leases.place() else {
-            self.cause = Some(Cause::LeaseLimit);
+        let Some(handle) = self.leases.reserve() else {
+            *self.cause = Some(Cause::LeaseLimit);
             let limit = format!("a call holds at most {} leases at once", self.leases.limit());
             return Ok(Err(AcquireError::Limit(limit)));
         };
         let wait = Duration::from_millis(wait_ms.into());
-        let lease = match self.locks.acquire(&self.tenant.namespace, &name, wait).await {
+        let lease = match self.locks.acquire(self.namespace, &name, wait).await {
             Ok(lease) => lease,
             Err(error) => return Ok(Err(self.acquire_error(error))),
         };
-        self.leases.put(&place, lease);
-        Ok(Ok(self.table.push(place)?))
+        self.leases.insert(&handle, lease);
+        Ok(Ok(self.table.push(handle)?))
     }
 
     async fn release(&mut self, handle: Resource<LeaseHandle>) -> Result<Result<(), Lost>> {
@@ -31,11 +58,11 @@ impl Host for State {
             Some(lease) => lease.release().await,
             None => Err(namelock_lock::Lost::Gone),
         };
-        Ok(released.map_err(|error| self.lost(error)))
+        Ok(released.map_err(|lost| self.lost(lost)))
     }
 }
 
-impl HostLease for State {
+impl HostLease for LocksView<'_> {
     fn name(&mut self, handle: Resource<LeaseHandle>) -> Result<String> {
         let lease = self.leases.get(self.table.get(&handle)?);
         Ok(lease.map(|lease| lease.name().to_owned()).unwrap_or_default())
@@ -56,7 +83,7 @@ impl HostLease for State {
             Some(lease) => lease.renew().await,
             None => Err(namelock_lock::Lost::Gone),
         };
-        Ok(renewed.map_err(|error| self.lost(error)))
+        Ok(renewed.map_err(|lost| self.lost(lost)))
     }
 
     async fn drop(&mut self, handle: Resource<LeaseHandle>) -> Result<()> {
@@ -69,30 +96,22 @@ impl HostLease for State {
     }
 }
 
-impl State {
-    /// What the guest is told of an acquire that failed: enough to act on, nothing of the host.
+impl LocksView<'_> {
+    /// Turns a failed acquire into what the guest is told: enough to act on, nothing about the host.
     fn acquire_error(&mut self, error: namelock_lock::AcquireError) -> AcquireError {
         match error {
             namelock_lock::AcquireError::Busy { retry_after } => AcquireError::Busy(milliseconds(retry_after)),
             namelock_lock::AcquireError::InvalidName(error) => AcquireError::InvalidName(error.to_string()),
             namelock_lock::AcquireError::Unavailable { reason, retry_after } => {
-                self.cause = Some(Cause::LockUnavailable(retry_after));
-                tracing::warn!(tenant = &*self.tenant.id, reason, "a lock could not be granted");
+                *self.cause = Some(Cause::LockUnavailable(retry_after));
+                tracing::warn!(tenant = self.tenant, reason, "a lock could not be granted");
                 AcquireError::Unavailable("the lock service cannot grant now".to_owned())
             }
         }
     }
 
-    fn lost(&mut self, error: namelock_lock::Lost) -> Lost {
-        self.cause = Some(Cause::LeaseLost);
-        match error {
-            namelock_lock::Lost::Gone => Lost::Gone,
-            namelock_lock::Lost::Unknown => Lost::Unknown,
-        }
+    fn lost(&mut self, lost: namelock_lock::Lost) -> Lost {
+        *self.cause = Some(Cause::LeaseLost);
+        lost.into()
     }
-}
-
-/// Whole milliseconds, rounded up, so that a moment is never told as none.
-pub(crate) fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -1,9 +1,9 @@
 //! What a component may import, and nothing more.
 //!
-//! Of WASI it is what language runtimes need to start. `wasi:filesystem` is among it because wasi-libc asks for it on its way
-//! to `main`; there is no file or folder behind it. No sockets, no HTTP.
+//! Of WASI these are the interfaces that language runtimes need to start. `wasi:filesystem` is one of them because wasi-libc asks for
+//! it on its way to `main`; there is no file or folder behind it. No sockets, no HTTP.
 
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 use wasmtime::{Engine, Result};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
@@ -11,10 +11,11 @@ use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, random};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView as _};
 
-use crate::bindings::Registrar;
 use crate::state::State;
+use crate::wit::{locks, names, settings};
 
-/// The interfaces that a component may import. A version is granted when it is of the same line: 0.2.x for WASI.
+/// The interfaces that a component may import. Every version of the same line is granted: 0.2.x for WASI.
+// Keeps P6: an interface that is not on this list is refused when the component is loaded.
 const GRANTED: &[&str] = &[
     "namelock:registration/locks@0.1",
     "namelock:registration/names@0.1",
@@ -41,14 +42,22 @@ const GRANTED: &[&str] = &[
     "wasi:filesystem/preopens@0.2",
 ];
 
-/// Puts into a linker what components may import.
+struct HasIo;
+
+impl HasData for HasIo {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
+/// Makes a linker with everything that components may import.
 pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     let l = &mut linker;
-    Registrar::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
-    io::error::add_to_linker::<State, HasIo>(l, |state| &mut state.table)?;
-    io::poll::add_to_linker::<State, HasIo>(l, |state| &mut state.table)?;
-    io::streams::add_to_linker::<State, HasIo>(l, |state| &mut state.table)?;
+    locks::add_to_linker(l, State::locks)?;
+    names::add_to_linker(l, State::names)?;
+    settings::add_to_linker(l, State::settings)?;
+    io::error::add_to_linker::<State, HasIo>(l, State::table)?;
+    io::poll::add_to_linker::<State, HasIo>(l, State::table)?;
+    io::streams::add_to_linker::<State, HasIo>(l, State::table)?;
     clocks::monotonic_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
     clocks::wall_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
     random::random::add_to_linker::<State, WasiRandom>(l, State::random)?;
@@ -69,13 +78,7 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>> {
     Ok(linker)
 }
 
-struct HasIo;
-
-impl wasmtime::component::HasData for HasIo {
-    type Data<'a> = &'a mut wasmtime::component::ResourceTable;
-}
-
-/// The imports of a component that are not granted.
+/// Lists the imports of a component that are not granted.
 pub(crate) fn not_granted(engine: &Engine, component: &Component) -> Vec<String> {
     let imports = component.component_type();
     let imports = imports.imports(engine).map(|(name, _)| name);
@@ -96,8 +99,9 @@ fn is_granted(import: &str) -> bool {
 mod tests {
     use super::*;
 
+    // Shows P6: a component gets no interface but those on the list, and of those no other version line.
     #[test]
-    fn only_what_is_on_the_list_is_granted() {
+    fn only_interfaces_on_the_list_are_granted() {
         for import in [
             "wasi:io/poll@0.2.6",
             "wasi:config/store@0.2.0-rc.1",

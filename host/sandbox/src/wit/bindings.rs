@@ -12,5 +12,5 @@ wasmtime::component::bindgen!({
         default: trappable,
     },
     exports: { default: async },
-    with: { "namelock:registration/locks.lease": crate::state::LeaseHandle },
+    with: { "namelock:registration/locks.lease": crate::leases::LeaseHandle },
 });

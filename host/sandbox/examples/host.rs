@@ -1,0 +1,74 @@
+//! A minimal host: loads one component, and registers one name with it.
+
+use std::error::Error;
+use std::io::{stdin, stdout};
+use std::sync::Arc;
+use std::time::Duration;
+
+use namelock_lock::{LockConfig, LockUrl, Locks};
+use namelock_names::{NamesConfig, NamesUrl};
+use namelock_sandbox::compiler::{self, ChildConfig};
+use namelock_sandbox::{
+    CacheConfig, CallLimits, CompilerConfig, Powers, Request, Sandbox, SandboxConfig, Tenant, Wasm,
+};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // The sandbox compiles a component by starting this very program again.
+    if let Some(child) = ChildConfig::from_args(std::env::args().skip(1)) {
+        return Ok(compiler::compile(&child, stdin().lock(), stdout().lock())?);
+    }
+    let component = std::env::args().nth(1);
+    let component = component.as_deref().unwrap_or(namelock_test_artifacts::ROOMS);
+    tokio::runtime::Runtime::new()?.block_on(register(component))
+}
+
+async fn register(component: &str) -> Result<(), Box<dyn Error>> {
+    let dir = tempfile::tempdir()?;
+
+    // What a handler is given: locks inside this process, and names in a file.
+    let names = NamesUrl::Sqlite(dir.path().join("names.db"));
+    let powers = Powers {
+        locks: Locks::open(&LockUrl::Memory, LockConfig::default())?,
+        names: namelock_names::open(&names, NamesConfig::default()).await?,
+    };
+
+    // One sandbox for the process, and one handler for each component.
+    let config = SandboxConfig {
+        instances: 10,
+        ..SandboxConfig::default()
+    };
+    let compiler = CompilerConfig {
+        cache: CacheConfig {
+            dir: dir.path().join("cache"),
+            files: 10,
+        },
+        ..CompilerConfig::default()
+    };
+    let sandbox = Sandbox::new(&config, compiler)?;
+    let permit = sandbox.compiler().await;
+    let handler = sandbox.compile(permit, &Wasm::new(std::fs::read(component)?)).await?;
+
+    // Every call runs in an instance of its own.
+    let tenant = Arc::new(Tenant {
+        id: "demo".into(),
+        namespace: "demo".into(),
+        settings: Vec::new(),
+        limits: CallLimits::default(),
+    });
+    let request = Request {
+        name: "blue room".to_owned(),
+        owner: "ann".to_owned(),
+        lifetime: Some(Duration::from_secs(3600)),
+        attributes: Vec::new(),
+    };
+    let registration = handler.register(&powers, &tenant, "request-1", request.clone()).await?;
+    println!("{} belongs to {}", registration.name, registration.owner);
+
+    // The name is taken now.
+    let refusal = handler.register(&powers, &tenant, "request-2", request).await;
+    println!("again: {}", refusal.err().ok_or("the name was registered twice")?);
+
+    powers.names.close().await;
+    powers.locks.close(Duration::from_secs(1)).await;
+    Ok(())
+}

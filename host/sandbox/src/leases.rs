@@ -1,0 +1,77 @@
+//! The leases that one call holds.
+//!
+//! The host keeps them itself, outside of the guest and of its table of handles, so that it finds them all when the call ends, however
+//! it ends.
+
+use std::sync::Arc;
+
+use namelock_lock::Lease;
+
+use crate::lease_watch::LeaseWatch;
+
+/// What a guest's handle of a lease stands for: an index into the leases of its call.
+#[derive(Debug)]
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct LeaseHandle(usize);
+
+/// The leases of one call, no more than a limit at once.
+pub(crate) struct Leases {
+    entries: Vec<Option<Lease>>,
+    watch: Arc<LeaseWatch>,
+    limit: usize,
+}
+
+impl Leases {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            entries: Vec::new(),
+            watch: Arc::default(),
+            limit,
+        }
+    }
+
+    /// Returns the handle for one more lease; none when the call holds as many as it may.
+    pub(crate) fn reserve(&mut self) -> Option<LeaseHandle> {
+        if let Some(free) = self.entries.iter().position(Option::is_none) {
+            return Some(LeaseHandle(free));
+        }
+        if self.entries.len() >= self.limit {
+            return None;
+        }
+        self.entries.push(None);
+        Some(LeaseHandle(self.entries.len() - 1))
+    }
+
+    pub(crate) fn insert(&mut self, handle: &LeaseHandle, lease: Lease) {
+        self.watch.set(handle.0, Some(lease.end()));
+        self.entries[handle.0] = Some(lease);
+    }
+
+    pub(crate) fn get(&self, handle: &LeaseHandle) -> Option<&Lease> {
+        self.entries.get(handle.0)?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, handle: &LeaseHandle) -> Option<&mut Lease> {
+        self.entries.get_mut(handle.0)?.as_mut()
+    }
+
+    pub(crate) fn take(&mut self, handle: &LeaseHandle) -> Option<Lease> {
+        let lease = self.entries.get_mut(handle.0)?.take()?;
+        self.watch.set(handle.0, None);
+        Some(lease)
+    }
+
+    /// Takes everything that is still held.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Lease> {
+        std::mem::take(&mut self.entries).into_iter().flatten()
+    }
+
+    /// Returns the watch that tells when one of them is lost.
+    pub(crate) fn watch(&self) -> Arc<LeaseWatch> {
+        Arc::clone(&self.watch)
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+}

@@ -1,0 +1,40 @@
+//! Converts between the types of the WIT and those of the crates below.
+
+use namelock_types::FencingToken;
+
+use crate::wit::bindings::namelock::registration::{locks, names};
+
+impl From<namelock_lock::Lost> for locks::Lost {
+    fn from(lost: namelock_lock::Lost) -> Self {
+        match lost {
+            namelock_lock::Lost::Gone => Self::Gone,
+            namelock_lock::Lost::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<namelock_names::Registration> for names::Registration {
+    fn from(registration: namelock_names::Registration) -> Self {
+        Self {
+            name: registration.name,
+            owner: registration.owner,
+            created_ms: registration.created_ms,
+            expires_ms: registration.expires_ms,
+            fencing_token: registration.fencing_token.get(),
+            attributes: registration.attributes,
+        }
+    }
+}
+
+impl From<names::Registration> for namelock_names::Registration {
+    fn from(registration: names::Registration) -> Self {
+        Self {
+            name: registration.name,
+            owner: registration.owner,
+            created_ms: registration.created_ms,
+            expires_ms: registration.expires_ms,
+            fencing_token: FencingToken::new(registration.fencing_token),
+            attributes: registration.attributes,
+        }
+    }
+}
