@@ -8,10 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use namelock_sandbox::compiler::{self, ChildConfig};
 
 use crate::config::Config;
-use crate::serve::{self, Addresses, ServeError};
+use crate::lifecycle::{self, Addresses, ServeError};
 use crate::source::ConfigError;
 use crate::telemetry;
-use crate::tokens::{NewToken, NewTokenError, Right};
+use crate::tenants::tokens::{NewToken, NewTokenError, Right};
 
 /// Registers names for many tenants under a lock that holds across machines.
 #[derive(Debug, Parser)]
@@ -137,9 +137,9 @@ fn run_serve(flags: &ServeFlags) -> Result<(), ServeError> {
         .build()
         .map_err(ServeError::Runtime)?;
     let result = runtime.block_on(async {
-        let shutdown = serve::shutdown_signal().map_err(ServeError::Runtime)?;
-        let reload = serve::reload_signal().map_err(ServeError::Runtime)?;
-        serve::serve(config, announce, shutdown, reload).await
+        let shutdown = lifecycle::shutdown_signal().map_err(ServeError::Runtime)?;
+        let reload = lifecycle::reload_signal().map_err(ServeError::Runtime)?;
+        lifecycle::serve(config, announce, shutdown, reload).await
     });
     // Whatever still blocks a thread of the pool has had its time.
     runtime.shutdown_background();

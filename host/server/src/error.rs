@@ -14,7 +14,7 @@ use namelock_sandbox::{CallError, Cause};
 use serde::Serialize;
 
 use crate::admission::Refused;
-use crate::tokens::Denied;
+use crate::tenants::tokens::Denied;
 
 /// Longest text about one failure, in bytes: it may come from a guest or echo a request.
 const DETAIL_MAX: usize = 1024;

@@ -4,11 +4,11 @@
 //!
 //! - [`cli`]: what can be typed, and what the process answers with its exit code;
 //! - [`config`], [`source`], [`units`]: flags, environment and file become one checked [`config::Config`];
-//! - [`serve`]: open, bind, serve, drain: the life of a server on one page;
-//! - [`tenants`]: the directory of tenants, and who of them can be served;
-//! - [`tokens`], [`admission`]: who may call, and who may run now;
-//! - [`server`], [`files`]: connections, their limits and their end;
-//! - [`http`], [`wire`]: the three calls, and the shapes of what they read and write;
+//! - [`lifecycle`]: open, bind, serve, drain: the life of a server on one page;
+//! - [`rlimit`]: open files, of which every connection is one;
+//! - [`tenants`]: the directory of tenants, who of them can be served, and who may call;
+//! - [`admission`]: who may run now;
+//! - [`http`]: connections, the three calls, and the shapes of what they read and write;
 //! - [`error`]: the closed list of codes, and the one place that turns them into answers;
 //! - [`limits`]: every limit in one table, with the test that reaches it;
 //! - [`admin`], [`metrics`], [`telemetry`]: what an operator sees.
@@ -22,15 +22,12 @@ pub mod admission;
 pub mod cli;
 pub mod config;
 pub mod error;
-pub mod files;
 pub mod http;
+pub mod lifecycle;
 pub mod limits;
 pub mod metrics;
-pub mod serve;
-pub mod server;
+pub mod rlimit;
 pub mod source;
 pub mod telemetry;
 pub mod tenants;
-pub mod tokens;
 pub mod units;
-pub mod wire;

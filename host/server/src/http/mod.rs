@@ -3,6 +3,9 @@
 //! A request is read by its call, and whatever becomes of it ends in `observe`: there alone it gets its id, is rendered
 //! if it failed, is counted and logged.
 
+pub mod connections;
+pub mod wire;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,9 +25,8 @@ use crate::admission::{Arrived, Calls};
 use crate::error::{ErrorKind, Problem};
 use crate::metrics::{Metrics, Operation};
 use crate::telemetry::{self, Ended};
+use crate::tenants::tokens::Right;
 use crate::tenants::{Ready, TenantId, Tenants};
-use crate::tokens::Right;
-use crate::wire;
 
 /// The path of all names of a tenant.
 const NAMES: &str = "/v1/{tenant}/names";

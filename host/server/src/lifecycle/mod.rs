@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, Admin};
 use crate::admission::Calls;
 use crate::config::{Config, HttpConfig};
-use crate::files;
+use crate::http::connections::{self, Limits};
 use crate::http::{self, App, BodyLimits};
 use crate::metrics::Metrics;
-use crate::server::{self, Limits};
+use crate::rlimit;
 use crate::source::ConfigError;
 use crate::tenants::{self, Found, Tenants};
 
@@ -147,7 +147,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
     reload: impl AsyncFnMut(),
 ) -> Result<(), ServeError> {
-    files::make_room(config.http.connections)?;
+    rlimit::make_room(config.http.connections)?;
     let found = tenants::find(&config.tenants, &config.limits, &config.limits_max)?;
     refuse_open(&config.http, &found)?;
     let locks = Locks::open(&config.lock_url, config.lock.clone()).map_err(|source| ServeError::Locks {
@@ -340,7 +340,7 @@ async fn listen(
         draining.cancel();
     };
     let public = async {
-        let cut_off = server::run(public, http::router(Arc::new(app)), limits, shutdown).await;
+        let cut_off = connections::run(public, http::router(Arc::new(app)), limits, shutdown).await;
         if cut_off > 0 {
             tracing::warn!(connections = cut_off, drain = ?config.http.drain, "cut off what did not end in time");
         }
@@ -348,7 +348,7 @@ async fn listen(
     };
     tokio::join!(
         public,
-        server::run(admin, admin_router, ADMIN_LIMITS, drained.cancelled())
+        connections::run(admin, admin_router, ADMIN_LIMITS, drained.cancelled())
     );
 }
 

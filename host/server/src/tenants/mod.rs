@@ -11,6 +11,8 @@
 //! Components are read one after another, each into memory of its own length, and what waits for the compiler holds none: a
 //! directory full of long ones, read at a SIGHUP, would otherwise take the processors and the memory of those who are served.
 
+pub mod tokens;
+
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -31,7 +33,7 @@ use crate::admission::{Admission, AdmissionLimits};
 use crate::config::{Limits, LimitsSection};
 use crate::error::{chain, one_line};
 use crate::source::{ConfigError, Source};
-use crate::tokens::{TokenSection, Tokens};
+use crate::tenants::tokens::{TokenSection, Tokens};
 
 /// Longest `tenant.toml` that is read, in bytes.
 const SETTINGS_FILE_MAX: u64 = 64 << 10;
