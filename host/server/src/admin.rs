@@ -1,4 +1,4 @@
-//! The admin listener: is it alive, is it ready, whom does it serve, what has it done.
+//! The admin listener: liveness, readiness, tenants and metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,30 +15,31 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Calls;
+use crate::error::chain;
 use crate::metrics::Metrics;
 use crate::tenants::Tenants;
 
-/// How long a service may take to say that it is ready; whoever probes us gives up after a second or so.
+/// How long a service may take to report that it is ready; most probes give up after about a second.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the admin listener looks at.
+/// What the admin listener reports on.
 #[derive(Clone)]
 pub struct Admin {
     /// The lock service.
     pub locks: Locks,
     /// The names database.
     pub names: Arc<dyn Names>,
-    /// What was counted.
+    /// The counters.
     pub metrics: Arc<Metrics>,
-    /// The calls that run.
+    /// The host's limit of calls.
     pub calls: Arc<Calls>,
-    /// Who is served, and who is not.
+    /// The tenants, served or not.
     pub tenants: Arc<Tenants>,
-    /// Cancelled once the process is to stop.
+    /// Cancelled once the process is stopping.
     pub draining: CancellationToken,
 }
 
-/// The answer of `/readyz`: everything that is in the way, or nothing.
+/// The answer of `/readyz`: whether this host can serve requests, and every reason why not.
 #[derive(Debug, Serialize)]
 struct Readiness {
     ready: bool,
@@ -54,7 +55,7 @@ struct Reason {
 /// The routes of the admin listener.
 pub fn router(admin: Admin) -> Router {
     Router::new()
-        // The process answers, so it is alive: restarting it would mend nothing that it waits for.
+        // The process answers, so it is alive: restarting it would fix nothing that it waits for.
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/tenants", get(tenants))
@@ -79,7 +80,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
         ("lock", locks.unwrap_or_else(|_| late())),
         (
             "names",
-            names.map_or_else(|_| late(), |ready| ready.map_err(|error| crate::error::chain(&error))),
+            names.map_or_else(|_| late(), |ready| ready.map_err(|error| chain(&error))),
         ),
     ];
     let reasons = checks.into_iter().filter_map(|(part, check)| {
@@ -102,7 +103,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// Every tenant with the component that is served, and why what stands in its directory is not.
+/// Lists every tenant with the component that is served, and the reason if the contents of its directory are not.
 async fn tenants(State(admin): State<Admin>) -> Response {
     let body = serde_json::to_vec(&admin.tenants.status()).unwrap_or_default();
     ([(CONTENT_TYPE, "application/json")], body).into_response()

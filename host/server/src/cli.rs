@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use namelock_sandbox::compiler::{self, ChildConfig};
 
 use crate::config::Config;
-use crate::lifecycle::{self, Addresses, ServeError};
+use crate::lifecycle::{self, Addresses, RunError};
 use crate::source::ConfigError;
 use crate::telemetry;
 use crate::tenants::tokens::{NewToken, NewTokenError, Right};
@@ -110,7 +110,7 @@ pub struct ServeFlags {
 }
 
 /// Runs the command line.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), ServeError> {
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), RunError> {
     match Cli::try_parse_from(arguments) {
         Ok(Cli {
             command: Command::Serve(flags),
@@ -122,23 +122,23 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), ServeErr
             command: Command::Compile(flags),
         }) => compile(&flags),
         // Help and version are answers, not errors.
-        Err(error) if !error.use_stderr() => error.print().map_err(ServeError::Print),
-        Err(error) => Err(ServeError::Config(usage(&error))),
+        Err(error) if !error.use_stderr() => error.print().map_err(RunError::Print),
+        Err(error) => Err(RunError::Config(usage(&error))),
     }
 }
 
 /// Reads the configuration and serves until a signal comes.
-fn run_serve(flags: &ServeFlags) -> Result<(), ServeError> {
+fn run_serve(flags: &ServeFlags) -> Result<(), RunError> {
     let env = |variable: &str| std::env::var_os(variable);
     telemetry::init(env("NAMELOCK_LOG"))?;
     let config = Config::load(flags, &env)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(ServeError::Runtime)?;
+        .map_err(RunError::Runtime)?;
     let result = runtime.block_on(async {
-        let shutdown = lifecycle::shutdown_signal().map_err(ServeError::Runtime)?;
-        let reload = lifecycle::reload_signal().map_err(ServeError::Runtime)?;
+        let shutdown = lifecycle::shutdown_signal().map_err(RunError::Runtime)?;
+        let reload = lifecycle::reload_signal().map_err(RunError::Runtime)?;
         lifecycle::serve(config, announce, shutdown, reload).await
     });
     // Whatever still blocks a thread of the pool has had its time.
@@ -147,24 +147,24 @@ fn run_serve(flags: &ServeFlags) -> Result<(), ServeError> {
 }
 
 /// Is the child that compiles one component.
-fn compile(flags: &CompileFlags) -> Result<(), ServeError> {
+fn compile(flags: &CompileFlags) -> Result<(), RunError> {
     let config = ChildConfig {
         memory: flags.memory,
         cpu_seconds: flags.cpu_seconds,
         memory_max: flags.memory_max,
     };
-    compiler::compile(&config, std::io::stdin().lock(), std::io::stdout().lock()).map_err(ServeError::Compile)
+    compiler::compile(&config, std::io::stdin().lock(), std::io::stdout().lock()).map_err(RunError::Compile)
 }
 
 /// Prints a new token.
-fn token_new(flags: &TokenFlags) -> Result<(), ServeError> {
+fn token_new(flags: &TokenFlags) -> Result<(), RunError> {
     let token = NewToken::make(&flags.name, &flags.rights).map_err(|error| match error {
         NewTokenError::Invalid(error) => ConfigError::new("token new", error.to_string()).into(),
-        NewTokenError::Random(error) => ServeError::Runtime(std::io::Error::other(error)),
+        NewTokenError::Random(error) => RunError::Runtime(std::io::Error::other(error)),
     })?;
     let mut out = std::io::stdout().lock();
     let written = out.write_all(token.text().as_bytes()).and_then(|()| out.flush());
-    written.map_err(ServeError::Print)
+    written.map_err(RunError::Print)
 }
 
 /// Tells on standard output where requests are accepted; a reader that has gone is no reason to stop.

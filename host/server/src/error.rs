@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use namelock_sandbox::{CallError, Cause};
 use serde::Serialize;
 
-use crate::admission::Refused;
+use crate::admission::AdmissionError;
 use crate::tenants::tokens::Denied;
 
 /// Longest text about one failure, in bytes: it may come from a guest or echo a request.
@@ -315,11 +315,11 @@ impl From<Denied> for Problem {
     }
 }
 
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
+impl From<AdmissionError> for Problem {
+    fn from(refused: AdmissionError) -> Self {
         let (kind, after) = match refused {
-            Refused::Rate { after } | Refused::Tenant { after } => (ErrorKind::TenantLimit, after),
-            Refused::Host { after } => (ErrorKind::Overloaded, after),
+            AdmissionError::Rate { after } | AdmissionError::Tenant { after } => (ErrorKind::TenantLimit, after),
+            AdmissionError::Host { after } => (ErrorKind::Overloaded, after),
         };
         Self::new(kind, refused.to_string()).after(after)
     }

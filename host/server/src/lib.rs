@@ -1,33 +1,40 @@
-//! The host's outermost floor: HTTP in front of the sandbox, and the life of the process around it.
+//! The outermost layer of the host: HTTP in front of the sandbox, and the lifecycle of the process.
 //!
 //! In reading order:
 //!
-//! - [`cli`]: what can be typed, and what the process answers with its exit code;
+//! - [`cli`]: the command line and the exit codes;
 //! - [`config`], [`source`], [`units`]: flags, environment and file become one checked [`config::Config`];
-//! - [`lifecycle`]: open, bind, serve, drain: the life of a server on one page;
-//! - [`rlimit`]: open files, of which every connection is one;
-//! - [`tenants`]: the directory of tenants, who of them can be served, and who may call;
-//! - [`admission`]: who may run now;
-//! - [`http`]: connections, the three calls, and the shapes of what they read and write;
+//! - [`lifecycle`], [`rlimit`]: open, bind, serve, reload, drain, on one page;
+//! - [`tenants`]: the directory of tenants, which of them can be served, and who may call them;
+//! - [`admission`]: which calls may run now;
+//! - [`http`]: connections, the three calls, and what they read and write;
 //! - [`error`]: the closed list of codes, and the one place that turns them into answers;
 //! - [`limits`]: every limit in one table, with the test that reaches it;
 //! - [`admin`], [`metrics`], [`telemetry`]: what an operator sees.
 //!
-//! The binary `namelock` is [`cli::run`] and nothing else, so whatever it does can be done in a test.
+//! The binary `namelock` is [`cli::run`] and nothing else, so a test can do whatever the binary does.
 
 #![forbid(unsafe_code)]
 
-pub mod admin;
-pub mod admission;
 pub mod cli;
+
 pub mod config;
-pub mod error;
-pub mod http;
-pub mod lifecycle;
-pub mod limits;
-pub mod metrics;
-pub mod rlimit;
 pub mod source;
-pub mod telemetry;
-pub mod tenants;
 pub mod units;
+
+pub mod lifecycle;
+pub mod rlimit;
+
+pub mod tenants;
+
+pub mod admission;
+
+pub mod http;
+
+pub mod error;
+
+pub mod limits;
+
+pub mod admin;
+pub mod metrics;
+pub mod telemetry;

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use namelock::cli;
 use namelock::error::one_line;
 
-/// A request makes hundreds of small allocations on two threads or more, which this allocator does in a fraction of the time.
+/// A request makes hundreds of small allocations on at least two threads, and this allocator needs a fraction of the
+/// time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Longest line about a failure, in bytes.
+/// Longest line that reports a failure, in bytes.
 const LINE_MAX: usize = 4096;
 
 fn main() -> ExitCode {
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
     };
     let code = error.exit_code();
     let chain = format!("{:#}", anyhow::Error::new(error));
-    // Nobody is left to tell if standard error is closed as well.
+    // If standard error is closed too, there is nowhere to report it.
     let _ = writeln!(std::io::stderr(), "namelock: {}", one_line(&chain, LINE_MAX));
     ExitCode::from(code)
 }

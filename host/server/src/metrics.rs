@@ -1,6 +1,6 @@
-//! What is counted, and its text for Prometheus.
+//! The counters, and their text for Prometheus.
 //!
-//! Every label comes from a closed list. Tenants are no labels: there may be thousands, and they are in the log.
+//! Every label value comes from a closed list. Tenants are not labels: there may be thousands, and the log names them.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use crate::error::ErrorKind;
 
-/// Upper bounds of the buckets, in microseconds: from a call that finds everything warm to one at its deadline.
+/// Upper bounds of the buckets, in microseconds: from a call with warm caches to one that reaches its deadline.
 const BUCKETS_US: [u64; 14] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
     10_000_000,
 ];
 
-/// One more than the kinds of failure: the first is success.
+/// The number of codes: success, then every kind of failure.
 const CODES: usize = ErrorKind::ALL.len() + 1;
 
 /// What a request asks for.
@@ -27,15 +27,15 @@ pub enum Operation {
     Find,
     /// Free a name.
     Free,
-    /// None of them: a wrong path or method.
+    /// None of these: an unknown path or method.
     Other,
 }
 
 impl Operation {
-    /// Every operation, in the order of the declaration.
+    /// Every operation, in the order of declaration.
     pub const ALL: [Self; 4] = [Self::Register, Self::Find, Self::Free, Self::Other];
 
-    /// The operation, as metrics and log spell it.
+    /// The operation as written in metrics and log.
     pub fn label(self) -> &'static str {
         match self {
             Self::Register => "register",
@@ -46,10 +46,10 @@ impl Operation {
     }
 }
 
-/// The code of a request that was done.
+/// The code of a request that succeeded.
 pub const OK: &str = "ok";
 
-/// How an ended request is labelled.
+/// The code of an ended request.
 pub fn code(problem: Option<ErrorKind>) -> &'static str {
     problem.map_or(OK, ErrorKind::label)
 }
@@ -58,12 +58,12 @@ pub fn code(problem: Option<ErrorKind>) -> &'static str {
 #[derive(Debug, Default)]
 struct Counters {
     codes: [AtomicU64; CODES],
-    /// How many requests fell into each bucket, and in the last, beyond them all; not cumulative.
+    /// How many requests fell into each bucket, not cumulative; the last is for those beyond every bound.
     buckets: [AtomicU64; BUCKETS_US.len() + 1],
     sum_us: AtomicU64,
 }
 
-/// Everything that is counted.
+/// The counters of this host.
 #[derive(Debug, Default)]
 pub struct Metrics {
     operations: [Counters; Operation::ALL.len()],
@@ -80,7 +80,7 @@ impl Metrics {
         counters.sum_us.fetch_add(us, Relaxed);
     }
 
-    /// Writes the text format of Prometheus, version 0.0.4.
+    /// Writes the counters in the Prometheus text format, version 0.0.4.
     pub fn render(&self, calls_running: usize) -> String {
         let mut text = String::with_capacity(16 << 10);
         // Writing to a string cannot fail.
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_operation_is_its_own_index() {
+    fn an_operation_is_its_index() {
         for (index, operation) in Operation::ALL.into_iter().enumerate() {
             assert_eq!(operation as usize, index, "{}", operation.label());
         }

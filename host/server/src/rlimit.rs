@@ -1,15 +1,15 @@
-//! Open files: every connection is one, so without enough of them a limit on connections is only a wish.
+//! Raises the limit of open files: every connection is one, so without enough of them `http.connections` means nothing.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::source::ConfigError;
 
-/// Files beside the public connections: listeners, admin connections, lanes, the database, what is being read.
-const OTHERS: u64 = 256;
+/// Files besides the public connections: listeners, admin connections, lanes, the database, components being read.
+const OTHER_FILES: u64 = 256;
 
-/// Makes sure that this process may have as many connections as are allowed, and raises its own limit if it must.
-pub fn make_room(connections: usize) -> Result<(), ConfigError> {
-    let needed = (connections as u64).saturating_add(OTHERS);
+/// Ensures that this process may open this many connections, and raises its own limit if necessary.
+pub fn ensure_open_files(connections: usize) -> Result<(), ConfigError> {
+    let needed = (connections as u64).saturating_add(OTHER_FILES);
     let limit = getrlimit(Resource::Nofile);
     let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed);
     if enough(limit.current) {
@@ -24,7 +24,7 @@ pub fn make_room(connections: usize) -> Result<(), ConfigError> {
     }
     let most = limit.maximum.unwrap_or(needed);
     let problem = format!(
-        "{connections} connections need {needed} open files, and this process may have {most}; lower http.connections, \
+        "{connections} connections need {needed} open files, and this process may open {most}; lower http.connections, \
          or raise the limit with `ulimit -n`"
     );
     Err(ConfigError::new("http.connections", problem))
@@ -35,13 +35,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_room_for_few_connections_and_none_for_too_many() {
-        assert_eq!(make_room(1), Ok(()));
+    fn few_connections_are_allowed_and_too_many_are_refused() {
+        assert_eq!(ensure_open_files(1), Ok(()));
         let limit = getrlimit(Resource::Nofile);
         if limit.maximum.is_some() {
-            let error = make_room(usize::MAX).unwrap_err().to_string();
+            let error = ensure_open_files(usize::MAX).unwrap_err().to_string();
             assert!(error.starts_with("http.connections: "), "{error}");
-            assert_eq!(getrlimit(Resource::Nofile), limit, "nothing is changed");
+            assert_eq!(getrlimit(Resource::Nofile), limit, "the limit is unchanged");
         }
     }
 }

@@ -1,9 +1,10 @@
-//! The log: what an operator reads, on standard error.
+//! The log, on standard error.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{ErrorKind, Problem};
@@ -15,9 +16,7 @@ pub fn init(filter: Option<OsString>) -> Result<(), ConfigError> {
     let wrong = |problem: String| {
         ConfigError::new(
             "NAMELOCK_LOG",
-            format!(
-                "{problem}; write a level, as in info, or target=level with commas between, as in info,namelock=debug"
-            ),
+            format!("{problem}; write a level, as in info, or several separated by commas, as in info,namelock=debug"),
         )
     };
     let filter = filter.unwrap_or_else(|| "info".into());
@@ -31,64 +30,55 @@ pub fn init(filter: Option<OsString>) -> Result<(), ConfigError> {
         .map_err(|error| wrong(error.to_string()))
 }
 
-/// How one request ended.
+/// The end of one request.
 #[derive(Debug)]
-pub struct Ended<'a> {
-    /// The request's id, as it was answered.
+pub struct RequestEnd<'a> {
+    /// The request's id, as in its answer.
     pub request_id: &'a str,
-    /// The tenant, where the address names one.
+    /// The tenant, if the address names one.
     pub tenant: Option<&'a str>,
-    /// What was asked for.
+    /// What the request asked for.
     pub operation: Operation,
-    /// Why it was not done.
+    /// Why it failed, if it did.
     pub problem: Option<&'a Problem>,
-    /// From the request's head to its answer.
+    /// The time from the request's head to its answer.
     pub took: Duration,
 }
 
-/// How loud a request's end is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Loudness {
-    /// The caller's business.
-    Debug,
-    /// Something that this host depends on, or a handler, does not work.
-    Warn,
-    /// This host is at fault.
-    Error,
-}
-
-fn loudness(problem: Option<ErrorKind>) -> Loudness {
+/// The level of the line about a request: an error is this host's own fault, a warning says that a handler or something
+/// that the host depends on does not work, and the rest concerns only the caller.
+fn level(problem: Option<ErrorKind>) -> Level {
     match problem {
-        Some(ErrorKind::Internal) => Loudness::Error,
-        // Whoever sends more than is served, or asks a tenant whose fault was logged when it was loaded, must not fill the log
-        // with a line a request; the metrics count them.
-        Some(ErrorKind::Overloaded | ErrorKind::TenantUnavailable) => Loudness::Debug,
-        Some(kind) if kind.status().is_server_error() => Loudness::Warn,
-        Some(_) | None => Loudness::Debug,
+        Some(ErrorKind::Internal) => Level::ERROR,
+        // Callers that overload the host, or ask for a tenant whose fault was logged when it was loaded,
+        // cannot fill the log with one line per request; the metrics count them.
+        Some(ErrorKind::Overloaded | ErrorKind::TenantUnavailable) => Level::DEBUG,
+        Some(kind) if kind.status().is_server_error() => Level::WARN,
+        Some(_) | None => Level::DEBUG,
     }
 }
 
-/// Writes the one line that a request leaves in the log.
-pub fn log_end(ended: &Ended<'_>) {
-    let kind = ended.problem.map(Problem::kind);
-    // The level of an event must be known when it is compiled.
+/// Logs the end of a request, in one line.
+pub fn log_end(end: &RequestEnd<'_>) {
+    let kind = end.problem.map(Problem::kind);
+    // The level of an event is fixed at compile time.
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
-                request_id = ended.request_id,
-                tenant = ended.tenant,
-                operation = ended.operation.label(),
+                request_id = end.request_id,
+                tenant = end.tenant,
+                operation = end.operation.label(),
                 code = code(kind),
-                duration_ms = ended.took.as_micros() as f64 / 1e3,
-                error = ended.problem.map(Problem::for_log),
+                duration_ms = end.took.as_micros() as f64 / 1e3,
+                error = end.problem.map(Problem::for_log),
                 "request ended"
             )
         };
     }
-    match loudness(kind) {
-        Loudness::Debug => line!(debug),
-        Loudness::Warn => line!(warn),
-        Loudness::Error => line!(error),
+    match level(kind) {
+        Level::ERROR => line!(error),
+        Level::WARN => line!(warn),
+        _ => line!(debug),
     }
 }
 
@@ -97,20 +87,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_our_own_faults_are_errors() {
-        let loud: Vec<_> = ErrorKind::ALL
+    fn only_faults_of_the_host_are_errors() {
+        let errors: Vec<_> = ErrorKind::ALL
             .into_iter()
-            .filter(|kind| loudness(Some(*kind)) == Loudness::Error)
+            .filter(|kind| level(Some(*kind)) == Level::ERROR)
             .collect();
-        assert_eq!(loud, [ErrorKind::Internal]);
-        assert_eq!(loudness(Some(ErrorKind::NameTaken)), Loudness::Debug);
-        assert_eq!(loudness(Some(ErrorKind::LockUnavailable)), Loudness::Warn);
-        assert_eq!(loudness(Some(ErrorKind::Overloaded)), Loudness::Debug);
-        assert_eq!(loudness(None), Loudness::Debug);
+        assert_eq!(errors, [ErrorKind::Internal]);
+        assert_eq!(level(Some(ErrorKind::NameTaken)), Level::DEBUG);
+        assert_eq!(level(Some(ErrorKind::LockUnavailable)), Level::WARN);
+        assert_eq!(level(Some(ErrorKind::Overloaded)), Level::DEBUG);
+        assert_eq!(level(None), Level::DEBUG);
     }
 
     #[test]
-    fn a_wrong_filter_is_a_configuration_error() {
+    fn an_invalid_filter_is_a_configuration_error() {
         let error = init(Some("namelock=loud".into())).unwrap_err().to_string();
         assert!(error.starts_with("NAMELOCK_LOG: "), "{error}");
     }

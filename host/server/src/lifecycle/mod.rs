@@ -1,4 +1,7 @@
-//! The life of a server: open, bind, serve, read the tenants again, drain.
+//! The lifecycle of a server: open, bind, serve, reload, drain.
+
+mod checks;
+mod error;
 
 use std::future::Future;
 use std::io;
@@ -9,31 +12,33 @@ use std::time::Duration;
 
 use namelock_lock::Locks;
 use namelock_names::Names;
-use namelock_sandbox::compiler::ChildError;
-use namelock_sandbox::{Powers, Sandbox, SandboxConfig, SandboxError};
+use namelock_sandbox::{Powers, Sandbox, SandboxConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
+pub use self::error::RunError;
+
 use crate::admin::{self, Admin};
 use crate::admission::Calls;
-use crate::config::{Config, HttpConfig};
-use crate::http::connections::{self, Limits};
+use crate::config::Config;
+use crate::http::connections::{self, ConnectionLimits};
 use crate::http::{self, App, BodyLimits};
 use crate::metrics::Metrics;
 use crate::rlimit;
 use crate::source::ConfigError;
-use crate::tenants::{self, Found, Tenants};
+use crate::tenants::Tenants;
+use crate::tenants::directory::{self, Candidate};
 
 /// How long leases may take to be released, and the database to finish, once no request runs.
 ///
-/// What is not released by then expires.
+/// Leases that are not released by then expire.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The admin listener is for a prober and a scraper; this many connections are plenty.
-const ADMIN_LIMITS: Limits = Limits {
+/// The limits of the admin listener, which has to serve a prober and a scraper.
+const ADMIN_LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 64,
     header_bytes: 16 << 10,
     headers: 64,
@@ -42,77 +47,7 @@ const ADMIN_LIMITS: Limits = Limits {
     drain: Duration::from_secs(1),
 };
 
-/// Why the server did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// It was told something that cannot be done.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The lock service cannot be used as it is configured; whether it answers is not asked at the start.
-    #[error("cannot open the lock service {url}; check --lock and the section lock")]
-    Locks {
-        /// Which one.
-        url: String,
-        /// Why not.
-        #[source]
-        source: namelock_lock::OpenError,
-    },
-    /// The names database cannot be used.
-    #[error("cannot open the names database {url}; check --names")]
-    Names {
-        /// Which one.
-        url: String,
-        /// Why not.
-        #[source]
-        source: namelock_names::OpenError,
-    },
-    /// There is no sandbox to run handlers in.
-    #[error("cannot run handlers on this machine")]
-    Sandbox(#[source] SandboxError),
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address}; stop what uses it or pass another address with {flag}")]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// The flag that sets it.
-        flag: &'static str,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// This process was a compiler, and could not even try.
-    #[error("cannot compile a component")]
-    Compile(#[source] ChildError),
-    /// Nobody reads the help that was asked for.
-    #[error("cannot write to standard output")]
-    Print(#[source] io::Error),
-    /// The machine does not give what every server needs.
-    #[error("cannot start")]
-    Runtime(#[source] io::Error),
-}
-
-impl ServeError {
-    /// What the process answers: 2 if other arguments would help, 1 if the machine must change.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Config(_) | Self::Locks { .. } | Self::Sandbox(SandboxError::Cache(_)) => 2,
-            Self::Names { source, .. } => {
-                use namelock_names::OpenError::{Config, File, Foreign, Newer, Server, Tls, Url};
-                match source {
-                    Url { .. } | Tls(_) | Config(_) => 2,
-                    Server { .. } | File { .. } | Foreign { .. } | Newer { .. } => 1,
-                }
-            }
-            Self::Sandbox(SandboxError::Engine(_) | SandboxError::Clock(_))
-            | Self::Bind { .. }
-            | Self::Compile(_)
-            | Self::Print(_)
-            | Self::Runtime(_) => 1,
-        }
-    }
-}
-
-/// Where the server listens, with the real ports.
+/// The addresses that the server listens on, with the real ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
     /// The public listener.
@@ -121,7 +56,7 @@ pub struct Addresses {
     pub admin: SocketAddr,
 }
 
-/// Catches SIGTERM and SIGINT from now on; what it answers ends with the first of them.
+/// Catches SIGTERM and SIGINT from now on; the returned future ends with the first of them.
 pub fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
@@ -132,7 +67,7 @@ pub fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Catches SIGHUP from now on; each call of what it answers ends with the next one.
+/// Catches SIGHUP from now on; each call of the returned function waits for the next one.
 pub fn reload_signal() -> io::Result<impl AsyncFnMut()> {
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move || {
@@ -140,83 +75,85 @@ pub fn reload_signal() -> io::Result<impl AsyncFnMut()> {
     })
 }
 
-/// Serves until `shutdown`, and reads the tenants again whenever `reload` ends; calls `announce` once requests are accepted.
+/// Opens what the configuration names and serves until `shutdown`; loads the tenants again whenever `reload` returns,
+/// and calls `announce` once it accepts requests.
 pub async fn serve(
     config: Config,
     announce: impl FnOnce(Addresses),
     shutdown: impl Future<Output = ()>,
     reload: impl AsyncFnMut(),
-) -> Result<(), ServeError> {
-    rlimit::make_room(config.http.connections)?;
-    let found = tenants::find(&config.tenants, &config.limits, &config.limits_max)?;
-    refuse_open(&config.http, &found)?;
-    let locks = Locks::open(&config.lock_url, config.lock.clone()).map_err(|source| ServeError::Locks {
+) -> Result<(), RunError> {
+    rlimit::ensure_open_files(config.http.connections)?;
+    let candidates = directory::scan(&config.tenants, &config.limits, &config.limits_max)?;
+    checks::refuse_open(&config.http, &candidates)?;
+    let locks = Locks::open(&config.lock_url, config.lock.clone()).map_err(|source| RunError::Locks {
         url: config.lock_url.to_string(),
         source,
     })?;
     let names = namelock_names::open(&config.names_url, config.names.clone())
         .await
-        .map_err(|source| ServeError::Names {
+        .map_err(|source| RunError::Names {
             url: config.names_url.to_string(),
             source,
         })?;
-    refuse_what_cannot_be_saved(&config, &*names)?;
-    let sandbox = Sandbox::new(&sandbox_config(&config), config.compiler.clone()).map_err(ServeError::Sandbox)?;
+    checks::refuse_unsafe_times(&config, &*names)?;
+    let sandbox = Sandbox::new(&sandbox_config(&config), config.compiler.clone()).map_err(RunError::Sandbox)?;
     let tenants = Arc::new(Tenants::new(sandbox));
-    let read = Notify::new();
-    let reading = keep_reading(&config, &tenants, found, &read, reload);
-    let serving = serve_tenants(&config, &tenants, &read, announce, shutdown, locks, names);
+    let loaded = Notify::new();
+    let loading = keep_loading(&config, &tenants, candidates, &loaded, reload);
+    let serving = serve_tenants(&config, &tenants, &loaded, announce, shutdown, locks, names);
     tokio::select! {
         result = serving => result,
-        () = reading => Ok(()),
+        () = loading => Ok(()),
     }
 }
 
-/// Reads the tenants that were found, and then again whenever `reload` ends; says so once, when it has read them first.
-async fn keep_reading(
+/// Loads the candidates, notifies `loaded`, and then scans and loads again whenever `reload` returns.
+async fn keep_loading(
     config: &Config,
     tenants: &Tenants,
-    found: Vec<Found>,
-    read: &Notify,
+    candidates: Vec<Candidate>,
+    loaded: &Notify,
     mut reload: impl AsyncFnMut(),
 ) {
-    tenants.read(found).await;
-    read.notify_one();
+    tenants.load(candidates).await;
+    loaded.notify_one();
     loop {
         reload().await;
         tracing::info!(dir = %config.tenants.display(), "reading the tenants again");
         let (dir, limits, limits_max) = (config.tenants.clone(), config.limits.clone(), config.limits_max.clone());
-        let found = tokio::task::spawn_blocking(move || tenants::find(&dir, &limits, &limits_max));
+        let scan = tokio::task::spawn_blocking(move || directory::scan(&dir, &limits, &limits_max));
         let panicked = |panic: JoinError| Err(ConfigError::new("tenants.dir", panic.to_string()));
-        match found.await.unwrap_or_else(panicked) {
-            Ok(mut found) => {
-                if !may_be_open(&config.http) {
-                    tenants::refuse_open(&mut found);
+        match scan.await.unwrap_or_else(panicked) {
+            Ok(mut candidates) => {
+                if !checks::open_is_allowed(&config.http) {
+                    directory::refuse_open(&mut candidates);
                 }
-                tenants.read(found).await;
+                tenants.load(candidates).await;
             }
-            Err(error) => tracing::error!(%error, "the tenants are served as they were"),
+            Err(error) => tracing::error!(%error, "cannot reload the tenants; they are served as they were"),
         }
     }
 }
 
+/// Binds and serves once the tenants are loaded, or after `tenants.wait`.
 async fn serve_tenants(
     config: &Config,
     tenants: &Arc<Tenants>,
-    read: &Notify,
+    loaded: &Notify,
     announce: impl FnOnce(Addresses),
     shutdown: impl Future<Output = ()>,
     locks: Locks,
     names: Arc<dyn Names>,
-) -> Result<(), ServeError> {
+) -> Result<(), RunError> {
     let mut shutdown = pin!(shutdown);
     tokio::select! {
-        // Compiling may take long, and whoever stops a host that has not started should not wait for it.
+        // Compiling may take long, and stopping a host that is still starting should not wait for it.
         () = &mut shutdown => {
             close(&locks, &*names).await;
             return Ok(());
         }
-        read = tokio::time::timeout(config.tenants_wait, read.notified()) => if read.is_err() {
+        loaded = tokio::time::timeout(config.tenants_wait, loaded.notified()) => if loaded.is_err() {
             tracing::warn!("serving without the tenants that are still being loaded");
         }
     }
@@ -249,48 +186,7 @@ async fn serve_tenants(
     Ok(())
 }
 
-/// Whether anybody who can reach this host may call a tenant that has no tokens.
-fn may_be_open(http: &HttpConfig) -> bool {
-    http.open || http.listen.ip().to_canonical().is_loopback()
-}
-
-/// Refuses to let anybody on the network call a tenant, unless that is what was asked for.
-fn refuse_open(http: &HttpConfig, found: &[Found]) -> Result<(), ConfigError> {
-    match tenants::first_open(found) {
-        Some(tenant) if !may_be_open(http) => {
-            let problem = format!(
-                "others can reach {} and tenant `{tenant}` has no tokens; make one with `namelock token new`, \
-                 listen on 127.0.0.1, or pass --open",
-                http.listen
-            );
-            Err(ConfigError::new("http.listen", problem))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// Refuses leases that are too short to save anything, and fencing tokens that are forgotten while a lease may still write.
-fn refuse_what_cannot_be_saved(config: &Config, names: &dyn Names) -> Result<(), ConfigError> {
-    let (lease, deadline) = (config.lock.lease, names.deadline());
-    if lease <= deadline {
-        let problem = format!(
-            "{lease:?} is no longer than a write to the names database may take ({deadline:?}), so nothing could be saved; \
-             make it longer, or names.timeout or names.busy_timeout shorter"
-        );
-        return Err(ConfigError::new("lock.lease", problem));
-    }
-    let (retention, max_hold) = (config.names.retention, config.lock.max_hold);
-    if retention < max_hold + deadline {
-        let problem = format!(
-            "{retention:?} is shorter than a lease may be held and still write ({max_hold:?} and {deadline:?}), and the database \
-             would forget which tokens are old; make it longer, or lock.max_hold shorter"
-        );
-        return Err(ConfigError::new("names.retention", problem));
-    }
-    Ok(())
-}
-
-/// A call that was let in has an instance waiting for it, with room for the largest that any tenant may ever have.
+/// Gives the sandbox an instance for each call that may run, with memory for the most that any tenant may ever have.
 fn sandbox_config(config: &Config) -> SandboxConfig {
     SandboxConfig {
         instances: u32::try_from(config.http.calls).unwrap_or(u32::MAX),
@@ -300,17 +196,17 @@ fn sandbox_config(config: &Config) -> SandboxConfig {
     }
 }
 
-async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {
+async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, RunError> {
     TcpListener::bind(address)
         .await
-        .map_err(|source| ServeError::Bind { address, flag, source })
+        .map_err(|source| RunError::Bind { address, flag, source })
 }
 
-fn address(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
-    listener.local_addr().map_err(ServeError::Runtime)
+fn address(listener: &TcpListener) -> Result<SocketAddr, RunError> {
+    listener.local_addr().map_err(RunError::Runtime)
 }
 
-/// Runs both listeners; the admin listener outlives the public one, so that it can say that the host is stopping.
+/// Runs both listeners; the admin listener outlives the public one, so that it can report that the host is stopping.
 async fn listen(
     config: &Config,
     public: TcpListener,
@@ -327,7 +223,7 @@ async fn listen(
         tenants: Arc::clone(&app.tenants),
         draining: draining.clone(),
     });
-    let limits = Limits {
+    let limits = ConnectionLimits {
         connections: config.http.connections,
         header_bytes: config.http.header_bytes,
         headers: config.http.headers,
@@ -342,17 +238,21 @@ async fn listen(
     let public = async {
         let cut_off = connections::run(public, http::router(Arc::new(app)), limits, shutdown).await;
         if cut_off > 0 {
-            tracing::warn!(connections = cut_off, drain = ?config.http.drain, "cut off what did not end in time");
+            let drain = config.http.drain;
+            tracing::warn!(
+                connections = cut_off,
+                ?drain,
+                "cut off connections that did not end in time"
+            );
         }
         drained.cancel();
     };
-    tokio::join!(
-        public,
-        connections::run(admin, admin_router, ADMIN_LIMITS, drained.cancelled())
-    );
+    let admin = connections::run(admin, admin_router, ADMIN_LIMITS, drained.cancelled());
+    tokio::join!(public, admin);
 }
 
-/// Ends what the requests left behind: leases first, because others wait for them.
+/// Finishes what the requests have left: leases first, because others wait for them.
+// Keeps P3: the leases of the last calls are released before the process ends, and not left to expire.
 async fn close(locks: &Locks, names: &dyn Names) {
     locks.close(CLOSE_TIMEOUT).await;
     if tokio::time::timeout(CLOSE_TIMEOUT, names.close()).await.is_err() {
@@ -371,6 +271,7 @@ mod tests {
 
     use super::*;
     use crate::cli::ServeFlags;
+    use crate::error::chain;
 
     fn flags(dir: &tempfile::TempDir) -> ServeFlags {
         let mut names = OsString::from("sqlite:");
@@ -395,7 +296,7 @@ mod tests {
     }
 
     /// Serves with these flags while `during` runs.
-    async fn while_serving(flags: &ServeFlags, during: impl AsyncFnOnce(Addresses)) -> Result<(), ServeError> {
+    async fn while_serving(flags: &ServeFlags, during: impl AsyncFnOnce(Addresses)) -> Result<(), RunError> {
         let config = Config::load(flags, &|_| None)?;
         let (announced, addresses) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -435,7 +336,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lock_service_that_is_down_does_not_stop_the_start() {
+    async fn a_lock_service_that_is_down_does_not_prevent_the_start() {
         let dir = tempfile::tempdir().unwrap();
         // Nothing listens on port 1.
         let flags = ServeFlags {
@@ -452,13 +353,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_stops_the_start_has_its_exit_code() {
+    async fn a_failed_start_has_its_exit_code() {
         let dir = tempfile::tempdir().unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let taken = listener.local_addr().unwrap().to_string();
         let check = async |flags: ServeFlags, code: u8, expect: &str| {
             let error = while_serving(&flags, async |_| ()).await.unwrap_err();
-            let line = crate::error::chain(&error);
+            let line = chain(&error);
             assert!(line.starts_with(expect), "{line}");
             assert_eq!(error.exit_code(), code, "{line}");
         };

@@ -1,11 +1,11 @@
-//! Who may call a tenant: its bearer tokens.
+//! The bearer tokens that decide who may call a tenant.
 //!
-//! A file has the SHA-256 of each secret, never the secret. A secret is 256 random bits, so a plain hash is enough: there is
-//! nothing to guess, and a slow hash would only make refusing expensive.
+//! A `tenant.toml` holds the SHA-256 of each secret, never the secret. A secret is 256 random bits, so a plain hash is
+//! enough: there is nothing to guess, and a slow hash would only make refusals expensive.
 //!
-//! The hash of what a caller shows is compared with those of all the tenant's tokens, each in constant time and none left
-//! out, so that the time of an answer tells nothing about how near a guess was. A token is looked up under its tenant alone:
-//! at any other it is unknown.
+//! The hash of the secret that a caller presents is compared with those of all the tenant's tokens, each in constant
+//! time and none left out, so the time of an answer reveals nothing about how close a guess was. A token is looked up
+//! under its own tenant only: every other tenant does not know it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,16 +18,16 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-/// Tokens of one tenant; each costs a comparison with every request.
+/// Most tokens of one tenant; each costs a comparison in every request.
 const TOKENS_MAX: usize = 64;
 
-/// Longest `Authorization` header that is looked at, in bytes.
+/// Longest `Authorization` header that is read, in bytes.
 const HEADER_MAX: usize = 256;
 
-/// What every secret begins with, so that one that has leaked can be recognised.
+/// The prefix of every secret, so that a leaked one can be recognised.
 const PREFIX: &str = "nlk_";
 
-/// The random part of a secret, in bytes.
+/// Length of the random part of a secret, in bytes.
 const SECRET_BYTES: usize = 32;
 
 /// What a token allows.
@@ -35,11 +35,11 @@ const SECRET_BYTES: usize = 32;
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Right {
-    /// To register a name.
+    /// Register a name.
     Register = 1,
-    /// To find the registration of a name.
+    /// Find the registration of a name.
     Find = 2,
-    /// To free a name.
+    /// Free a name.
     Free = 4,
 }
 
@@ -47,7 +47,7 @@ impl Right {
     /// Every right.
     pub const ALL: [Self; 3] = [Self::Register, Self::Find, Self::Free];
 
-    /// The right, as a file spells it.
+    /// The right as written in a `tenant.toml`.
     pub fn label(self) -> &'static str {
         match self {
             Self::Register => "register",
@@ -79,7 +79,7 @@ impl FromStr for Right {
     }
 }
 
-/// One `[[tokens]]` of a `tenant.toml`, not yet looked at.
+/// One `[[tokens]]` of a `tenant.toml`, not yet validated.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenSection {
@@ -88,7 +88,7 @@ pub struct TokenSection {
     rights: Vec<Right>,
 }
 
-/// A hash is no secret, but nobody needs it in a log either.
+/// Leaves the hash out: it is no secret, but nobody needs it in a log.
 impl fmt::Debug for TokenSection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenSection")
@@ -98,39 +98,39 @@ impl fmt::Debug for TokenSection {
     }
 }
 
-/// What is wrong with the tokens of a file.
+/// What is wrong with the tokens of a `tenant.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTokens {
-    /// There are more than a request should be compared with.
+    /// There are more tokens than a request should be compared with.
     #[error("{0} tokens are too many; at most {TOKENS_MAX}")]
     TooMany(usize),
-    /// A name is not one.
+    /// A name is not valid.
     #[error("`{0}` is not a name; write 1 to 64 letters, digits, `.`, `_` or `-`")]
     Name(String),
-    /// A name comes twice.
-    #[error("`{0}` is there twice; give each token a name of its own")]
+    /// A name is used twice.
+    #[error("the name `{0}` is used twice; give each token a different name")]
     Twice(String),
-    /// Two tokens have one secret, so it would be open which rights it has.
-    #[error("`{0}` has the secret of another token; make a new one with `namelock token new`")]
+    /// Two tokens have the same secret, so its rights would be ambiguous.
+    #[error("`{0}` has the same secret as another token; make a new one with `namelock token new`")]
     SameSecret(String),
-    /// A hash is not one. What was written is not repeated: it may be the secret itself.
+    /// A hash is not valid. The message does not repeat it: it may be the secret itself.
     #[error("the sha256 of `{0}` is not 64 hexadecimal digits; make a new token with `namelock token new`")]
     Hash(String),
-    /// A token allows nothing.
+    /// A token has no rights.
     #[error("`{0}` has no rights; write some of register, find and free")]
     NoRights(String),
 }
 
-/// Why a request may not be done.
+/// Why a request is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// It shows no token, or none that can be one.
-    #[error("this tenant wants a token; send it as Authorization: Bearer")]
+    /// It has no token, or a header that cannot be one.
+    #[error("this tenant requires a token; send it as Authorization: Bearer SECRET")]
     Missing,
-    /// It shows a token that the tenant does not have.
+    /// The tenant does not know its token.
     #[error("this tenant does not know this token")]
     Unknown,
-    /// Its token is for something else.
+    /// Its token does not have this right.
     #[error("this token does not have the right to {0}")]
     Right(Right),
 }
@@ -157,7 +157,7 @@ impl fmt::Debug for Token {
 }
 
 impl Tokens {
-    /// Checks what a file says.
+    /// Validates the tokens of a `tenant.toml`.
     pub fn new(sections: Vec<TokenSection>) -> Result<Self, InvalidTokens> {
         if sections.len() > TOKENS_MAX {
             return Err(InvalidTokens::TooMany(sections.len()));
@@ -190,15 +190,16 @@ impl Tokens {
         self.0.is_empty()
     }
 
-    /// Checks that a request with these headers may do this.
+    /// Checks that a request with these headers has the right.
+    // Keeps P7: a request without the right is refused before its body is read or anything is locked.
     pub fn check(&self, headers: &HeaderMap, right: Right) -> Result<(), Denied> {
         if self.is_open() {
             return Ok(());
         }
-        let shown: [u8; 32] = Sha256::digest(secret_of(headers).ok_or(Denied::Missing)?).into();
+        let presented: [u8; 32] = Sha256::digest(secret_of(headers).ok_or(Denied::Missing)?).into();
         let (mut known, mut rights) = (Choice::from(0), 0);
         for token in &self.0 {
-            let same = token.sha256.ct_eq(&shown);
+            let same = token.sha256.ct_eq(&presented);
             known |= same;
             rights |= u8::conditional_select(&0, &token.rights, same);
         }
@@ -210,7 +211,8 @@ impl Tokens {
     }
 }
 
-/// What stands behind `Bearer ` (RFC 6750); two such headers are as good as none, because two readers may choose differently.
+/// The secret after `Bearer ` (RFC 6750); none if there are two such headers, because two readers might choose
+/// differently.
 fn secret_of(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -245,7 +247,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A token that was just made, and that nobody has seen.
+/// A token that was just made and not shown to anybody yet.
 pub struct NewToken {
     secret: String,
     name: String,
@@ -253,7 +255,7 @@ pub struct NewToken {
 }
 
 impl NewToken {
-    /// Makes a token with a secret from the operating system's random numbers.
+    /// Makes a token with a secret from the operating system's random number generator.
     pub fn make(name: &str, rights: &[Right]) -> Result<Self, NewTokenError> {
         if !is_name(name) {
             return Err(InvalidTokens::Name(name.to_owned()).into());
@@ -270,7 +272,8 @@ impl NewToken {
         })
     }
 
-    /// What is printed once: the secret on a line of its own, for whoever calls, and then the lines for the tenant's file.
+    /// The text that is printed once: the secret on a line of its own, for the caller, then the lines for the
+    /// `tenant.toml`.
     pub fn text(&self) -> String {
         let rights: Vec<_> = self.rights.iter().map(|right| format!("\"{right}\"")).collect();
         format!(
@@ -283,13 +286,13 @@ impl NewToken {
     }
 }
 
-/// Why no token was made.
+/// Why a token could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum NewTokenError {
-    /// It would not be accepted.
+    /// It would be refused in a `tenant.toml`.
     #[error(transparent)]
     Invalid(#[from] InvalidTokens),
-    /// The operating system has no random numbers.
+    /// The operating system gives no random numbers.
     #[error("cannot get random numbers")]
     Random(#[from] SysError),
 }
@@ -316,7 +319,7 @@ mod tests {
         Tokens::new(sections).unwrap()
     }
 
-    fn shown(values: &[&str]) -> HeaderMap {
+    fn headers(values: &[&str]) -> HeaderMap {
         values
             .iter()
             .map(|value| (AUTHORIZATION, HeaderValue::from_str(value).unwrap()))
@@ -326,7 +329,7 @@ mod tests {
     #[test]
     fn a_token_allows_its_rights_and_no_more() {
         let check = |values: &[&str], right: Right, expect: Result<(), Denied>| {
-            assert_eq!(tokens().check(&shown(values), right), expect, "{values:?} {right}");
+            assert_eq!(tokens().check(&headers(values), right), expect, "{values:?} {right}");
         };
         for right in Right::ALL {
             check(&["Bearer nlk_all"], right, Ok(()));
@@ -355,15 +358,15 @@ mod tests {
     }
 
     #[test]
-    fn no_tokens_let_anybody_in() {
+    fn a_tenant_without_tokens_lets_anybody_in() {
         let open = Tokens::default();
         assert!(open.is_open() && !tokens().is_open());
         assert_eq!(open.check(&HeaderMap::new(), Right::Register), Ok(()));
-        assert_eq!(open.check(&shown(&["Bearer x"]), Right::Register), Ok(()));
+        assert_eq!(open.check(&headers(&["Bearer x"]), Right::Register), Ok(()));
     }
 
     #[test]
-    fn wrong_tokens_are_refused_without_their_hash() {
+    fn invalid_tokens_are_refused_without_repeating_their_hash() {
         let check = |sections: Vec<TokenSection>, expect: InvalidTokens| {
             assert_eq!(Tokens::new(sections).unwrap_err(), expect);
         };
@@ -396,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_token_works_with_the_lines_that_come_with_it() {
+    fn a_new_token_works_with_its_printed_lines() {
         #[derive(Deserialize)]
         struct File {
             tokens: Vec<TokenSection>,
@@ -407,9 +410,9 @@ mod tests {
         assert!(!lines.contains(secret));
         let file: File = toml::from_str(lines).unwrap();
         let tokens = Tokens::new(file.tokens).unwrap();
-        let headers = shown(&[&format!("Bearer {secret}")]);
-        assert_eq!(tokens.check(&headers, Right::Find), Ok(()));
-        assert_eq!(tokens.check(&headers, Right::Free), Err(Denied::Right(Right::Free)));
+        let presented = headers(&[&format!("Bearer {secret}")]);
+        assert_eq!(tokens.check(&presented, Right::Find), Ok(()));
+        assert_eq!(tokens.check(&presented, Right::Free), Err(Denied::Right(Right::Free)));
         assert_ne!(text, NewToken::make("ci", &[Right::Find]).unwrap().text());
         assert!(NewToken::make("a\nb", &[Right::Find]).is_err());
         assert!(NewToken::make("a", &[]).is_err());

@@ -1,0 +1,131 @@
+//! Where every request begins and ends: here alone it gets its id, its problem is rendered, and it is counted and
+//! logged.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::HttpBody;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{ALLOW, CONNECTION};
+use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::address::{NAME, NAMES, tenant_segment};
+use crate::error::{ErrorKind, Problem};
+use crate::metrics::{Metrics, Operation};
+use crate::telemetry::{self, RequestEnd};
+use crate::tenants::TenantId;
+
+/// The header with a request's id, in both directions.
+pub(super) const REQUEST_ID: &str = "x-request-id";
+
+/// Longest body, in bytes, that may be left unread without ending the connection: it has arrived with the head.
+const UNREAD_BODY_MAX: u64 = 4096;
+
+/// The id that identifies a request in its answer, in the log and in the tenant's log.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// Keeps the client's own id if it can be written to a header and a log line as it is; otherwise makes one.
+    fn of(headers: &HeaderMap) -> Self {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+        match given.filter(|id| (1..=64).contains(&id.len()) && id.bytes().all(allowed)) {
+            Some(id) => Self(id.into()),
+            None => Self(format!("{:016x}", rand::random::<u64>()).into()),
+        }
+    }
+
+    /// The id as text.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Runs a request, then renders, counts and logs its end.
+///
+/// A client that hangs up ends its request by dropping this future: nobody is answered, so nothing is counted.
+pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = RequestId::of(request.headers());
+    let operation = operation_of(&request);
+    let body_at_least = request.body().size_hint().lower();
+    let tenant = tenant_segment(request.uri()).and_then(|text| text.parse::<TenantId>().ok());
+    request.extensions_mut().insert(id.clone());
+
+    let mut response = next.run(request).await;
+    let problem = response.extensions_mut().remove::<Problem>();
+    if let Some(problem) = &problem {
+        let allow = response.headers_mut().remove(ALLOW);
+        response = problem.render(id.as_str());
+        response.headers_mut().extend(allow.map(|allow| (ALLOW, allow)));
+        if problem.kind() == ErrorKind::PayloadTooLarge || body_at_least > UNREAD_BODY_MAX {
+            // The rest of the body is not read, so the connection ends; a client that does not know would reuse it.
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+
+    let took = started.elapsed();
+    metrics.record(operation, problem.as_ref().map(Problem::kind), took);
+    telemetry::log_end(&RequestEnd {
+        request_id: id.as_str(),
+        tenant: tenant.as_ref().map(TenantId::as_str),
+        operation,
+        problem: problem.as_ref(),
+        took,
+    });
+    response
+}
+
+fn operation_of(request: &Request) -> Operation {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    match (path, request.method()) {
+        (Some(NAMES), &Method::POST) => Operation::Register,
+        (Some(NAME), &Method::GET | &Method::HEAD) => Operation::Find,
+        (Some(NAME), &Method::DELETE) => Operation::Free,
+        _ => Operation::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clients_request_id_is_kept_if_it_is_harmless() {
+        let id_of = |given: Option<&[u8]>| {
+            let mut headers = HeaderMap::new();
+            if let Some(id) = given {
+                headers.insert(REQUEST_ID, HeaderValue::from_bytes(id).unwrap());
+            }
+            RequestId::of(&headers).as_str().to_owned()
+        };
+        let longest = "x".repeat(64);
+        for kept in ["a", "A-1_b.c", &longest] {
+            assert_eq!(id_of(Some(kept.as_bytes())), kept);
+        }
+        let too_long = "x".repeat(65);
+        for replaced in [
+            None,
+            Some(&b""[..]),
+            Some(b"a b"),
+            Some(b"a\tb"),
+            Some(b"\xc3\xa9"),
+            Some(too_long.as_bytes()),
+        ] {
+            let id = id_of(replaced);
+            assert!(
+                id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+                "{id}"
+            );
+        }
+        assert_ne!(id_of(None), id_of(None));
+    }
+}

@@ -1,0 +1,50 @@
+//! Refuses configurations whose parts are valid but not safe together.
+
+use namelock_names::Names;
+
+use crate::config::{Config, HttpConfig};
+use crate::source::ConfigError;
+use crate::tenants::directory::{self, Candidate};
+
+/// Whether a tenant without tokens may be served: its callers are on this machine, or the operator has allowed it.
+pub(super) fn open_is_allowed(http: &HttpConfig) -> bool {
+    http.open || http.listen.ip().to_canonical().is_loopback()
+}
+
+/// Refuses to let anybody on the network call a tenant, unless the operator has asked for it.
+// Keeps P7: a tenant without tokens does not become public by accident.
+pub(super) fn refuse_open(http: &HttpConfig, candidates: &[Candidate]) -> Result<(), ConfigError> {
+    match directory::first_open(candidates) {
+        Some(tenant) if !open_is_allowed(http) => {
+            let problem = format!(
+                "other machines can reach {} and tenant `{tenant}` has no tokens; \
+                 make one with `namelock token new`, listen on 127.0.0.1, or pass --open",
+                http.listen
+            );
+            Err(ConfigError::new("http.listen", problem))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Refuses leases and retention times with which the names database could not guard its writes.
+// Keeps P5: a lease outlasts a write, and the token of a name is not forgotten while an older lease could still write.
+pub(super) fn refuse_unsafe_times(config: &Config, names: &dyn Names) -> Result<(), ConfigError> {
+    let (lease, deadline) = (config.lock.lease, names.deadline());
+    if lease <= deadline {
+        let problem = format!(
+            "{lease:?} is no longer than a write to the names database may take ({deadline:?}), so nothing could be \
+             saved; make it longer, or names.timeout or names.busy_timeout shorter"
+        );
+        return Err(ConfigError::new("lock.lease", problem));
+    }
+    let (retention, max_hold) = (config.names.retention, config.lock.max_hold);
+    if retention < max_hold + deadline {
+        let problem = format!(
+            "{retention:?} is shorter than a lease may be held and still write ({max_hold:?} and {deadline:?}), and \
+             the database would forget which tokens are old; make it longer, or lock.max_hold shorter"
+        );
+        return Err(ConfigError::new("names.retention", problem));
+    }
+    Ok(())
+}

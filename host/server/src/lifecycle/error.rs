@@ -1,0 +1,79 @@
+//! Why the process failed, and the exit code that says so.
+
+use std::io;
+use std::net::SocketAddr;
+
+use namelock_sandbox::SandboxError;
+use namelock_sandbox::compiler::ChildError;
+
+use crate::source::ConfigError;
+
+/// Why the process did not do what the command line asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The arguments or the configuration are invalid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The lock service cannot be used as it is configured; the start does not ask whether it answers.
+    #[error("cannot open the lock service {url}; check --lock and the section lock")]
+    Locks {
+        /// The lock service.
+        url: String,
+        /// The cause.
+        #[source]
+        source: namelock_lock::OpenError,
+    },
+    /// The names database cannot be used.
+    #[error("cannot open the names database {url}; check --names")]
+    Names {
+        /// The database.
+        url: String,
+        /// The cause.
+        #[source]
+        source: namelock_names::OpenError,
+    },
+    /// The sandbox for handlers cannot be created.
+    #[error("cannot run handlers on this machine")]
+    Sandbox(#[source] SandboxError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}; stop what uses it or pass another address with {flag}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The flag that sets it.
+        flag: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// This process was started as a compiler and could not do its work.
+    #[error("cannot compile a component")]
+    Compile(#[source] ChildError),
+    /// The requested output could not be written.
+    #[error("cannot write to standard output")]
+    Print(#[source] io::Error),
+    /// The operating system refuses what every server needs.
+    #[error("cannot start")]
+    Runtime(#[source] io::Error),
+}
+
+impl RunError {
+    /// The exit code of the process: 2 if other arguments would help, 1 if the machine must change.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Locks { .. } | Self::Sandbox(SandboxError::Cache(_)) => 2,
+            Self::Names { source, .. } => {
+                use namelock_names::OpenError::{Config, File, Foreign, Newer, Server, Tls, Url};
+                match source {
+                    Url { .. } | Tls(_) | Config(_) => 2,
+                    Server { .. } | File { .. } | Foreign { .. } | Newer { .. } => 1,
+                }
+            }
+            Self::Sandbox(SandboxError::Engine(_) | SandboxError::Clock(_))
+            | Self::Bind { .. }
+            | Self::Compile(_)
+            | Self::Print(_)
+            | Self::Runtime(_) => 1,
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Why a tenant cannot be served: in full for the operator, and in a public form for its callers.
+
+use std::io;
+use std::path::PathBuf;
+
+use namelock_sandbox::LoadError;
+
+use crate::source::ConfigError;
+
+/// Most imports that are listed to a caller.
+const IMPORTS_LISTED_MAX: usize = 8;
+
+/// Why a tenant cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum TenantError {
+    /// Its `tenant.toml` is invalid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// What should be a file is a link, a directory or a device; reading it could hang, or leave the tenant's
+    /// directory.
+    #[error("{0} is not a regular file; put a file there")]
+    NotAFile(PathBuf),
+    /// The component is too large.
+    #[error("{path} is longer than {max} bytes; make it smaller or raise limits.component")]
+    TooLarge {
+        /// The component.
+        path: PathBuf,
+        /// The limit.
+        max: usize,
+    },
+    /// The sandbox refuses the component.
+    #[error("cannot load {path}")]
+    Load {
+        /// The component.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: LoadError,
+    },
+    /// Anybody on the network could call it.
+    #[error(
+        "{0} has no tokens, and other machines can reach this host; make one with `namelock token new`, \
+         or start with --open"
+    )]
+    Open(PathBuf),
+}
+
+impl TenantError {
+    /// The reason that callers see: it describes the component and reveals nothing about the host.
+    pub(super) fn public_reason(&self) -> String {
+        match self {
+            Self::Config(_) => "its settings are not valid".into(),
+            Self::Open(_) => "it has no tokens".into(),
+            Self::Read { .. } | Self::NotAFile(_) => "its component cannot be read".into(),
+            Self::TooLarge { max, .. } => format!("its component is longer than {max} bytes"),
+            Self::Load { source, .. } => match source {
+                LoadError::Compile(_) => "its component is not valid".into(),
+                LoadError::TooMuch { limit, most } => {
+                    let what = limit.strip_prefix("compiler.").unwrap_or(limit);
+                    format!("compiling its component takes more than {most} ({what})")
+                }
+                LoadError::Crashed { .. } => "the compiler crashes on its component".into(),
+                LoadError::Compiler(_) => "its component could not be compiled now".into(),
+                LoadError::NotGranted(imports) => {
+                    let listed: Vec<_> = imports.iter().take(IMPORTS_LISTED_MAX).map(String::as_str).collect();
+                    let more = if imports.len() > IMPORTS_LISTED_MAX {
+                        ", …"
+                    } else {
+                        ""
+                    };
+                    format!("its component imports what is not granted: {}{more}", listed.join(", "))
+                }
+                LoadError::World(_) => "its component does not fit the world of a handler".into(),
+            },
+        }
+    }
+}
