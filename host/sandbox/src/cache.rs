@@ -207,7 +207,6 @@ fn failed<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> 
 }
 
 /// Refuses what another user owns or may access.
-// Keeps P6: only this host's user decides what runs as machine code.
 fn only_ours(path: &Path, kind: &str, mode: u32) -> Result<(), CacheError> {
     let meta = fs::symlink_metadata(path).map_err(failed("inspect", path))?;
     let is_kind = if kind == "directory" {

@@ -15,7 +15,6 @@ use crate::state::State;
 use crate::wit::{locks, names, settings};
 
 /// The interfaces that a component may import. Every version of the same line is granted: 0.2.x for WASI.
-// Keeps P6: an interface that is not on this list is refused when the component is loaded.
 const GRANTED: &[&str] = &[
     "namelock:registration/locks@0.1",
     "namelock:registration/names@0.1",
@@ -99,7 +98,6 @@ fn is_granted(import: &str) -> bool {
 mod tests {
     use super::*;
 
-    // Shows P6: a component gets no interface but those on the list, and of those no other version line.
     #[test]
     fn only_interfaces_on_the_list_are_granted() {
         for import in [

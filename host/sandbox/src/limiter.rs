@@ -7,7 +7,6 @@ const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 
 /// Limits the sum of all memories and tables of a call. wasmtime's own `StoreLimits` limits each separately, so that a component with
 /// many memories could have many times the limit.
-// Keeps P6: all memory of a call counts towards one limit.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     used: usize,
