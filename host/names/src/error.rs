@@ -9,7 +9,7 @@ use crate::registration::Registration;
 /// Why the database could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NamesError {
-    /// It does not answer, or not in time.
+    /// The database does not answer, or not in time.
     #[error("the names database cannot be used: {reason}")]
     Unavailable {
         /// What failed, for a log.
@@ -17,25 +17,31 @@ pub enum NamesError {
     },
 }
 
-/// Why nothing was written, or is not known to be.
+impl NamesError {
+    pub(crate) fn unavailable(reason: impl Into<String>) -> Self {
+        Self::Unavailable { reason: reason.into() }
+    }
+}
+
+/// Why nothing was written, or why it is unknown whether something was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SaveError {
     /// The name has this active registration.
     #[error("the name is taken")]
     Taken(Box<Registration>),
-    /// The lease was over when the write began, or a newer lease has written the name.
+    /// The lease had ended when the write began, or a newer lease has written the name.
     #[error("the lease was lost before the name was written")]
     LeaseLost,
-    /// The database does not answer. What was asked may or may not have been done.
+    /// The database does not answer. The write may or may not have been done.
     #[error("the names database cannot be used: {reason}")]
     Unavailable {
         /// What failed, for a log.
         reason: String,
     },
-    /// What was to be written breaks a rule.
+    /// The write breaks a rule.
     #[error("{reason}")]
     Invalid {
-        /// Which rule.
+        /// Which rule it breaks.
         reason: String,
     },
 }
@@ -55,23 +61,23 @@ impl From<NamesError> for SaveError {
     }
 }
 
-/// Why the database could not be set up.
+/// Why the database could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The URL is not one of a names database.
+    /// The URL is not that of a names database.
     #[error("cannot use {url:?} as the names database: {reason}")]
     Url {
-        /// What was given, without a password.
+        /// The URL, without a password.
         url: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// The server was reached, and cannot be used.
+    /// The server was reached, but cannot be used.
     #[error("cannot use the names database {url}: {problem}")]
     Server {
-        /// Which one, without a password.
+        /// Which server, without a password.
         url: String,
-        /// What is wrong, and how to mend it.
+        /// What is wrong, and how to fix it.
         problem: String,
     },
     /// TLS cannot be set up.
@@ -80,33 +86,34 @@ pub enum OpenError {
     /// A limit has a value that could not work.
     #[error("cannot set up the names database: {0} is 0; it must be at least 1")]
     Config(&'static str),
-    /// The file cannot be opened, made or brought up to date.
+    /// The file cannot be opened, created or migrated.
     #[error("cannot open the names database {path}: {hint}")]
     File {
         /// Which file.
         path: String,
-        /// How to mend it.
+        /// How to fix it.
         hint: String,
-        /// What SQLite or the system said.
+        /// What SQLite or the operating system reported.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The file belongs to something else.
-    #[error("{path} is a database of another program; name another file")]
+    /// The file belongs to another program.
+    #[error("{path} is a database of another program; choose another file")]
     Foreign {
         /// Which file.
         path: String,
     },
     /// The file was written by a newer version of this program.
     #[error(
-        "{path} has version {found} of the names database, and this program knows versions up to {known}; use a newer namelock"
+        "{path} has version {found} of the names database, but this program knows only versions up to {known}; \
+         use a newer namelock"
     )]
     Newer {
         /// Which file.
         path: String,
-        /// Its version.
+        /// The version of the file.
         found: i64,
-        /// What this program knows.
+        /// The newest version that this program knows.
         known: i64,
     },
 }

@@ -1,41 +1,52 @@
 //! The database of registrations: who has which name, and for how long.
 //!
-//! Locks keep handlers from doing work twice; this database keeps a name from having two owners, whatever happened to the
-//! lock. It decides in the transaction that writes, by its own clock. This crate knows nothing of locks, sandboxes or HTTP.
+//! Locks keep two handlers from doing the same work at once; this database keeps a name from having two owners,
+//! whatever happened to the lock. It decides in the transaction that writes, by its own clock. This crate knows nothing
+//! of locks, sandboxes or HTTP.
 //!
 //! In reading order:
 //!
-//! - [`registration`]: what is stored, and what a write must look like;
-//! - [`names`]: what every names database does;
-//! - [`url`]: where it is;
-//! - `sqlite`: in a file of this machine;
-//! - `postgres`: in a server that a fleet shares.
+//! - `registration`: what is stored, and what a write consists of;
+//! - `error`: what can go wrong at the edge of this crate;
+//! - `config`: the limits and timeouts, with their defaults;
+//! - `rules`: what a write must satisfy, and how its values are stored;
+//! - `names`: the trait [`Names`], what every names database does;
+//! - `url`: where a names database is;
+//! - `sqlite`: the one in a file on this machine;
+//! - `postgres`: the one in a server that a fleet shares;
+//! - `open`: picks one of the two by its URL.
 //!
 //! # What is promised
 //!
-//! - There is one row for each (tenant, name), the primary key; so there are never two registrations of a name at once.
-//! - A registration is active from `created_ms` up to, and not including, `expires_ms`: at that instant the name is free.
-//! - A write that carries a smaller fencing token than the row has seen is refused, also when the name is free.
-//! - What was saved is on the disk before the answer is given.
+//! - There is one row for each (tenant, name), its primary key, so a name never has two active registrations (P1).
+//! - A registration is active from `created_ms` up to, but not including, `expires_ms`: at that instant the name is
+//!   free.
+//! - A write with a smaller fencing token than the row has seen is refused, even when the name is free.
+//! - What was saved is on disk before the answer is given (P2).
 
 #[cfg(all(
     not(debug_assertions),
     any(feature = "without-arbitration", feature = "without-fencing")
 ))]
 compile_error!(
-    "the features without-… take a safety out, so that a test can see whether it would be missed: never in a release"
+    "the features without-… remove a safeguard so that a test can show that it is needed; a release must not have them"
 );
 
-pub mod names;
-pub mod registration;
-pub mod url;
-
+mod config;
 mod error;
+mod names;
+mod open;
 mod postgres;
+mod registration;
+mod rules;
 mod sqlite;
+mod url;
 
+pub use config::NamesConfig;
 pub use error::{NamesError, OpenError, SaveError};
 pub use namelock_types::FencingToken;
-pub use names::{Names, NamesConfig, open};
+pub use names::Names;
+pub use open::open;
 pub use registration::{Free, Registration, Save};
+pub use rules::{LIFETIME_MAX, check_attributes};
 pub use url::NamesUrl;

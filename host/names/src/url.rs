@@ -9,7 +9,7 @@ use crate::error::OpenError;
 /// The address of a names database.
 #[derive(Clone, PartialEq, Eq)]
 pub enum NamesUrl {
-    /// A file of this machine: `sqlite:PATH`.
+    /// A file on this machine: `sqlite:PATH`.
     Sqlite(PathBuf),
     /// A PostgreSQL server: `postgres://…` or `postgresql://…`.
     Postgres(String),
@@ -20,11 +20,11 @@ impl FromStr for NamesUrl {
 
     fn from_str(url: &str) -> Result<Self, OpenError> {
         if let Some(path) = url.strip_prefix("sqlite:") {
-            // SQLite reads file:… as a URI, whose options can take away what makes a commit durable.
+            // SQLite reads file:… as a URI, whose options can turn off what makes a commit durable.
             if path.is_empty() || path.starts_with(":memory:") || path.starts_with("file:") {
                 return Err(OpenError::Url {
                     url: url.to_owned(),
-                    reason: "after sqlite: it needs the path of a file, for example sqlite:namelock.db".to_owned(),
+                    reason: "sqlite: must be followed by the path of a file, for example sqlite:namelock.db".to_owned(),
                 });
             }
             return Ok(Self::Sqlite(path.into()));
@@ -33,7 +33,7 @@ impl FromStr for NamesUrl {
             return Ok(Self::Postgres(url.to_owned()));
         }
         Err(OpenError::Url {
-            // It may hold a password after a misspelt scheme.
+            // After a misspelt scheme there may be a password.
             url: url.split(':').next().unwrap_or_default().to_owned(),
             reason: "it is neither sqlite:PATH nor postgres://host/database".to_owned(),
         })
@@ -44,8 +44,8 @@ impl fmt::Display for NamesUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            // The part before the last @ may hold a password, and so may the options after the ?. Where an @ comes after a ?, it
-            // cannot be told which of them the ? belongs to, and nothing is shown.
+            // The part before the last @ may hold a password, and so may the options after the ?. If an @ follows a ?,
+            // it is unclear whether the ? begins the options or belongs to the password, so nothing is shown.
             Self::Postgres(url) => {
                 let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", ""));
                 let (address, options) = rest.split_once('?').unwrap_or((rest, ""));
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_says_where_the_names_are_and_hides_a_password() {
+    fn a_url_is_shown_without_its_password() {
         let url = |text: &str| text.parse::<NamesUrl>();
         assert_eq!(url("sqlite:a/b.db").unwrap(), NamesUrl::Sqlite("a/b.db".into()));
         let postgres = url("postgres://ann:s3cr@t@db:5432/names?password=s3cret").unwrap();

@@ -1,4 +1,4 @@
-//! What can be the matter with a server.
+//! What can go wrong with a server.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,7 +11,7 @@ use tokio_postgres::{Client, NoTls, Transaction};
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How much later than its deadline an answer may come on a machine that is busy.
+/// How much later than its deadline an answer may come on a busy machine.
 const SLACK: Duration = Duration::from_secs(5);
 
 async fn open_server(url: &str) -> Result<Arc<dyn Names>, OpenError> {
@@ -35,50 +35,51 @@ fn save(name: &str, fencing_token: u64) -> Save {
     }
 }
 
-/// A connection past the names database, as an operator has one.
+/// Connects to the server directly, as an operator does.
 async fn client(server: &Postgres) -> Client {
     let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
     tokio::spawn(connection);
     client
 }
 
-fn is_unavailable<T: std::fmt::Debug>(result: Result<T, SaveError>) -> String {
+fn unavailable_reason<T: std::fmt::Debug>(result: Result<T, SaveError>) -> String {
     match result {
         Err(SaveError::Unavailable { reason }) => reason,
         other => panic!("{other:?}"),
     }
 }
 
-/// Asks until the server serves again.
-async fn until_served(names: &Arc<dyn Names>) {
-    let served = async { while names.ready().await.is_err() {} };
-    tokio::time::timeout(Duration::from_secs(30), served).await.unwrap();
+/// Waits until the database answers again.
+async fn until_ready(names: &Arc<dyn Names>) {
+    let ready = async { while names.ready().await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(30), ready).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_is_told_at_once_and_used_when_it_is_back() {
+async fn a_server_that_is_down_is_reported_at_once_and_used_once_it_is_back() {
     let mut server = Postgres::start();
     let url = server.url();
     server.kill();
     let names = open_server(&url).await.unwrap();
     let begin = Instant::now();
-    is_unavailable(names.save(save("a", 1)).await);
+    unavailable_reason(names.save(save("a", 1)).await);
     assert!(names.find("t", "a").await.is_err() && names.ready().await.is_err());
     assert!(begin.elapsed() < SLACK, "{:?}", begin.elapsed());
     server.restart();
-    until_served(&names).await;
+    until_ready(&names).await;
     names.save(save("a", 1)).await.unwrap();
 }
 
+// Shows P2: 200 answered registrations are found after kill -9 of the server.
 #[tokio::test]
-async fn what_was_saved_is_found_after_the_server_was_killed() {
+async fn saved_registrations_are_found_after_the_server_was_killed() {
     let mut server = Postgres::start();
     let names = open_server(&server.url()).await.unwrap();
     for number in 0..200 {
         names.save(save(&number.to_string(), 1)).await.unwrap();
     }
     server.restart();
-    until_served(&names).await;
+    until_ready(&names).await;
     for number in 0..200 {
         assert!(
             names.find("t", &number.to_string()).await.unwrap().is_some(),
@@ -88,7 +89,7 @@ async fn what_was_saved_is_found_after_the_server_was_killed() {
 }
 
 #[tokio::test]
-async fn a_server_that_stands_still_is_given_up_and_no_answer_is_taken_for_another() {
+async fn a_hanging_server_is_given_up_and_no_late_answer_is_mistaken_for_another() {
     let server = Postgres::start();
     let names = open_server(&server.url()).await.unwrap();
     names.save(save("before", 1)).await.unwrap();
@@ -100,12 +101,12 @@ async fn a_server_that_stands_still_is_given_up_and_no_answer_is_taken_for_anoth
     });
     let all: Vec<_> = all.collect();
     for task in all {
-        is_unavailable(task.await.unwrap());
+        unavailable_reason(task.await.unwrap());
     }
     assert!(begin.elapsed() < TIMEOUT * 4 + SLACK, "{:?}", begin.elapsed());
     server.signal("CONT");
-    until_served(&names).await;
-    // What stood still may have been written since; each answer is about the name that was asked for all the same.
+    until_ready(&names).await;
+    // The writes that hung may have been done since; still, each answer must be about the name that was asked for.
     for number in 0..8 {
         let name = number.to_string();
         if let Some(found) = names.find("t", &name).await.unwrap() {
@@ -117,40 +118,40 @@ async fn a_server_that_stands_still_is_given_up_and_no_answer_is_taken_for_anoth
 }
 
 #[tokio::test]
-async fn tables_that_somebody_locks_are_no_reason_not_to_start() {
+async fn locked_tables_do_not_prevent_the_start() {
     let server = Postgres::start();
     let mut other = client(&server).await;
-    let making = hold_the_making_of_tables(&mut other).await;
+    let blocker = block_creation_of_tables(&mut other).await;
     let begin = Instant::now();
     let names = open_server(&server.url()).await.unwrap();
-    is_unavailable(names.save(save("a", 1)).await);
+    unavailable_reason(names.save(save("a", 1)).await);
     assert!(begin.elapsed() < TIMEOUT * 4 + SLACK, "{:?}", begin.elapsed());
-    making.rollback().await.unwrap();
-    until_served(&names).await;
+    blocker.rollback().await.unwrap();
+    until_ready(&names).await;
     names.save(save("a", 1)).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_server_that_stands_still_while_its_tables_are_made_is_no_reason_not_to_start() {
+async fn a_server_that_hangs_while_its_tables_are_created_does_not_prevent_the_start() {
     let server = Postgres::start();
     let url = server.url();
     let (mut other, watcher) = (client(&server).await, client(&server).await);
-    let making = hold_the_making_of_tables(&mut other).await;
+    let blocker = block_creation_of_tables(&mut other).await;
     let open = tokio::spawn(async move { open_server(&url).await });
     let waits =
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'namelock' AND wait_event_type = 'Lock'";
     while watcher.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {}
-    // From here on no deadline of the server's own ends anything.
+    // From here on the server cannot enforce a deadline of its own.
     server.signal("STOP");
     let names = tokio::time::timeout(TIMEOUT * 4 + SLACK, open).await.unwrap();
     let names = names.unwrap().unwrap();
     server.signal("CONT");
-    making.rollback().await.unwrap();
-    until_served(&names).await;
+    blocker.rollback().await.unwrap();
+    until_ready(&names).await;
 }
 
-/// Begins what makes the tables wait until the transaction ends.
-async fn hold_the_making_of_tables(client: &mut Client) -> Transaction<'_> {
+/// Begins a transaction that makes the creation of the tables wait until it ends.
+async fn block_creation_of_tables(client: &mut Client) -> Transaction<'_> {
     let transaction = client.transaction().await.unwrap();
     let table = "CREATE TABLE namelock_schema (version bigint NOT NULL)";
     transaction.batch_execute(table).await.unwrap();
@@ -169,7 +170,7 @@ async fn a_row_that_somebody_holds_is_not_waited_for_longer_than_the_deadline() 
         .await
         .unwrap();
     let begin = Instant::now();
-    let reason = is_unavailable(names.save(save("a", 2)).await);
+    let reason = unavailable_reason(names.save(save("a", 2)).await);
     assert!(
         reason.contains("timeout") || reason.contains("not answered"),
         "{reason}"
@@ -179,13 +180,13 @@ async fn a_row_that_somebody_holds_is_not_waited_for_longer_than_the_deadline() 
         "{:?}",
         begin.elapsed()
     );
-    // Others go on meanwhile.
+    // Other names can be written meanwhile.
     names.save(save("b", 1)).await.unwrap();
     assert!(names.find("t", "a").await.unwrap().is_some());
 }
 
 #[tokio::test]
-async fn a_caller_that_hangs_up_leaves_no_answer_for_the_next() {
+async fn a_cancelled_call_leaves_no_answer_for_the_next() {
     let server = Postgres::start();
     let names = open_server(&server.url()).await.unwrap();
     for number in 0..200_u64 {
@@ -199,7 +200,7 @@ async fn a_caller_that_hangs_up_leaves_no_answer_for_the_next() {
 }
 
 #[tokio::test]
-async fn two_hosts_that_come_first_make_the_tables_once() {
+async fn hosts_that_start_together_create_the_tables_once() {
     let server = Postgres::start();
     let url = server.url();
     let all = (0..8).map(|_| {
@@ -219,7 +220,7 @@ async fn two_hosts_that_come_first_make_the_tables_once() {
 }
 
 #[tokio::test]
-async fn a_newer_database_is_refused_in_words() {
+async fn a_database_of_a_newer_version_is_refused_with_a_hint() {
     let server = Postgres::start();
     drop(open_server(&server.url()).await.unwrap());
     client(&server)
@@ -236,7 +237,7 @@ async fn a_newer_database_is_refused_in_words() {
 }
 
 #[tokio::test]
-async fn an_address_that_cannot_be_read_is_refused_without_its_password() {
+async fn an_invalid_url_is_refused_without_showing_its_password() {
     let error = open_server("postgres://ann:s3cret@db/names?colour=red")
         .await
         .err()
@@ -246,16 +247,16 @@ async fn an_address_that_cannot_be_read_is_refused_without_its_password() {
 }
 
 #[tokio::test]
-async fn tls_that_the_address_demands_is_not_done_without() {
+async fn a_server_without_tls_is_refused_when_the_url_demands_it() {
     let server = Postgres::start();
     let url = server.url().replace("sslmode=disable", "sslmode=require");
     let names = open_server(&url).await.unwrap();
-    let reason = is_unavailable(names.save(save("a", 1)).await);
+    let reason = unavailable_reason(names.save(save("a", 1)).await);
     assert!(reason.contains("TLS"), "{reason}");
 }
 
 #[tokio::test]
-async fn a_server_is_believed_only_with_a_certificate_that_somebody_vouches_for() {
+async fn a_server_is_trusted_only_with_a_certificate_signed_by_a_root() {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let roots = folder.path().join("roots.pem");
@@ -272,7 +273,7 @@ async fn a_server_is_believed_only_with_a_certificate_that_somebody_vouches_for(
     let names = open(&url.parse().unwrap(), config).await.unwrap();
     names.save(save("a", 1)).await.unwrap();
     let names = open_server(&url).await.unwrap();
-    let reason = is_unavailable(names.save(save("b", 1)).await);
+    let reason = unavailable_reason(names.save(save("b", 1)).await);
     assert!(reason.contains("certificate"), "{reason}");
 
     std::fs::write(folder.path().join("empty.pem"), "").unwrap();
@@ -287,14 +288,14 @@ async fn a_server_is_believed_only_with_a_certificate_that_somebody_vouches_for(
     );
 }
 
-/// The row of a name as it stands, and what a host makes of it that comes a moment later.
+// Shows P1: two registrations of a name never overlap, even when the server's clock is set back.
 #[tokio::test]
 async fn a_registration_begins_no_earlier_than_the_one_before_it_ended() {
     let server = Postgres::start();
     let names = open_server(&server.url()).await.unwrap();
     names.save(save("a", 1)).await.unwrap();
     let operator = client(&server).await;
-    // It ended in the future of the server's clock, as after the clock was set back: it is active until then.
+    // Its end lies in the future of the server's clock, as after the clock was set back: it is active until then.
     let ends = "UPDATE namelock_registrations SET expires_ms = created_ms + 300";
     operator.execute(ends, &[]).await.unwrap();
     let ended = names.find("t", "a").await.unwrap().and_then(|found| found.expires_ms);
@@ -306,7 +307,7 @@ async fn a_registration_begins_no_earlier_than_the_one_before_it_ended() {
         }
     };
     assert!(ended.is_none_or(|ended| second.created_ms >= ended));
-    // Freed before its own beginning, it lasted for no time, and the name is free at once.
+    // Freed before its own beginning, it has lasted no time at all, and the name is free at once.
     operator
         .execute(
             "UPDATE namelock_registrations SET created_ms = created_ms + 60000, expires_ms = NULL",

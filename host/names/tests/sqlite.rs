@@ -1,4 +1,4 @@
-//! What can be the matter with a file.
+//! What can go wrong with a file.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -38,7 +38,7 @@ fn free(name: &str) -> Free {
     }
 }
 
-/// Checks that the file is refused in these words, and left as it is.
+/// Checks that the file is refused with a message that contains `expect`, and left unchanged.
 async fn check_refused(path: &Path, expect: &str) {
     let before = std::fs::read(path).ok();
     let error = open_file(path).await.err().unwrap();
@@ -52,12 +52,12 @@ async fn check_refused(path: &Path, expect: &str) {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_names_database_is_refused_and_left_alone() {
+async fn a_file_that_is_no_names_database_is_refused_and_left_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let garbage = folder.path().join("garbage");
     std::fs::write(
         &garbage,
-        "this is no database, and it is longer than a header ".repeat(100),
+        "this is not a database, and it is longer than a header ".repeat(100),
     )
     .unwrap();
     check_refused(&garbage, "no database").await;
@@ -70,11 +70,11 @@ async fn a_file_that_is_no_names_database_is_refused_and_left_alone() {
     check_refused(&foreign, "another program").await;
 
     check_refused(&folder.path().join("missing/names.db"), "folder does not exist").await;
-    check_refused(folder.path(), "may not make or open").await;
+    check_refused(folder.path(), "may not create or open").await;
 }
 
 #[tokio::test]
-async fn what_would_be_lost_with_the_process_is_refused() {
+async fn a_database_in_memory_is_refused() {
     for path in [":memory:", "file:names?mode=memory"] {
         check_refused(Path::new(path), "write-ahead log").await;
     }
@@ -94,10 +94,10 @@ async fn an_empty_file_becomes_a_names_database() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_file_that_may_not_be_written_is_refused() {
+async fn a_file_without_write_permission_is_refused() {
     use std::os::unix::fs::PermissionsExt;
 
-    if unprivileged::runs_instead("a_file_that_may_not_be_written_is_refused") {
+    if unprivileged::runs_instead("a_file_without_write_permission_is_refused") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -108,13 +108,13 @@ async fn a_file_that_may_not_be_written_is_refused() {
     check_refused(&path, "may not write it").await;
     forbid(&path, 0o600);
     forbid(folder.path(), 0o500);
-    check_refused(&folder.path().join("new.db"), "may not make or open").await;
+    check_refused(&folder.path().join("new.db"), "may not create or open").await;
     forbid(folder.path(), 0o700);
     open_file(&path).await.unwrap().save(save("a")).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_locked_file_is_refused_in_words_when_it_is_opened() {
+async fn opening_a_locked_file_fails_with_a_hint() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("names.db");
     let other = Connection::open(&path).unwrap();
@@ -125,7 +125,7 @@ async fn a_locked_file_is_refused_in_words_when_it_is_opened() {
 }
 
 #[tokio::test]
-async fn a_wait_without_end_can_be_configured() {
+async fn the_busy_timeout_may_be_endless() {
     let folder = tempfile::tempdir().unwrap();
     let config = NamesConfig {
         busy_timeout: Duration::MAX,
@@ -138,7 +138,7 @@ async fn a_wait_without_end_can_be_configured() {
 }
 
 #[tokio::test]
-async fn a_file_of_a_newer_version_is_refused_and_left_alone() {
+async fn a_file_of_a_newer_version_is_refused_and_left_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("names.db");
     open_file(&path).await.unwrap().close().await;
@@ -165,7 +165,7 @@ async fn a_locked_file_is_refused_in_time_and_used_again_when_it_is_free() {
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
     assert!(
         names.find("t", "before").await.unwrap().is_some(),
-        "a writer keeps nobody from reading"
+        "a writer does not keep others from reading"
     );
     other.execute_batch("ROLLBACK").unwrap();
     names.save(save("a")).await.unwrap();
@@ -183,7 +183,7 @@ async fn a_full_queue_refuses_at_once() {
     let names = open(&NamesUrl::Sqlite(path.clone()), config).await.unwrap();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    // At most one write is at work and two are queued, and none of them can end.
+    // At most one write is running and two are queued, and none of them can finish.
     let begin = Instant::now();
     let mut saves = tokio::task::JoinSet::new();
     for number in 0..10 {
@@ -202,6 +202,7 @@ async fn a_full_queue_refuses_at_once() {
     names.save(save("after")).await.unwrap();
 }
 
+// Shows P5: a lease that ends during the wait for the write lock writes nothing.
 #[tokio::test]
 async fn a_lease_that_ends_while_the_file_is_locked_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -225,7 +226,7 @@ async fn a_lease_that_ends_while_the_file_is_locked_writes_nothing() {
 }
 
 #[tokio::test]
-async fn two_processes_may_make_the_file_at_once() {
+async fn several_processes_may_create_the_file_at_once() {
     for _ in 0..20 {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("names.db");
@@ -238,7 +239,7 @@ async fn two_processes_may_make_the_file_at_once() {
 }
 
 #[tokio::test]
-async fn what_was_saved_is_there_after_the_file_was_closed() {
+async fn a_saved_registration_is_found_after_the_file_was_closed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("names.db");
     let names = open_file(&path).await.unwrap();
@@ -248,8 +249,9 @@ async fn what_was_saved_is_there_after_the_file_was_closed() {
     assert_eq!(names.find("t", "a").await.unwrap(), Some(saved));
 }
 
+// Shows P2: whatever was answered is in the file before anybody closes it.
 #[tokio::test]
-async fn what_was_answered_is_there_though_nobody_closed_the_file() {
+async fn answered_registrations_are_found_although_the_file_was_not_closed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("names.db");
     let names = open_file(&path).await.unwrap();
@@ -267,7 +269,7 @@ async fn what_was_answered_is_there_though_nobody_closed_the_file() {
 }
 
 #[tokio::test]
-async fn a_name_that_was_saved_by_a_later_clock_can_be_freed() {
+async fn a_registration_saved_by_a_later_clock_can_be_freed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("names.db");
     let names = open_file(&path).await.unwrap();
@@ -283,7 +285,7 @@ async fn a_name_that_was_saved_by_a_later_clock_can_be_freed() {
 }
 
 #[tokio::test]
-async fn a_row_that_is_broken_is_an_error_and_not_a_registration() {
+async fn a_damaged_row_is_an_error_and_not_a_registration() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("names.db");
     let names = open_file(&path).await.unwrap();
@@ -302,7 +304,7 @@ async fn a_row_that_is_broken_is_an_error_and_not_a_registration() {
 }
 
 #[tokio::test]
-async fn rows_that_nobody_needs_are_deleted_a_part_with_each_transaction() {
+async fn each_transaction_deletes_a_bounded_number_of_expired_rows() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("names.db");
     let names = open_file(&path).await.unwrap();
@@ -321,7 +323,7 @@ async fn rows_that_nobody_needs_are_deleted_a_part_with_each_transaction() {
 }
 
 #[tokio::test]
-async fn rows_that_nobody_needs_are_deleted() {
+async fn rows_are_deleted_once_their_retention_is_over() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("names.db");
     open_file(&path).await.unwrap().close().await;
@@ -343,7 +345,7 @@ async fn rows_that_nobody_needs_are_deleted() {
     assert_eq!(left, ["endless", "late", "new"]);
 }
 
-/// A user whom the rights of a file bind: the superuser may write everything, and would see nothing refused.
+/// Runs a test as a user whom file permissions bind: the superuser may write everything, so nothing would be refused.
 #[cfg(unix)]
 mod unprivileged {
     use std::fs;
@@ -354,7 +356,7 @@ mod unprivileged {
     /// The user `nobody`, who owns nothing.
     const NOBODY: u32 = 65534;
 
-    /// Runs a test as another user, if rights do not bind this one, and tells whether it did.
+    /// Runs a test as another user if permissions do not bind this one, and returns whether it did.
     pub(crate) fn runs_instead(test: &str) -> bool {
         let folder = tempfile::tempdir().unwrap();
         let probe = folder.path().join("probe");
@@ -363,7 +365,7 @@ mod unprivileged {
         if fs::OpenOptions::new().write(true).open(&probe).is_err() {
             return false;
         }
-        // Where this program lies, the other user may not be let in.
+        // The other user may have no access to the folder of this program.
         let program = folder.path().join("test");
         fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
         for path in [folder.path(), &program] {

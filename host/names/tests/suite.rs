@@ -1,16 +1,15 @@
-//! What every names database does: the same tests over each implementation.
+//! What every names database does: the same tests for each implementation.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use namelock_names::registration::LIFETIME_MAX;
-use namelock_names::{FencingToken, Free, Names, NamesConfig, Registration, Save, SaveError, open};
+use namelock_names::{FencingToken, Free, LIFETIME_MAX, Names, NamesConfig, Registration, Save, SaveError, open};
 use namelock_test_servers::Postgres;
 use tokio::time::Instant;
 
-/// A database of the test's own, and a second way to it as another process would have.
+/// A database for one test, opened twice, as by two processes.
 struct Database {
     names: Arc<dyn Names>,
     other: Arc<dyn Names>,
@@ -68,7 +67,7 @@ fn is_taken_by(result: Result<Registration, SaveError>, owner: &str) {
     }
 }
 
-async fn what_was_saved_is_found_by_everybody(db: Database) {
+async fn a_saved_registration_is_found_by_every_process(db: Database) {
     let mut wish = save("a", "ann", 7);
     wish.attributes = vec![
         ("b".into(), "2".into()),
@@ -90,7 +89,7 @@ async fn what_was_saved_is_found_by_everybody(db: Database) {
 async fn a_taken_name_is_refused_with_its_registration(db: Database) {
     db.names.save(save("a", "ann", 1)).await.unwrap();
     is_taken_by(db.other.save(save("a", "bob", 2)).await, "ann");
-    // Also to its own owner, and with whatever token.
+    // To its own owner too, and with any token.
     is_taken_by(db.names.save(save("a", "ann", u64::MAX >> 1)).await, "ann");
     is_taken_by(db.names.save(save("a", "bob", 0)).await, "ann");
 }
@@ -105,13 +104,14 @@ async fn a_freed_name_can_be_taken_again(db: Database) {
     is_taken_by(db.other.save(save("a", "eve", 4)).await, "bob");
 }
 
-async fn an_older_fencing_token_is_refused_also_when_the_name_is_free(db: Database) {
+// Shows P1: a holder whose lease has been superseded can neither take the name nor free it.
+async fn an_older_fencing_token_is_refused_even_when_the_name_is_free(db: Database) {
     db.names.save(save("a", "ann", 5)).await.unwrap();
     assert_eq!(db.names.free(free("a", 4)).await, Err(SaveError::LeaseLost));
     assert!(db.names.free(free("a", 6)).await.unwrap());
     assert_eq!(db.other.save(save("a", "bob", 5)).await, Err(SaveError::LeaseLost));
     assert_eq!(db.names.find("t", "a").await.unwrap(), None);
-    // One lease may free and save.
+    // One lease may both free and save.
     db.other.save(save("a", "bob", 6)).await.unwrap();
 }
 
@@ -129,7 +129,7 @@ async fn a_name_is_free_at_the_instant_of_its_end(db: Database) {
     assert_eq!(db.names.find("t", "a").await.unwrap(), Some(second));
 }
 
-async fn a_registration_without_end_stays(db: Database) {
+async fn a_registration_without_end_lasts_until_it_is_freed(db: Database) {
     let mut endless = save("a", "ann", 1);
     endless.lifetime = None;
     let saved = db.names.save(endless).await.unwrap();
@@ -139,7 +139,8 @@ async fn a_registration_without_end_stays(db: Database) {
     db.names.save(save("a", "bob", 2)).await.unwrap();
 }
 
-async fn a_lease_that_is_over_writes_nothing(db: Database) {
+// Shows P5: a write under a lease that has ended is refused.
+async fn an_ended_lease_writes_nothing(db: Database) {
     let mut late = save("a", "ann", 1);
     late.deadline = Instant::now();
     assert_eq!(db.names.save(late).await, Err(SaveError::LeaseLost));
@@ -151,7 +152,7 @@ async fn a_lease_that_is_over_writes_nothing(db: Database) {
     assert!(db.names.find("t", "a").await.unwrap().is_some());
 }
 
-async fn names_are_compared_byte_by_byte_and_tenants_do_not_share_them(db: Database) {
+async fn names_are_compared_byte_by_byte_and_separately_for_each_tenant(db: Database) {
     let names = [
         "a",
         "A",
@@ -177,7 +178,7 @@ async fn names_are_compared_byte_by_byte_and_tenants_do_not_share_them(db: Datab
     assert_eq!(db.names.find("t", "a").await.unwrap().unwrap().owner, "0");
 }
 
-async fn what_breaks_a_rule_is_refused(db: Database) {
+async fn a_write_that_breaks_a_rule_is_refused(db: Database) {
     let wish = |change: fn(&mut Save)| {
         let mut wish = save("a", "ann", 1);
         change(&mut wish);
@@ -208,7 +209,7 @@ async fn what_breaks_a_rule_is_refused(db: Database) {
     assert_eq!(db.names.find("t", "a").await.unwrap(), None);
 }
 
-async fn what_is_as_long_as_it_may_be_is_saved(db: Database) {
+async fn values_at_their_limits_are_saved(db: Database) {
     let mut wish = save(&"ü".repeat(127), &"o".repeat(255), i64::MAX as u64);
     wish.name.push('x');
     wish.lifetime = Some(LIFETIME_MAX);
@@ -228,7 +229,8 @@ async fn what_is_as_long_as_it_may_be_is_saved(db: Database) {
     );
 }
 
-async fn of_many_at_once_exactly_one_gets_the_name(db: Database) {
+// Shows P1: 32 callers in two processes save one name at once; one gets it, and the others are told who.
+async fn of_many_concurrent_saves_exactly_one_gets_the_name(db: Database) {
     for round in 0..50 {
         let tasks: Vec<_> = (0..32)
             .map(|number: u64| {
@@ -254,7 +256,7 @@ async fn of_many_at_once_exactly_one_gets_the_name(db: Database) {
     }
 }
 
-async fn a_closed_database_refuses_and_what_was_queued_is_done(db: Database) {
+async fn closing_completes_queued_writes_and_refuses_later_ones(db: Database) {
     let tasks: Vec<_> = (0..100)
         .map(|number| {
             let names = Arc::clone(&db.names);
@@ -296,16 +298,16 @@ macro_rules! suite {
 }
 
 suite! {
-    what_was_saved_is_found_by_everybody
+    a_saved_registration_is_found_by_every_process
     a_taken_name_is_refused_with_its_registration
     a_freed_name_can_be_taken_again
-    an_older_fencing_token_is_refused_also_when_the_name_is_free
+    an_older_fencing_token_is_refused_even_when_the_name_is_free
     a_name_is_free_at_the_instant_of_its_end
-    a_registration_without_end_stays
-    a_lease_that_is_over_writes_nothing
-    names_are_compared_byte_by_byte_and_tenants_do_not_share_them
-    what_breaks_a_rule_is_refused
-    what_is_as_long_as_it_may_be_is_saved
-    of_many_at_once_exactly_one_gets_the_name
-    a_closed_database_refuses_and_what_was_queued_is_done
+    a_registration_without_end_lasts_until_it_is_freed
+    an_ended_lease_writes_nothing
+    names_are_compared_byte_by_byte_and_separately_for_each_tenant
+    a_write_that_breaks_a_rule_is_refused
+    values_at_their_limits_are_saved
+    of_many_concurrent_saves_exactly_one_gets_the_name
+    closing_completes_queued_writes_and_refuses_later_ones
 }

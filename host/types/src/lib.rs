@@ -1,11 +1,16 @@
-//! The two rules that the lock and the names database share without knowing each other: what a name is, and which of two leases is
-//! the newer one.
+//! What the crates of the host share without knowing each other: a few rules and conversions that must not be stated
+//! twice.
+//!
+//! It stands below all of them, so only what needs no lock, no database and no server belongs here.
 //!
 //! - [`text`]: the length of names and owners;
-//! - [`fencing`]: the order of fencing tokens.
+//! - [`fencing`]: the order of fencing tokens;
+//! - [`causes`]: an error as text, with all its causes.
 
+pub mod causes;
 pub mod fencing;
 pub mod text;
 
+pub use causes::error_chain;
 pub use fencing::FencingToken;
-pub use text::{LengthError, check_name, check_owner};
+pub use text::{LengthError, TEXT_BYTES_MAX, check_name, check_owner};

@@ -1,11 +1,12 @@
-//! The tables: what they are, and how they are brought from one version to the next.
+//! The tables, and how they are migrated from one version to the next.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_postgres::{Client, Error};
 
-/// What brings the database from version N to version N + 1, in order. What has been released is never changed.
+/// The statements that migrate the database from version N to version N + 1, in order. A released migration is never
+/// changed.
 const MIGRATIONS: &[&str] = &["
     CREATE TABLE namelock_registrations (
         tenant        text   NOT NULL COLLATE \"C\",
@@ -27,23 +28,25 @@ const MIGRATIONS: &[&str] = &["
 /// The version that this program writes.
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// Of hosts that migrate at once one does, and the others wait: a number that nobody else is likely to lock (pg_advisory_lock).
+/// The advisory lock that lets one of several hosts migrate while the others wait: a number that no other program is
+/// likely to lock.
 const MIGRATING: i64 = 0x6e61_6d65_6c6f_636b;
 
 /// Why the tables cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SchemaError {
     #[error(
-        "it has version {0} of the names database, and this program knows versions up to {VERSION}; use a newer namelock"
+        "it has version {0} of the names database, but this program knows only versions up to {VERSION}; \
+         use a newer namelock"
     )]
     Newer(i64),
-    #[error("its tables cannot be made or read: {}", super::chain(.0))]
+    #[error("its tables cannot be created or read")]
     Sql(#[from] Error),
 }
 
 impl SchemaError {
-    /// Whether it will be so until somebody does something about it, such as a right that is missing; a server that goes down or that
-    /// is busy gets over it. By the class of the SQLSTATE (PostgreSQL's documentation, appendix A).
+    /// Returns whether the problem stays until somebody fixes it, such as a missing privilege; a server that is busy or
+    /// going down recovers by itself. Decided by the class of the SQLSTATE (PostgreSQL's documentation, appendix A).
     pub(super) fn is_lasting(&self) -> bool {
         match self {
             Self::Newer(_) => true,
@@ -55,12 +58,12 @@ impl SchemaError {
     }
 }
 
-/// Whether this process has seen that the tables are up to date.
+/// Whether this process knows that the tables are up to date.
 #[derive(Clone, Default)]
 pub(super) struct Migrated(Arc<AtomicBool>);
 
 impl Migrated {
-    /// Brings the tables up to date, unless that was done; the first connection that comes about does it.
+    /// Migrates the tables, unless this process has done so; its first connection does it.
     pub(super) async fn ensure(&self, client: &mut Client) -> Result<(), SchemaError> {
         if !self.0.load(Ordering::Acquire) {
             migrate(client).await?;
@@ -70,7 +73,7 @@ impl Migrated {
     }
 }
 
-/// Migrates in one transaction, which looks at the version under a lock: another host may have been quicker.
+/// Migrates in one transaction, which reads the version under a lock: another host may have been quicker.
 async fn migrate(client: &mut Client) -> Result<(), SchemaError> {
     let transaction = client.transaction().await?;
     transaction

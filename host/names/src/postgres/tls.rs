@@ -1,7 +1,8 @@
-//! TLS to the server, whenever it offers it (`sslmode=prefer`, the default) or the address demands it (`sslmode=require`).
+//! TLS to the server, if the server offers it (`sslmode=prefer`, the default) or the URL demands it
+//! (`sslmode=require`).
 //!
-//! The server's certificate is always checked, against the roots of this machine or of `names.tls_roots`. A server with a certificate
-//! that nobody vouches for is refused, not used without a check.
+//! The server's certificate is always checked, against the roots of this machine or of `names.tls_roots`. A server
+//! whose certificate is not signed by one of them is refused, never used without the check.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::OpenError;
 
+/// Makes what TLS connections are made with; `roots` is a file of root certificates in PEM, none: those of this
+/// machine.
 pub(super) fn connector(roots: Option<&Path>) -> Result<MakeRustlsConnect, OpenError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -26,7 +29,7 @@ pub(super) fn connector(roots: Option<&Path>) -> Result<MakeRustlsConnect, OpenE
 fn root_store(roots: Option<&Path>) -> Result<RootCertStore, OpenError> {
     let mut store = RootCertStore::empty();
     let Some(path) = roots else {
-        // What cannot be read on this machine is missed when a certificate needs it.
+        // A root that cannot be read on this machine matters only when a certificate needs it.
         let found = rustls_native_certs::load_native_certs();
         store.add_parsable_certificates(found.certs);
         return Ok(store);

@@ -1,35 +1,37 @@
-//! The names database in a file of this machine.
+//! The names database in a file on this machine.
 //!
-//! One thread writes: it takes what has queued, runs it in one transaction, and commits once, so that many writes share one
-//! flush to the disk. Readers have connections and threads of their own; in WAL mode they neither wait for the writer nor make it
-//! wait. Several processes may share the file: whoever writes first takes SQLite's write lock (`BEGIN IMMEDIATE`), the others
-//! wait for it, for at most `busy_timeout`.
-//!
-//! `synchronous=FULL` flushes the log before a commit returns, so what was answered is found after a power cut.
+//! One thread writes: it takes the writes that are queued, runs them in one transaction and commits once, so that many
+//! writes share one flush to the disk. Readers have connections and threads of their own; in WAL mode they neither wait
+//! for the writer nor make it wait. Several processes may share the file: the one that writes first takes SQLite's
+//! write lock (`BEGIN IMMEDIATE`), and the others wait for it, for at most `busy_timeout`.
 
 mod reader;
+mod rows;
 mod schema;
 mod writer;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use self::reader::{Find, Readers};
 use self::writer::Write;
+use crate::config::NamesConfig;
 use crate::error::{NamesError, OpenError, SaveError};
-use crate::names::{Names, NamesConfig};
+use crate::names::Names;
 use crate::registration::{Free, Registration, Save};
+use crate::rules::check_save;
 
 /// Names in an SQLite file.
 pub(crate) struct Sqlite {
     config: NamesConfig,
-    /// None once it is closed. Its threads end when their queues do.
+    /// None once the database is closed. A thread ends when its queue is closed and empty.
     queues: Mutex<Option<Queues>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -41,7 +43,7 @@ struct Queues {
 }
 
 impl Sqlite {
-    /// Opens the file; what may wait for a disk or for another process is done on a thread for such work.
+    /// Opens the file, on a thread for blocking work: it may wait for the disk or for another process.
     pub(crate) async fn open(path: &Path, config: NamesConfig) -> Result<Self, OpenError> {
         let path = path.to_owned();
         let opened = tokio::task::spawn_blocking(move || Self::open_blocking(&path, config)).await;
@@ -70,8 +72,8 @@ impl Sqlite {
     }
 
     fn queues(&self) -> Result<Queues, NamesError> {
-        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        queues.clone().ok_or_else(|| unavailable("it is closed"))
+        let queues = self.queues.lock().clone();
+        queues.ok_or_else(|| NamesError::unavailable("it is closed"))
     }
 
     async fn write<T>(
@@ -89,7 +91,7 @@ impl Sqlite {
         })?;
         answer
             .await
-            .unwrap_or_else(|_| Err(unavailable("its writer has stopped").into()))
+            .unwrap_or_else(|_| Err(NamesError::unavailable("its writer has stopped").into()))
     }
 }
 
@@ -112,11 +114,11 @@ impl Names for Sqlite {
         })?;
         answer
             .await
-            .unwrap_or_else(|_| Err(unavailable("its reader has stopped")))
+            .unwrap_or_else(|_| Err(NamesError::unavailable("its reader has stopped")))
     }
 
     async fn save(&self, save: Save) -> Result<Registration, SaveError> {
-        save.check(&self.config)?;
+        check_save(&save, &self.config)?;
         self.write(|reply| Write::Save(save, reply)).await
     }
 
@@ -126,9 +128,9 @@ impl Names for Sqlite {
 
     async fn ready(&self) -> Result<(), NamesError> {
         if self.queues()?.writes.is_closed() {
-            return Err(unavailable("its writer has stopped"));
+            return Err(NamesError::unavailable("its writer has stopped"));
         }
-        // A name that is never saved: it is shorter than any may be.
+        // No name is empty, so this finds nothing.
         self.find("", "").await.map(|_| ())
     }
 
@@ -137,11 +139,11 @@ impl Names for Sqlite {
     }
 
     async fn close(&self) {
-        drop(self.queues.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(self.queues.lock().take());
+        let threads = std::mem::take(&mut *self.threads.lock());
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
         if !matches!(joined.await, Ok(true)) {
-            tracing::error!("a thread of the names database had panicked");
+            tracing::error!("a thread of the names database panicked");
         }
     }
 }
@@ -150,35 +152,16 @@ fn spawn(name: &str, path: &Path, run: impl FnOnce() + Send + 'static) -> Result
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
     thread.map_err(|source| OpenError::File {
         path: path.display().to_string(),
-        hint: "this machine gives no thread for it".to_owned(),
+        hint: "this machine cannot start another thread; raise its limit of threads".to_owned(),
         source: source.into(),
     })
 }
 
-/// Tells why a queue took nothing more: it is full, or nobody takes from it any longer.
+/// Returns why a queue refused an entry: it is full, or its thread has ended.
+// Keeps P7: a read or write that the queue has no room for is refused at once instead of waiting.
 fn refused<T>(error: &TrySendError<T>, full: &str, closed: &str) -> NamesError {
-    unavailable(match error {
+    NamesError::unavailable(match error {
         TrySendError::Full(_) => full,
         TrySendError::Closed(_) => closed,
     })
-}
-
-fn unavailable(reason: &str) -> NamesError {
-    NamesError::Unavailable {
-        reason: reason.to_owned(),
-    }
-}
-
-impl From<rusqlite::Error> for NamesError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Unavailable {
-            reason: error.to_string(),
-        }
-    }
-}
-
-impl From<rusqlite::Error> for SaveError {
-    fn from(error: rusqlite::Error) -> Self {
-        NamesError::from(error).into()
-    }
 }

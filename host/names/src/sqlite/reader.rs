@@ -1,25 +1,26 @@
 //! The threads that read.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::writer::{NOW, active};
 use crate::error::NamesError;
 use crate::registration::Registration;
+use crate::sqlite::rows::{active, now_ms};
 
-/// One read that has queued.
+/// One queued read.
 pub(super) struct Find {
     pub(super) tenant: String,
     pub(super) name: String,
     pub(super) reply: oneshot::Sender<Result<Option<Registration>, NamesError>>,
 }
 
-/// How many reads are answered at once.
+/// How many reads one transaction answers at most.
 const BATCH: usize = 64;
 
-/// The queue that all readers take from.
+/// The queue that all readers take from, shared by their threads.
 pub(super) struct Readers(Mutex<mpsc::Receiver<Find>>);
 
 impl Readers {
@@ -27,26 +28,22 @@ impl Readers {
         Arc::new(Self(Mutex::new(queue)))
     }
 
-    /// Answers reads until nobody can ask any more. What has queued is read in one transaction, so that a busy reader is woken and
-    /// takes SQLite's locks once for many of them.
+    /// Answers reads until the queue is closed. All queued reads share one transaction, so that a busy reader is woken,
+    /// and takes SQLite's locks, once for many of them.
     pub(super) fn run(&self, connection: &Connection) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            // One reader waits for the next reads, the others wait for that reader; the reading is done by each alone.
-            let queued = self
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .blocking_recv_many(&mut batch, BATCH);
+            // One reader waits for the queue while the others wait for the mutex; it is released before the reading
+            // starts.
+            let queued = self.0.lock().blocking_recv_many(&mut batch, BATCH);
             if queued == 0 {
                 return;
             }
             batch.retain(|find| !find.reply.is_closed());
-            let found = look_up(connection, &batch);
-            match found {
+            match look_up(connection, &batch) {
                 Ok(found) => {
                     for (find, found) in batch.drain(..).zip(found) {
-                        // A caller that is gone meanwhile need not know.
+                        // The caller may be gone by now; then nobody needs the answer.
                         let _ = find.reply.send(found.map_err(NamesError::from));
                     }
                 }
@@ -61,13 +58,10 @@ impl Readers {
     }
 }
 
-/// What one read found.
-type Found = rusqlite::Result<Option<Registration>>;
-
-/// Reads a batch from one state of the database, which is not older than any read of it.
-fn look_up(connection: &Connection, batch: &[Find]) -> rusqlite::Result<Vec<Found>> {
+/// Reads a batch from one snapshot of the database, which is no older than any read of the batch.
+fn look_up(connection: &Connection, batch: &[Find]) -> rusqlite::Result<Vec<rusqlite::Result<Option<Registration>>>> {
     let transaction = connection.unchecked_transaction()?;
-    let now = transaction.prepare_cached(NOW)?.query_row([], |row| row.get(0))?;
+    let now = now_ms(&transaction)?;
     let found = batch
         .iter()
         .map(|find| active(&transaction, &find.tenant, &find.name, now));

@@ -1,17 +1,18 @@
-//! The file: how it is opened, what its tables are, how it is brought from one version to the next.
+//! The file: how it is opened, its tables, and how it is migrated from one version to the next.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
+use crate::config::NamesConfig;
 use crate::error::OpenError;
-use crate::names::NamesConfig;
 
 /// Marks the file as ours (`PRAGMA application_id`): the letters `nmlk`.
 const APPLICATION_ID: i64 = 0x6e6d_6c6b;
 
-/// What brings the file from version N to version N + 1 (`PRAGMA user_version`), in order. What has been released is never changed.
+/// The statements that migrate the file from version N to version N + 1 (`PRAGMA user_version`), in order. A released
+/// migration is never changed.
 const MIGRATIONS: &[&str] = &["
     -- One row for each name: its current registration, or the last one, which remembers the greatest fencing token.
     CREATE TABLE registrations (
@@ -31,9 +32,9 @@ const MIGRATIONS: &[&str] = &["
 /// The version that this program writes.
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// Opens the file to write, makes it where there is none, and brings it up to date.
+/// Opens the file for writing, creates it if it does not exist, and migrates it to the current version.
 pub(super) fn open(path: &Path, config: &NamesConfig) -> Result<Connection, OpenError> {
-    // What is no database of ours is left as it is: nothing is set before it is known whose it is.
+    // A file of another program is left untouched: nothing is set before it is known whose file it is.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(|error| failed(path, error))?;
     refuse_read_only(path, &connection)?;
@@ -44,9 +45,9 @@ pub(super) fn open(path: &Path, config: &NamesConfig) -> Result<Connection, Open
     Ok(connection)
 }
 
-/// Opens the file, which is up to date, to read.
+/// Opens the file, which is migrated already, for reading.
 pub(super) fn open_reader(path: &Path, config: &NamesConfig) -> Result<Connection, OpenError> {
-    // Not SQLITE_OPEN_READ_ONLY: a reader of a log may have to repair its index.
+    // Not SQLITE_OPEN_READ_ONLY: in WAL mode a reader may have to rebuild the index of the log.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| failed(path, error))?;
     let set = || {
@@ -57,7 +58,7 @@ pub(super) fn open_reader(path: &Path, config: &NamesConfig) -> Result<Connectio
     Ok(connection)
 }
 
-/// Whose file it is.
+/// Whose file it is, and its version.
 enum Version {
     Empty,
     Ours(i64),
@@ -77,7 +78,7 @@ fn version(path: &Path, connection: &Connection) -> Result<Version, OpenError> {
     read().map_err(|error| failed(path, error))
 }
 
-/// Tells the version to migrate from.
+/// Returns the version to migrate from.
 fn check(path: &Path, version: Version) -> Result<usize, OpenError> {
     match version {
         Version::Empty => Ok(0),
@@ -95,8 +96,9 @@ fn check(path: &Path, version: Version) -> Result<usize, OpenError> {
     }
 }
 
-/// Refuses a file that SQLite could open only to read. It does that silently, and its `BEGIN IMMEDIATE` then begins a read. This
-/// comes before the first read, which would leave a log that nobody may write, also when the rights of the file are mended.
+/// Refuses a file that SQLite could open only for reading. SQLite does that silently, and `BEGIN IMMEDIATE` then begins
+/// a read. This check comes before the first read, which would leave a log that nobody may write, even after the
+/// permissions of the file are fixed.
 fn refuse_read_only(path: &Path, connection: &Connection) -> Result<(), OpenError> {
     let code = match connection.is_readonly(MAIN_DB) {
         Ok(false) => return Ok(()),
@@ -106,7 +108,9 @@ fn refuse_read_only(path: &Path, connection: &Connection) -> Result<(), OpenErro
     Err(failed(path, rusqlite::Error::SqliteFailure(code, None)))
 }
 
-/// Sets the journal mode; SQLite does not wait for other processes here, so it is tried again for `busy_timeout`.
+/// Sets the journal mode, and `synchronous=FULL`, which flushes the log before a commit returns. SQLite does not wait
+/// for other processes here, so the mode is tried again for `busy_timeout`.
+// Keeps P2: a commit that has returned is found after a power cut.
 fn set_wal(path: &Path, connection: &Connection, config: &NamesConfig) -> Result<(), OpenError> {
     let begin = Instant::now();
     let mode = loop {
@@ -120,24 +124,25 @@ fn set_wal(path: &Path, connection: &Connection, config: &NamesConfig) -> Result
             mode => break mode.map_err(|error| failed(path, error))?,
         }
     };
-    // SQLite says nothing but the mode that it kept. Without a log a commit is not what this crate promises.
+    // SQLite reports a failure only by returning the mode that it kept. Without the log a commit is not what this crate
+    // promises.
     if mode != "wal" {
         return Err(OpenError::File {
             path: path.display().to_string(),
-            hint: "it cannot have a write-ahead log there; name a file on a local disk".to_owned(),
-            source: format!("SQLite keeps the journal mode {mode:?}").into(),
+            hint: "it cannot have a write-ahead log there; choose a file on a local disk".to_owned(),
+            source: format!("SQLite kept the journal mode {mode:?}").into(),
         });
     }
     let set = connection.pragma_update(None, "synchronous", "FULL");
     set.map_err(|error| failed(path, error))
 }
 
-/// Lets a connection wait for other processes. SQLite counts the wait in milliseconds, in 31 bits: 24 days at most.
+/// Lets a connection wait for other processes. SQLite counts the wait in milliseconds, in 31 bits: at most 24 days.
 fn set_busy_timeout(connection: &Connection, config: &NamesConfig) -> rusqlite::Result<()> {
     connection.busy_timeout(config.busy_timeout.min(Duration::from_millis(i32::MAX as u64)))
 }
 
-/// Migrates in one transaction, which looks at the version again: another process may have been quicker.
+/// Migrates in one transaction, which reads the version again: another process may have been quicker.
 fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -156,24 +161,26 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
     transaction.commit().map_err(|error| failed(path, error))
 }
 
-/// Says what a person can do about it.
+/// Explains an error of SQLite, with a hint how to fix it.
 fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
     let folder = || path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let hint = match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            "it is no database, or a broken one; name another file"
+            "it is no database, or a damaged one; choose another file"
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another process keeps it locked; stop that process, or wait until it has finished"
+            "another process keeps it locked; stop that process, or wait until it is done"
         }
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-            "this user may not write it; change its owner or its rights"
+            "this user may not write it; change its owner or its permissions"
         }
         Some(ErrorCode::CannotOpen) if folder().is_some_and(|folder| !folder.is_dir()) => {
-            "its folder does not exist; make it"
+            "its folder does not exist; create it"
         }
-        Some(ErrorCode::CannotOpen) => "this user may not make or open it there; change the folder's rights",
-        Some(ErrorCode::DiskFull) => "the disk is full; make room",
+        Some(ErrorCode::CannotOpen) => {
+            "this user may not create or open it there; change the permissions of the folder"
+        }
+        Some(ErrorCode::DiskFull) => "the disk is full; free some space",
         _ => "SQLite cannot use it",
     };
     OpenError::File {

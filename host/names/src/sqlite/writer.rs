@@ -2,52 +2,55 @@
 //!
 //! # The transaction that writes
 //!
-//! 1. `BEGIN IMMEDIATE` takes the write lock, waiting for other processes. From here on nobody else can write.
-//! 2. The clock is read, by SQLite, once for the whole batch: whatever the batch creates or ends, it does at this instant.
+//! 1. `BEGIN IMMEDIATE` takes the write lock, and waits for other processes to release it. From here on nobody else
+//!    writes.
+//! 2. SQLite's clock is read once for the whole batch: everything that the batch begins or ends, it does at this
+//!    instant.
 //! 3. Each write whose lease still lasts runs as one statement, which changes the row only if the name has no active
-//!    registration and no newer fencing token. A statement that fails changes nothing and leaves the others alone.
-//! 4. `COMMIT` flushes. Only then is anybody answered.
+//!    registration and no newer fencing token. A statement that fails changes nothing and does not affect the others.
+//! 4. `COMMIT` flushes to the disk. Only then are the callers answered.
 //!
-//! When `BEGIN` or `COMMIT` fails, or SQLite ends the transaction before, nothing of the batch was written, and each is told so.
+//! If `BEGIN` or `COMMIT` fails, or SQLite ends the transaction early, nothing of the batch was written, and every
+//! caller of the batch is told so.
 //!
 //! # A clock that is set back
 //!
-//! An end is compared with the later of the clock and `created_ms`, and a registration that is freed ends no earlier than it
-//! began. So what was freed before its own beginning has lasted for no time at all, and the name is free at once.
+//! An end is compared with the later of the clock and `created_ms`, and a registration that is freed ends no earlier
+//! than it began. So a registration that is freed before its own beginning has lasted no time at all, and its name is
+//! free at once.
 
 #[cfg(test)]
 mod tests;
 
 use std::time::{Duration, Instant};
 
-use namelock_types::FencingToken;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, named_params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::error::SaveError;
-use crate::names::NamesConfig;
-use crate::registration::{Free, Registration, Save, stored};
+use crate::config::{NamesConfig, PURGE_INTERVAL, PURGE_ROWS_MAX};
+use crate::error::{NamesError, SaveError};
+use crate::registration::{Free, Registration, Save};
+use crate::rules::{stored_attributes, stored_ms, stored_token};
+use crate::sqlite::rows::{active, now_ms, registration};
 
-/// The reply to one write.
+/// Where the answer to one write is sent.
 type Reply<T> = oneshot::Sender<Result<T, SaveError>>;
 
-/// One write that has queued.
+/// One queued write.
 pub(super) enum Write {
     Save(Save, Reply<Registration>),
     Free(Free, Reply<bool>),
 }
 
-/// A write that was done, to be answered when it is committed.
+/// A write that has run, to be answered once it is committed.
 enum Done {
     Save(Reply<Registration>, Result<Registration, SaveError>),
     Free(Reply<bool>, Result<bool, SaveError>),
 }
 
-/// How often it is looked for rows that nobody needs any more, and how many one transaction deletes. While there are more, each
-/// transaction deletes some: names that end faster than they are looked for must not fill the disk.
-const PURGE_EVERY: Duration = Duration::from_secs(10);
-const PURGE_ROWS: u16 = 1000;
-
+/// Saves a registration.
+// Keeps P1: the primary key allows one row per (tenant, name), and the row changes only after its registration has
+// ended. The write lock is held from before the clock was read until the commit, so no other write comes in between.
 const SAVE: &str = "
     INSERT INTO registrations (tenant, name, owner, created_ms, expires_ms, fencing_token, attributes)
     VALUES (:tenant, :name, :owner, :now, :now + :lifetime, :fencing_token, :attributes)
@@ -58,23 +61,18 @@ const SAVE: &str = "
         AND registrations.fencing_token <= excluded.fencing_token
     RETURNING name, owner, created_ms, expires_ms, fencing_token, attributes";
 
+/// Ends the active registration.
 const FREE: &str = "
     UPDATE registrations SET expires_ms = max(created_ms, :now), fencing_token = :fencing_token
     WHERE tenant = :tenant AND name = :name AND (expires_ms IS NULL OR expires_ms > max(created_ms, :now))
         AND fencing_token <= :fencing_token";
 
-const ROW: &str = "
-    SELECT name, owner, created_ms, expires_ms, fencing_token, attributes FROM registrations
-    WHERE tenant = :tenant AND name = :name AND (expires_ms IS NULL OR expires_ms > max(created_ms, :now))";
-
+/// Deletes rows of names without an active registration whose retention is over.
 const PURGE: &str = "
     DELETE FROM registrations WHERE (tenant, name) IN
         (SELECT tenant, name FROM registrations WHERE expires_ms <= :before ORDER BY expires_ms LIMIT :rows)";
 
-/// SQLite's clock in whole milliseconds since 1970.
-pub(super) const NOW: &str = "SELECT CAST(round(unixepoch('subsec') * 1000) AS INTEGER)";
-
-/// Commits what has queued until nobody can ask any more.
+/// Commits queued writes, batch by batch, until the queue is closed.
 pub(super) fn run(mut connection: Connection, mut queue: mpsc::Receiver<Write>, config: &NamesConfig) {
     let mut purged: Option<Instant> = None;
     let mut batch = Vec::new();
@@ -84,23 +82,24 @@ pub(super) fn run(mut connection: Connection, mut queue: mpsc::Receiver<Write>, 
             let Ok(next) = queue.try_recv() else { break };
             batch.push(next);
         }
-        let due = purged.is_none_or(|purged| purged.elapsed() >= PURGE_EVERY);
+        let due = purged.is_none_or(|purged| purged.elapsed() >= PURGE_INTERVAL);
         let left = commit(&mut connection, &mut batch, due.then_some(config.retention));
         if due {
             purged = (!left).then(Instant::now);
         }
     }
-    // A later start need not read the log. It is no loss if this fails.
+    // Spares the next start from reading the log. Nothing is lost if this fails.
     let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
-/// Runs one batch as one transaction, and answers it. Tells whether there may be more rows to delete.
+/// Runs one batch as one transaction and answers its callers. Returns whether there may be more rows to purge.
+// Keeps P2: callers are answered only after the commit, and the commit flushes to the disk (`synchronous=FULL`).
 fn commit(connection: &mut Connection, batch: &mut Vec<Write>, retention: Option<Duration>) -> bool {
     let mut done = Vec::with_capacity(batch.len());
     let committed = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .and_then(|transaction| {
-            let now: i64 = transaction.query_row(NOW, [], |row| row.get(0))?;
+            let now = now_ms(&transaction)?;
             done.extend(batch.drain(..).filter_map(|write| write.run(&transaction, now)));
             let left = retention.is_some_and(|retention| purge(&transaction, now, retention));
             transaction.commit()?;
@@ -125,21 +124,22 @@ fn commit(connection: &mut Connection, batch: &mut Vec<Write>, retention: Option
     }
 }
 
-/// Deletes rows that nobody needs any more, and tells whether there may be others. It is no reason to refuse a write if this fails.
+/// Deletes rows whose retention is over, and returns whether there may be more. A failure is no reason to refuse a
+/// write.
 fn purge(transaction: &Transaction<'_>, now: i64, retention: Duration) -> bool {
-    let before = now.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
-    let parameters = named_params! { ":before": before, ":rows": PURGE_ROWS };
+    let before = now.saturating_sub(stored_ms(retention));
+    let parameters = named_params! { ":before": before, ":rows": PURGE_ROWS_MAX };
     match transaction.execute(PURGE, parameters) {
-        Ok(deleted) => deleted == usize::from(PURGE_ROWS),
+        Ok(deleted) => deleted == usize::from(PURGE_ROWS_MAX),
         Err(error) => {
-            tracing::warn!(%error, "rows that nobody needs any more were not deleted");
+            tracing::warn!(%error, "expired rows could not be deleted");
             false
         }
     }
 }
 
 impl Write {
-    /// Runs the write, unless its caller is gone.
+    /// Runs the write, unless its caller has gone.
     fn run(self, transaction: &Transaction<'_>, now: i64) -> Option<Done> {
         match self {
             Self::Save(_, reply) if reply.is_closed() => None,
@@ -158,7 +158,7 @@ impl Write {
 }
 
 impl Done {
-    /// A caller that is gone meanwhile need not know: what was written is written.
+    /// Sends the answer. If the caller has gone by now, what was written stays written.
     fn answer(self) {
         match self {
             Self::Save(reply, result) => drop(reply.send(result)),
@@ -166,7 +166,7 @@ impl Done {
         }
     }
 
-    /// Whatever it found rests on a transaction that has not happened; only a failure of its own still stands.
+    /// Answers that the transaction failed. Its result holds no longer, except for a failure of the write itself.
     fn refuse(self, error: &SaveError) {
         match self {
             Self::Save(reply, Err(own @ SaveError::Unavailable { .. })) => drop(reply.send(Err(own))),
@@ -177,14 +177,14 @@ impl Done {
     }
 }
 
-/// Tells whether a write may begin.
+/// Checks that a write may begin.
+// Keeps P5: the lease is checked once the write lock is held, because the wait for the lock is over only then.
 fn may_begin(transaction: &Transaction<'_>, deadline: tokio::time::Instant) -> Result<(), SaveError> {
-    // A disk that is full or fails makes SQLite end the transaction by itself; what ran now would be committed alone.
+    // A full or failing disk makes SQLite end the transaction by itself; a write that ran now would be committed alone.
     if transaction.is_autocommit() {
-        let reason = "another write of the same transaction made SQLite roll it back".to_owned();
-        return Err(SaveError::Unavailable { reason });
+        let reason = "another write of the same transaction made SQLite roll it back";
+        return Err(NamesError::unavailable(reason).into());
     }
-    // Only now does nobody else write; how long it took to get here is not known before.
     if deadline <= tokio::time::Instant::now() {
         return Err(SaveError::LeaseLost);
     }
@@ -193,12 +193,6 @@ fn may_begin(transaction: &Transaction<'_>, deadline: tokio::time::Instant) -> R
 
 fn run_save(save: &Save, transaction: &Transaction<'_>, now: i64) -> Result<Registration, SaveError> {
     may_begin(transaction, save.deadline)?;
-    let lifetime = save
-        .lifetime
-        .map(|lifetime| i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX - now));
-    let attributes = serde_json::to_string(&save.attributes).map_err(|error| SaveError::Invalid {
-        reason: format!("the attributes cannot be stored: {error}"),
-    })?;
     let saved = transaction
         .prepare_cached(SAVE)?
         .query_row(
@@ -207,16 +201,16 @@ fn run_save(save: &Save, transaction: &Transaction<'_>, now: i64) -> Result<Regi
                 ":name": save.name,
                 ":owner": save.owner,
                 ":now": now,
-                ":lifetime": lifetime,
-                ":fencing_token": stored(save.fencing_token)?,
-                ":attributes": attributes,
+                ":lifetime": save.lifetime.map(stored_ms),
+                ":fencing_token": stored_token(save.fencing_token)?,
+                ":attributes": stored_attributes(&save.attributes)?,
             },
             registration,
         )
         .optional()?;
     match saved {
         Some(saved) => Ok(saved),
-        // The row did not give way: it is active, or it has seen a newer lease.
+        // The row was not changed: its registration is active, or it has seen a newer fencing token.
         None => match active(transaction, &save.tenant, &save.name, now)? {
             Some(active) => Err(SaveError::Taken(Box::new(active))),
             None => Err(SaveError::LeaseLost),
@@ -230,46 +224,11 @@ fn run_free(free: &Free, transaction: &Transaction<'_>, now: i64) -> Result<bool
         ":tenant": free.tenant,
         ":name": free.name,
         ":now": now,
-        ":fencing_token": stored(free.fencing_token)?,
+        ":fencing_token": stored_token(free.fencing_token)?,
     })?;
     match ended {
         0 if active(transaction, &free.tenant, &free.name, now)?.is_some() => Err(SaveError::LeaseLost),
         0 => Ok(false),
         _ => Ok(true),
     }
-}
-
-/// Finds the registration that is active at `now`.
-pub(super) fn active(
-    connection: &Connection,
-    tenant: &str,
-    name: &str,
-    now: i64,
-) -> rusqlite::Result<Option<Registration>> {
-    let parameters = named_params! { ":tenant": tenant, ":name": name, ":now": now };
-    connection
-        .prepare_cached(ROW)?
-        .query_row(parameters, registration)
-        .optional()
-}
-
-fn registration(row: &Row<'_>) -> rusqlite::Result<Registration> {
-    let attributes: String = row.get("attributes")?;
-    Ok(Registration {
-        name: row.get("name")?,
-        owner: row.get("owner")?,
-        created_ms: unsigned(2, row.get("created_ms")?)?,
-        expires_ms: row
-            .get::<_, Option<i64>>("expires_ms")?
-            .map(|at| unsigned(3, at))
-            .transpose()?,
-        fencing_token: FencingToken::new(unsigned(4, row.get("fencing_token")?)?),
-        attributes: serde_json::from_str(&attributes)
-            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(5, rusqlite::types::Type::Text, error.into()))?,
-    })
-}
-
-/// Refuses a number that this program never writes, so that a broken row is seen.
-fn unsigned(column: usize, number: i64) -> rusqlite::Result<u64> {
-    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
 }

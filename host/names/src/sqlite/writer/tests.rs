@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
+use namelock_types::FencingToken;
 use proptest::prelude::*;
 
 use super::*;
-use crate::names::NamesConfig;
 use crate::sqlite::schema;
 
-/// A database of the test's own.
+/// Creates a database for one test.
 fn database() -> (Connection, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let connection = schema::open(&folder.path().join("names.db"), &NamesConfig::default()).unwrap();
@@ -40,8 +40,8 @@ fn free(name: &str, fencing_token: u64) -> Free {
     }
 }
 
-/// Commits saves of `names` as one batch, in which a trigger ends the save of `poison` in the way of SQLite's `raise`, and tells
-/// what was answered and which names are in the file.
+/// Commits the saves of three names as one batch, in which a trigger fails the save of `poison` by SQLite's `raise`.
+/// Returns the answers, and the names that are in the file.
 fn check_poisoned_batch(raise: &str) -> (Vec<Result<Registration, SaveError>>, Vec<String>) {
     let (mut connection, _folder) = database();
     connection
@@ -70,7 +70,7 @@ fn check_poisoned_batch(raise: &str) -> (Vec<Result<Registration, SaveError>>, V
 }
 
 #[test]
-fn a_write_that_fails_leaves_the_others_of_its_batch_alone() {
+fn a_failed_write_does_not_affect_the_others_of_its_batch() {
     let (answers, names) = check_poisoned_batch("ABORT");
     assert!(answers[0].is_ok() && answers[2].is_ok(), "{answers:?}");
     assert!(matches!(&answers[1], Err(SaveError::Unavailable { reason }) if reason.contains("refused by the test")));
@@ -78,7 +78,7 @@ fn a_write_that_fails_leaves_the_others_of_its_batch_alone() {
 }
 
 #[test]
-fn nothing_of_a_batch_is_written_when_sqlite_rolls_it_back() {
+fn no_write_of_a_batch_survives_a_rollback_by_sqlite() {
     let (answers, names) = check_poisoned_batch("ROLLBACK");
     for answer in &answers {
         assert!(matches!(answer, Err(SaveError::Unavailable { .. })), "{answer:?}");
@@ -89,7 +89,7 @@ fn nothing_of_a_batch_is_written_when_sqlite_rolls_it_back() {
 }
 
 #[test]
-fn a_write_that_nobody_waits_for_is_not_begun() {
+fn a_write_whose_caller_has_gone_is_not_begun() {
     let (mut connection, _folder) = database();
     let (reply, answer) = oneshot::channel();
     drop(answer);
@@ -98,7 +98,7 @@ fn a_write_that_nobody_waits_for_is_not_begun() {
 }
 
 #[test]
-fn a_registration_lasts_up_to_its_end_and_not_including_it() {
+fn a_registration_is_active_up_to_but_not_including_its_end() {
     let (mut connection, _folder) = database();
     let transaction = connection.transaction().unwrap();
     let first = run_save(&save("a", 1, Some(10)), &transaction, 100).unwrap();
@@ -114,7 +114,7 @@ fn a_registration_lasts_up_to_its_end_and_not_including_it() {
     assert_eq!((second.created_ms, second.expires_ms), (110, None));
 }
 
-/// What one row must be, said without SQL.
+/// The model of one row, without SQL.
 #[derive(Debug, Clone, PartialEq)]
 struct Row {
     created: u64,
@@ -124,13 +124,13 @@ struct Row {
 
 impl Row {
     fn is_active(&self, now: u64) -> bool {
-        // An interval that ends where it begins has nothing in it.
+        // An interval that ends where it begins is empty.
         self.expires
             .is_none_or(|expires| now < expires && self.created < expires)
     }
 }
 
-/// One thing that is asked, after the clock went on, or back, by some milliseconds.
+/// One request, made after the clock has moved by some milliseconds, forwards or back.
 #[derive(Debug, Clone)]
 enum Ask {
     Save(u64, Option<u64>),
@@ -144,19 +144,21 @@ fn asks() -> impl Strategy<Value = Vec<(i64, usize, Ask)>> {
         (0..6_u64).prop_map(Ask::Free),
         Just(Ask::Find),
     ];
-    // The clock mostly goes on.
+    // The clock moves mostly forwards.
     proptest::collection::vec((-2..6_i64, 0..2_usize, ask), 1..40)
 }
 
 proptest! {
+    // Shows P1: whatever the requests and the clock do, a name with an active registration is refused to everybody
+    // else.
     #[test]
-    fn any_sequence_answers_as_the_rules_say(asks in asks()) {
+    fn any_sequence_is_answered_as_the_model_says(asks in asks()) {
         thread_local!(static DATABASE: std::cell::RefCell<(Connection, tempfile::TempDir)> = database().into());
         DATABASE.with_borrow_mut(|(connection, _)| check_sequence(connection, &asks))?;
     }
 }
 
-/// Asks the database and the model the same, in a transaction that is rolled back.
+/// Sends the same requests to the database and to the model, in a transaction that is rolled back.
 fn check_sequence(connection: &mut Connection, asks: &[(i64, usize, Ask)]) -> Result<(), TestCaseError> {
     let transaction = connection.transaction().unwrap();
     let mut model: HashMap<&str, Row> = HashMap::new();

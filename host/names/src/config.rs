@@ -1,0 +1,77 @@
+//! The limits and timeouts of a names database.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::OpenError;
+
+/// How often a database deletes rows whose retention is over. While there are more of them than one purge deletes, the
+/// next purge follows at once: names that end faster than that must not fill the disk.
+pub(crate) const PURGE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How many rows one purge deletes at most.
+pub(crate) const PURGE_ROWS_MAX: u16 = 1000;
+
+/// The limits of a names database. Every field has a sound default.
+#[derive(Debug, Clone)]
+pub struct NamesConfig {
+    /// How many writes, and how many reads, may queue; one more is refused at once.
+    pub queue: usize,
+    /// How many writes one transaction commits.
+    pub batch: usize,
+    /// How many reads run at once.
+    pub readers: usize,
+    /// SQLite: how long a write waits for another process that is writing.
+    pub busy_timeout: Duration,
+    /// PostgreSQL: how many connections there are at most.
+    pub connections: usize,
+    /// PostgreSQL: how long connecting may take.
+    pub connect_timeout: Duration,
+    /// PostgreSQL: how long a read or write may take, including the wait for a connection.
+    pub timeout: Duration,
+    /// PostgreSQL: a file of root certificates in PEM to check the server's certificate against; none: those that this
+    /// machine trusts.
+    pub tls_roots: Option<PathBuf>,
+    /// How long the row of a name without an active registration is kept. It remembers the name's greatest fencing
+    /// token, which matters for as long as a lease that was granted earlier may still try to write: no lease lasts that
+    /// long.
+    pub retention: Duration,
+    /// How many attributes a registration of any tenant may have.
+    pub attributes_max: usize,
+    /// How long the keys and values of all its attributes may be together, in bytes.
+    pub attribute_bytes_max: usize,
+}
+
+impl Default for NamesConfig {
+    fn default() -> Self {
+        Self {
+            queue: 1024,
+            batch: 256,
+            readers: 2,
+            busy_timeout: Duration::from_secs(2),
+            connections: 16,
+            connect_timeout: Duration::from_secs(1),
+            timeout: Duration::from_secs(2),
+            tls_roots: None,
+            retention: Duration::from_secs(60 * 60),
+            attributes_max: 1024,
+            attribute_bytes_max: 64 << 10,
+        }
+    }
+}
+
+impl NamesConfig {
+    /// Refuses limits with which nothing could be read or written.
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        let limits = [
+            ("queue", self.queue),
+            ("batch", self.batch),
+            ("readers", self.readers),
+            ("connections", self.connections),
+        ];
+        match limits.into_iter().find(|(_, value)| *value == 0) {
+            Some((name, _)) => Err(OpenError::Config(name)),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Opens a names database by its URL.
+
+use std::sync::Arc;
+
+use crate::config::NamesConfig;
+use crate::error::OpenError;
+use crate::names::Names;
+use crate::postgres::Postgres;
+use crate::sqlite::Sqlite;
+use crate::url::NamesUrl;
+
+/// Opens the names database at `url`, creates it if it does not exist, and migrates it to the current version.
+///
+/// # Errors
+///
+/// See [`OpenError`].
+pub async fn open(url: &NamesUrl, config: NamesConfig) -> Result<Arc<dyn Names>, OpenError> {
+    config.check()?;
+    match url {
+        NamesUrl::Sqlite(path) => Ok(Arc::new(Sqlite::open(path, config).await?)),
+        NamesUrl::Postgres(server) => Ok(Arc::new(Postgres::open(server, &url.to_string(), config).await?)),
+    }
+}

@@ -1,0 +1,130 @@
+//! The connections to the server.
+//!
+//! A connection that is given up while a statement is under way, such as at a deadline, is closed: the answer still
+//! comes, and would be taken for the answer to the next statement.
+
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, Timeouts};
+use namelock_types::error_chain;
+use scopeguard::ScopeGuard;
+use tokio_postgres::config::TargetSessionAttrs;
+
+use crate::config::NamesConfig;
+use crate::error::OpenError;
+use crate::postgres::schema::{Migrated, SchemaError};
+use crate::postgres::tls;
+use crate::rules::stored_ms;
+
+/// How much longer than the server's own deadline an answer is waited for.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// The connections of this process, and whether it knows the tables to be up to date.
+#[derive(Clone)]
+pub(super) struct Pool {
+    connections: deadpool_postgres::Pool,
+    migrated: Migrated,
+    timeout: Duration,
+}
+
+/// A connection that is closed when it is dropped; [`give_back`] returns it to the pool instead.
+pub(super) type Connection = ScopeGuard<Object, fn(Object)>;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("it cannot be reached")]
+    Pool(#[source] PoolError),
+    #[error(transparent)]
+    Schema(SchemaError),
+}
+
+impl Pool {
+    /// Makes a pool for the server at `url`, which may be down. `shown` is the URL without its password.
+    pub(super) fn new(url: &str, shown: &str, config: &NamesConfig) -> Result<Self, OpenError> {
+        let refused = |reason: String| OpenError::Url {
+            url: shown.to_owned(),
+            reason,
+        };
+        let server = url.parse().map_err(|error| refused(error_chain(&error)))?;
+        let manager = Manager::from_config(
+            with_session(server, config),
+            tls::connector(config.tls_roots.as_deref())?,
+            ManagerConfig {
+                recycling_method: RecyclingMethod::Fast,
+            },
+        );
+        let connections = deadpool_postgres::Pool::builder(manager)
+            .max_size(config.connections)
+            .runtime(Runtime::Tokio1)
+            .timeouts(Timeouts {
+                wait: Some(config.timeout),
+                create: Some(config.connect_timeout),
+                recycle: Some(config.connect_timeout),
+            })
+            .build()
+            .map_err(|error| refused(error.to_string()))?;
+        Ok(Self {
+            connections,
+            migrated: Migrated::default(),
+            timeout: config.timeout,
+        })
+    }
+
+    /// Returns a connection to a server whose tables are up to date. It waits as long as the server takes: the caller
+    /// has a deadline.
+    pub(super) async fn connection(&self) -> Result<Connection, ConnectError> {
+        let connection = self.connections.get().await.map_err(ConnectError::Pool)?;
+        let mut connection: Connection = scopeguard::guard(connection, |connection| drop(Object::take(connection)));
+        self.migrated
+            .ensure(&mut connection)
+            .await
+            .map_err(ConnectError::Schema)?;
+        Ok(connection)
+    }
+
+    /// Returns how many callers wait for a connection.
+    pub(super) fn waiting(&self) -> usize {
+        self.connections.status().waiting
+    }
+
+    /// Returns how long a statement may take, including the wait for a connection.
+    pub(super) fn deadline(&self) -> Duration {
+        self.timeout + GRACE
+    }
+
+    /// Returns the reason to give when the deadline has passed.
+    pub(super) fn no_answer(&self) -> String {
+        format!("it has not answered within {:?} (names.timeout)", self.timeout)
+    }
+
+    /// Closes every connection that is not in use, and lets nobody have another one.
+    pub(super) fn close(&self) {
+        self.connections.close();
+    }
+}
+
+/// Returns a connection to the pool. Nothing may be under way on it.
+pub(super) fn give_back(connection: Connection) {
+    drop(ScopeGuard::into_inner(connection));
+}
+
+/// Adds what this crate requires of every session to what the URL asks for.
+fn with_session(mut server: tokio_postgres::Config, config: &NamesConfig) -> tokio_postgres::Config {
+    let timeout_ms = stored_ms(config.timeout);
+    // Of two values for one option the last wins, so the requirements of this crate come after those of the URL.
+    // Keeps P2: with synchronous_commit a commit returns only when it is on the server's disk.
+    let options = format!(
+        "{} -c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms} -c synchronous_commit=on \
+         -c default_transaction_isolation=read\\ committed -c idle_in_transaction_session_timeout={timeout_ms}",
+        server.get_options().unwrap_or_default()
+    );
+    server
+        .application_name("namelock")
+        .options(options.trim())
+        .connect_timeout(config.connect_timeout)
+        .tcp_user_timeout(config.timeout)
+        // Not a standby, which replays another server and cannot write.
+        .target_session_attrs(TargetSessionAttrs::ReadWrite);
+    server
+}
