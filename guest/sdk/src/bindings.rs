@@ -1,8 +1,9 @@
-//! The contract as it is written in `wit/`, for what the rest of this crate does not cover.
+//! The contract as written in `wit/`, for what the rest of this crate does not cover.
 //!
-//! The modules are named as the WIT packages are; their texts are the WIT's own. A handler does not need them.
+//! The modules are named after the WIT packages, and their docs are those of the WIT files. A handler does not need
+//! them.
 
-// The texts come from WIT, where a paragraph may be indented and not every item has one.
+// The docs come from WIT, where a paragraph may be indented and not every item has docs.
 #![allow(missing_docs, clippy::doc_lazy_continuation, clippy::doc_overindented_list_items)]
 
 wit_bindgen::generate!({

@@ -1,4 +1,4 @@
-//! What a handler is asked, and how it answers.
+//! The trait that a handler implements, its requests and its rejections.
 
 use std::{fmt, marker::PhantomData, time::Duration};
 
@@ -10,16 +10,16 @@ use crate::{
     settings::SettingError,
 };
 
-/// A tenant's registration logic. [`export!`](crate::export) makes it the component's.
+/// A tenant's registration logic. [`export!`](crate::export) exports it from the component.
 pub trait Handler {
-    /// Registers a name, or says why not.
+    /// Registers a name, or rejects the request.
     ///
     /// # Errors
     ///
-    /// Every error is an answer to the caller: its text is shown to them.
+    /// A [`Rejection`] is the answer to the caller, and its text is shown to them.
     fn register(request: Request) -> Result<Registration, Rejection>;
 
-    /// Frees the name that `owner` has. Freeing a name that nobody has is no error.
+    /// Frees the name that `owner` has. Freeing a name that has no active registration is not an error.
     ///
     /// # Errors
     ///
@@ -27,35 +27,36 @@ pub trait Handler {
     fn free(name: String, owner: String) -> Result<(), Rejection>;
 }
 
-/// What a caller asked for, unchanged: the name is not trimmed, folded or checked beyond its length.
+/// What a caller asked for, unchanged: the name is neither trimmed nor case-folded, and only its length is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// 1 to 255 bytes.
+    /// The name, 1 to 255 bytes.
     pub name: String,
-    /// 1 to 255 bytes. Whether the caller really is this owner is for the platform in front to know.
+    /// Who is to have it, 1 to 255 bytes. The host does not check that the caller is this owner: the platform in front
+    /// of it does.
     pub owner: String,
-    /// For how long the caller wishes to have the name, in whole milliseconds; none: the handler decides.
+    /// How long the caller wishes to have the name, in whole milliseconds; none: the handler decides.
     pub lifetime: Option<Duration>,
-    /// Whatever else the caller sent.
+    /// What else the caller sent, as (key, value).
     pub attributes: Vec<(String, String)>,
 }
 
-/// Why a request is refused. Texts are shown to the caller.
+/// Why a request is refused. The texts are shown to the caller.
 ///
-/// The errors of this crate turn into the rejection that fits them. Where the reason of an error is for the tenant's log
-/// ([`AcquireError::Unavailable`] and its like), the rejection leaves it out: write the error to standard error to keep it.
+/// Every error of this crate converts into the rejection that fits it. The reasons in the `Unavailable` errors are
+/// meant for the tenant's log, so the rejection leaves them out: to keep one, write the error to standard error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    /// This is not a name here; the text says why.
+    /// The name is not valid here; the text says why.
     #[error("the name is not valid: {0}")]
     Invalid(String),
-    /// Somebody has the name.
+    /// The name has an active registration.
     #[error("the name is taken")]
     Taken,
-    /// Somebody is at work on the name.
-    #[error("somebody is at work on the name; try again in {} ms", millis(*retry_after))]
+    /// Another call holds the lock on the name.
+    #[error("another call is working on the name; try again in {} ms", millis(*retry_after))]
     Busy {
-        /// When it is worth trying again. Part of a millisecond counts as a whole one.
+        /// How long to wait before trying again; rounded up to whole milliseconds.
         retry_after: Duration,
     },
     /// The caller may not do this; the text says why.
@@ -98,7 +99,7 @@ impl From<SaveError> for Rejection {
             SaveError::Taken(_) => Self::Taken,
             SaveError::LeaseLost => Self::Unavailable(error.to_string()),
             SaveError::Unavailable { reason: _ } => Self::Unavailable(
-                "the names database does not answer; what was asked may or may not be done".to_owned(),
+                "the names database does not answer; the write may or may not have been done".to_owned(),
             ),
             SaveError::Invalid { reason } => Self::Invalid(reason),
         }
@@ -106,7 +107,7 @@ impl From<SaveError> for Rejection {
 }
 
 impl From<SettingError> for Rejection {
-    /// Names the setting and leaves its value out: a value may be nobody's business but the tenant's.
+    /// Names the setting but leaves its value out: the value may be confidential to the tenant.
     fn from(error: SettingError) -> Self {
         Self::Unavailable(format!("the setting `{}` of this handler cannot be used", error.key()))
     }
@@ -141,9 +142,9 @@ impl From<Rejection> for wit::Rejection {
     }
 }
 
-/// Makes a [`Handler`] the component's: the one thing that a handler's crate has to call, once.
+/// Exports a [`Handler`] from the component. A handler's crate calls this exactly once.
 ///
-/// On other targets than WebAssembly it only checks that the type is a handler.
+/// On targets other than WebAssembly it only checks that the type implements [`Handler`].
 ///
 /// ```
 /// # use namelock_guest::{Registration, Rejection, Request};
@@ -168,18 +169,18 @@ macro_rules! export {
             type Component = $crate::Exported<$handler>;
             const _: Component = Component::CHECKED;
 
-            // The names of a component's exports are no symbols that a native linker accepts.
+            // A native linker does not accept the names of a component's exports as symbols.
             #[cfg(target_arch = "wasm32")]
     $crate::bindings::export!(Component with_types_in $crate::bindings);
         };
     };
 }
 
-/// A [`Handler`] as the contract wants to see it.
+/// Adapts a [`Handler`] to the bindings of the contract.
 pub struct Exported<H>(PhantomData<H>);
 
 impl<H: Handler> Exported<H> {
-    /// There is one only if `H` is a handler.
+    /// Compiles only if `H` implements [`Handler`].
     pub const CHECKED: Self = Self(PhantomData);
 }
 
@@ -204,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_error_becomes_the_rejection_that_fits_it() {
+    fn every_error_converts_into_the_rejection_that_fits_it() {
         fn check(error: impl Into<Rejection>, expected: Rejection) {
             assert_eq!(error.into(), expected);
         }
@@ -230,15 +231,15 @@ mod tests {
         );
         check(NamesError::Invalid { reason: reason() }, invalid());
 
-        let unknown = "the names database does not answer; what was asked may or may not be done";
-        check(SaveError::Taken(somebodys()), Rejection::Taken);
+        let unknown = "the names database does not answer; the write may or may not have been done";
+        check(SaveError::Taken(registration()), Rejection::Taken);
         check(SaveError::LeaseLost, unavailable("the lease on the name was lost"));
         check(SaveError::Unavailable { reason: reason() }, unavailable(unknown));
         check(SaveError::Invalid { reason: reason() }, invalid());
     }
 
     #[test]
-    fn a_rejection_does_not_tell_the_value_of_a_setting() {
+    fn a_rejection_does_not_reveal_the_value_of_a_setting() {
         let error = SettingError::Malformed {
             key: "wait_ms".to_owned(),
             value: "secret".to_owned(),
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_time_to_retry_after_is_not_told_as_none() {
+    fn a_short_retry_time_is_not_rounded_to_zero() {
         let rejection = Rejection::Busy {
             retry_after: Duration::from_micros(1),
         };
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lifetime_arrives_as_a_duration() {
+    fn a_lifetime_converts_into_a_duration() {
         let request = wit::Request {
             name: "ada".to_owned(),
             owner: "u1".to_owned(),
@@ -269,7 +270,7 @@ mod tests {
         assert_eq!(Request::from(request).lifetime, Some(Duration::from_millis(1500)));
     }
 
-    fn somebodys() -> Registration {
+    fn registration() -> Registration {
         Registration {
             name: "ada".to_owned(),
             owner: "u1".to_owned(),

@@ -1,4 +1,4 @@
-//! The lock on a name: acquire, hold, let go.
+//! The lock on a name: acquire, renew, release.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use crate::{
     duration::{millis, wait_millis},
 };
 
-/// Runs `block` while nobody else is at work on `name`, on any machine.
+/// Runs `block` under the lock on `name`, which keeps every other call on any machine from working on the name.
 ///
-/// The lease is released however the block ends: when it returns, also early by `?`, the lease is dropped here. A panic
-/// or a trap ends the whole call, and the host releases every lease that the call still held; so it does when the call's
-/// time is over.
+/// The lease is released however the block ends. When it returns, even early by `?`, the lease is dropped here. A panic
+/// or a trap ends the whole call, and the host releases every lease that the call still holds; it does the same when
+/// the call's time is up.
 ///
-/// `wait` is how long to try while somebody else has the lease: [`Duration::ZERO`] tries once, part of a millisecond counts
-/// as a whole one. The host has a limit of its own (`lock.max_wait`), and the wait counts towards the wall time of the call.
-/// A name that this very call holds is busy too.
+/// `wait` is how long to try while another call holds the lease, rounded up to whole milliseconds; [`Duration::ZERO`]
+/// tries once. The host has a limit of its own (`lock.max_wait`), and the wait counts towards the wall time of the
+/// call. A name that this call holds already is busy too.
 ///
 /// # Errors
 ///
-/// Whatever `block` answers, or the [`AcquireError`] if it could not be run.
+/// Returns the error of `block`, or the [`AcquireError`] if the block was not run.
 pub fn name_lock<T, E>(name: &str, wait: Duration, block: impl FnOnce(&Lease) -> Result<T, E>) -> Result<T, E>
 where
     E: From<AcquireError>,
@@ -28,21 +28,22 @@ where
     block(&lease)
 }
 
-/// Acquires the lease on `name`, 1 to 255 bytes, trying for as long as `wait` as [`name_lock`] does.
+/// Acquires the lease on `name`, 1 to 255 bytes, trying for at most `wait`, as [`name_lock`] does.
 ///
-/// Dropping the lease releases it. Prefer [`name_lock`], which shows where that is.
+/// Dropping the lease releases it. Prefer [`name_lock`], which makes visible where that happens.
 ///
 /// # Errors
 ///
-/// [`AcquireError`] tells which of its four cases it is; none of them disturbs whoever holds the name.
+/// [`AcquireError`] says why the lease was not granted. None of its cases disturbs the current holder of the name.
 pub fn acquire(name: &str, wait: Duration) -> Result<Lease, AcquireError> {
     Ok(Lease(wit::acquire(name, wait_millis(wait))?))
 }
 
 /// The right to one name until a deadline. Dropping it releases it.
 ///
-/// It belongs to the host: a handler can hold it and hand it back, never make one. To write a name a handler needs the
-/// lease on it: see [`Lease::save`] and [`Lease::free`]. A call that still holds a lease when it is lost is ended there.
+/// It is a resource of the host: a handler can hold it and pass it back, but cannot forge one. A handler needs the
+/// lease on a name to write the name: see [`Lease::save`] and [`Lease::free`]. If a lease is lost while a call holds
+/// it, the host ends the call at once.
 #[derive(Debug)]
 pub struct Lease(pub(crate) wit::Lease);
 
@@ -54,56 +55,57 @@ impl Lease {
 
     /// Returns a number that grows with every grant of this name.
     ///
-    /// The names database refuses a write that carries a smaller one than it has seen.
+    /// The names database refuses a write with a smaller number than it has seen for the name.
     pub fn fencing_token(&self) -> u64 {
         self.0.fencing_token()
     }
 
-    /// Returns for how much longer the lease provably lasts; zero once it is lost.
+    /// Returns how much longer the lease is certain to last; zero once it is lost.
     pub fn remaining(&self) -> Duration {
         Duration::from_millis(self.0.remaining_ms())
     }
 
-    /// Makes the lease last its full time again, counted from now, but never beyond the host's `lock.max_hold` after it was acquired.
+    /// Extends the lease to its full time, counted from now, but never beyond the host's `lock.max_hold` after it was
+    /// acquired.
     ///
     /// # Errors
     ///
-    /// [`Lost`] if it is not, or is not known to be, held any more.
+    /// [`Lost`] if the lease is no longer held, or if that is unknown.
     pub fn renew(&self) -> Result<(), Lost> {
         Ok(self.0.renew()?)
     }
 
-    /// Releases the lease, and tells whether it was still held when it ended.
+    /// Releases the lease, and returns whether it was held until now.
     ///
-    /// Dropping it releases it as well. This is for a handler that wants to know.
+    /// Dropping it releases it too, but reports nothing.
     ///
     /// # Errors
     ///
-    /// [`Lost`] if it was not, or is not known to have been, held to the end.
+    /// [`Lost`] if the lease was lost before, or if that is unknown.
     pub fn release(self) -> Result<(), Lost> {
         Ok(wit::release(self.0)?)
     }
 }
 
-/// Why a lease was not given.
+/// Why a lease was not granted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AcquireError {
-    /// Somebody else holds the name.
-    #[error("the name is locked by somebody else; it may be free in {} ms", millis(*retry_after))]
+    /// Another call holds the name, or this one does.
+    #[error("the name is locked by another call; it may be free in {} ms", millis(*retry_after))]
     Busy {
-        /// When it may be worth trying again.
+        /// How long to wait at least before trying again.
         retry_after: Duration,
     },
-    /// The lock service cannot answer, or may not grant now.
+    /// The lock service does not answer, or cannot grant a lease safely now.
     #[error("the lock service cannot grant: {reason}")]
     Unavailable {
-        /// What failed, for the tenant's log.
+        /// What failed; meant for the tenant's log.
         reason: String,
     },
-    /// This call holds as many leases as it may.
+    /// This call holds as many leases as `limits.leases` allows.
     #[error("{reason}")]
     Limit {
-        /// How many that is.
+        /// The text that states the limit.
         reason: String,
     },
     /// The name is empty or longer than 255 bytes.
@@ -127,11 +129,11 @@ impl From<wit::AcquireError> for AcquireError {
     }
 }
 
-/// Why a lease is not, or is not known to be, held any more.
+/// Why a lease is no longer held, or why it is unknown whether it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
-    /// Its time was over, or the lock service forgot it, or somebody else holds the name now.
-    #[error("the lease is gone: its time was over, or the lock service forgot it")]
+    /// The lease has expired, or the lock service has lost it, or another holder has the name now.
+    #[error("the lease is gone: it has expired, or the lock service has lost it")]
     Gone,
     /// The lock service did not answer: the lease may or may not still be held.
     #[error("the lock service did not answer; the lease may or may not still be held")]

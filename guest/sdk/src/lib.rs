@@ -1,9 +1,9 @@
-//! What a registration handler in Rust needs: the lock on a name, the names, the tenant's settings.
+//! The SDK for registration handlers in Rust: the lock on a name, the names, the tenant's settings.
 //!
-//! A handler decides who gets which name. It is compiled to a WebAssembly component, and the host makes a fresh instance
-//! of it for every request: nothing that a call leaves in memory is seen by the next.
+//! A handler decides who gets which name. It is compiled to a WebAssembly component, and the host makes a fresh
+//! instance of it for every request: nothing that one call leaves in memory is seen by the next.
 //!
-//! # A whole handler
+//! # A complete handler
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -18,7 +18,7 @@
 //!         if code.len() < 4 {
 //!             return Err(Rejection::Invalid("a code has at least four letters".to_owned()));
 //!         }
-//!         // In this block nobody else is at work on the code, on any machine.
+//!         // While this block runs, no other call on any machine works on the code.
 //!         name_lock(&code, Duration::ZERO, |lease| {
 //!             if find(&code)?.is_some() {
 //!                 return Err(Rejection::Taken);
@@ -45,12 +45,12 @@
 //! namelock_guest::export!(Codes);
 //! ```
 //!
-//! Its `Cargo.toml` says `crate-type = ["cdylib"]` under `[lib]` and depends on this crate. After
-//! `rustup target add wasm32-wasip2`, the command `cargo build --release --target wasm32-wasip2` makes the component, which
+//! Its `Cargo.toml` has `crate-type = ["cdylib"]` under `[lib]` and depends on this crate. Install the target once, by
+//! `rustup target add wasm32-wasip2`; then `cargo build --release --target wasm32-wasip2` builds the component, which
 //! the host loads as `handler.wasm` from the tenant's folder.
 //!
-//! Rust reserves 1 MiB of stack in every component, which the host has to clean after every call. A handler is faster with
-//! less of it, by these lines in `.cargo/config.toml`:
+//! Rust reserves 1 MiB of stack in every component, which the host has to clear after every call. A handler runs faster
+//! with a smaller stack, set by these lines in `.cargo/config.toml`:
 //!
 //! ```toml
 //! [target.wasm32-wasip2]
@@ -59,19 +59,19 @@
 //!
 //! # What to rely on
 //!
-//! - [`name_lock`] releases the lease however its block ends; see there for a panic.
-//! - `?` turns every error of this crate into the [`Rejection`] that fits it.
-//! - What is saved is decided by the names database, not by the lock: [`Lease::save`] answers [`SaveError::Taken`] when the
-//!   name has an active registration, whatever the lock said.
-//! - A name is locked and saved as it is given, byte for byte. A handler that means two spellings to be one name puts
-//!   them into one form first.
-//! - Standard output and standard error go to the tenant's log. A panic is written there too, and the caller is told that
-//!   the handler failed.
+//! - [`name_lock`] releases the lease however its block ends; after a panic the host does.
+//! - `?` converts every error of this crate into the [`Rejection`] that fits it.
+//! - The names database decides what is saved, not the lock: [`Lease::save`] returns [`SaveError::Taken`] if the name
+//!   has an active registration, whatever the lock said.
+//! - A name is locked and saved exactly as it is given, byte for byte. A handler that treats two spellings as one name
+//!   brings them into one form first.
+//! - Standard output and standard error go to the tenant's log. So does the message of a panic; the caller is only told
+//!   that the handler failed.
 //! - Memory, processor time and the number of leases are limited per call. There are no files, no sockets and no
 //!   environment variables.
 //!
 //! The crate also compiles for the machine it is developed on, so that a handler's own logic can be tested there. The
-//! functions that ask the host ([`acquire`], [`find`], [`setting`] and what is built on them) panic there.
+//! functions that call the host ([`acquire`], [`find`], [`setting`] and everything built on them) panic there.
 
 pub mod bindings;
 mod duration;

@@ -6,25 +6,25 @@ use crate::{bindings::namelock::registration::names as wit, duration::millis, le
 
 pub use wit::Registration;
 
-/// Finds the active registration of `name`. It needs no lease.
+/// Finds the active registration of `name`. This needs no lease.
 ///
 /// # Errors
 ///
-/// [`NamesError`] if the database does not answer or could have no such name.
+/// [`NamesError`] if the database does not answer, or if `name` is not 1 to 255 bytes long.
 pub fn find(name: &str) -> Result<Option<Registration>, NamesError> {
     Ok(wit::find(name)?)
 }
 
 impl Lease {
-    /// Saves a registration of this lease's name, from now, for `lifetime`, or without end.
+    /// Saves a registration of this lease's name. It begins now and lasts `lifetime`; none: without end.
     ///
-    /// What was saved is durable when this returns. Part of a millisecond of `lifetime` counts as a whole one, and a
-    /// lifetime of zero is refused.
+    /// The registration is durable when this returns. `lifetime` is rounded up to whole milliseconds, and is at most
+    /// 100 years; a lifetime of zero is refused.
     ///
     /// # Errors
     ///
-    /// [`SaveError::Taken`] if the name has an active registration: the database decides so in the transaction that writes.
-    /// Otherwise the [`SaveError`] says what stood in the way.
+    /// [`SaveError::Taken`] if the name has an active registration, as the database decides in the transaction that
+    /// writes. The other cases of [`SaveError`] say what prevented the write.
     pub fn save(
         &self,
         owner: &str,
@@ -34,11 +34,11 @@ impl Lease {
         Ok(wit::save(&self.0, owner, lifetime.map(millis), attributes)?)
     }
 
-    /// Ends the active registration of this lease's name, now. Tells whether there was one.
+    /// Ends the active registration of this lease's name, now. Returns whether there was one.
     ///
     /// # Errors
     ///
-    /// [`SaveError`] says what stood in the way; it is never [`SaveError::Taken`].
+    /// [`SaveError`] says what prevented the write; it is never [`SaveError::Taken`].
     pub fn free(&self) -> Result<bool, SaveError> {
         Ok(wit::free(&self.0)?)
     }
@@ -50,11 +50,11 @@ pub enum NamesError {
     /// The database does not answer.
     #[error("the names database does not answer: {reason}")]
     Unavailable {
-        /// What failed, for the tenant's log.
+        /// What failed; meant for the tenant's log.
         reason: String,
     },
     /// The name is empty or longer than 255 bytes.
-    #[error("there is no such name: {reason}")]
+    #[error("the name is not valid: {reason}")]
     Invalid {
         /// Which of the two it is.
         reason: String,
@@ -70,25 +70,26 @@ impl From<wit::NamesError> for NamesError {
     }
 }
 
-/// Why nothing was written, or is not known to be.
+/// Why nothing was written, or why it is unknown whether something was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SaveError {
     /// The name has this active registration.
     #[error("the name is taken")]
     Taken(Registration),
-    /// The lease does not last any more, or the name was granted to somebody else since.
+    /// The lease is lost, or does not last as long as a write may take, or the name has been granted to another holder
+    /// since.
     #[error("the lease on the name was lost")]
     LeaseLost,
-    /// The database does not answer. What was asked may or may not have been done.
-    #[error("the names database does not answer, and what was asked may or may not be done: {reason}")]
+    /// The database does not answer. The write may or may not have been done.
+    #[error("the names database does not answer, and the write may or may not have been done: {reason}")]
     Unavailable {
-        /// What failed, for the tenant's log.
+        /// What failed; meant for the tenant's log.
         reason: String,
     },
-    /// The owner, the lifetime or the attributes are not ones that can be saved.
+    /// The owner, the lifetime or the attributes break a rule.
     #[error("this cannot be saved: {reason}")]
     Invalid {
-        /// Which of them, and why.
+        /// Which of them, and which rule.
         reason: String,
     },
 }

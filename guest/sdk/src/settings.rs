@@ -4,12 +4,12 @@ use std::{fmt::Display, str::FromStr};
 
 use crate::bindings::wasi::config::store as wit;
 
-/// Gets the setting `key`, or none where it is not set.
+/// Returns the setting `key`, or none if it is not set.
 ///
 /// # Errors
 ///
-/// [`SettingError::Unreadable`] if the host could not look. It is told apart from "not set", so that a handler does not go
-/// on with a default that the tenant has overruled.
+/// [`SettingError::Unreadable`] if the host could not read it. This differs from "not set", so that a handler does not
+/// go on with a default that the tenant has overridden.
 pub fn setting(key: &str) -> Result<Option<String>, SettingError> {
     wit::get(key).map_err(|error| {
         let (wit::Error::Upstream(reason) | wit::Error::Io(reason)) = error;
@@ -20,7 +20,7 @@ pub fn setting(key: &str) -> Result<Option<String>, SettingError> {
     })
 }
 
-/// Gets the setting `key` as a `T`, or none where it is not set.
+/// Returns the setting `key` as a `T`, or none if it is not set.
 ///
 /// ```no_run
 /// # fn wait() -> Result<std::time::Duration, namelock_guest::SettingError> {
@@ -30,7 +30,7 @@ pub fn setting(key: &str) -> Result<Option<String>, SettingError> {
 ///
 /// # Errors
 ///
-/// [`SettingError`] names the setting that is not a `T` or could not be read.
+/// [`SettingError`] names the setting if it is not a `T` or could not be read.
 pub fn setting_parsed<T>(key: &str) -> Result<Option<T>, SettingError>
 where
     T: FromStr<Err: Display>,
@@ -52,7 +52,7 @@ where
 /// Why a setting cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingError {
-    /// The host could not look.
+    /// The host could not read the setting.
     #[error("cannot read the setting `{key}`: {reason}")]
     Unreadable {
         /// Which setting.
@@ -60,20 +60,20 @@ pub enum SettingError {
         /// What failed.
         reason: String,
     },
-    /// The setting is there, and not what it should be.
+    /// The setting does not have the expected form.
     #[error("cannot use {value:?} as the setting `{key}`: {reason}")]
     Malformed {
         /// Which setting.
         key: String,
-        /// What it is.
+        /// Its value.
         value: String,
-        /// What is wrong with that.
+        /// What is wrong with the value.
         reason: String,
     },
 }
 
 impl SettingError {
-    /// Returns which setting it is about.
+    /// Returns the key of the setting.
     pub fn key(&self) -> &str {
         match self {
             Self::Unreadable { key, .. } | Self::Malformed { key, .. } => key,
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_malformed_setting_is_named_with_its_value() {
+    fn a_malformed_setting_is_reported_with_its_value() {
         let error = parse::<u32>("wait_ms", "soon".to_owned()).unwrap_err();
         assert_eq!(
             error.to_string(),

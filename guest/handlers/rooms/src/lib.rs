@@ -1,18 +1,18 @@
-//! Names of rooms: whoever comes first has the name until its time is over.
+//! Names of rooms: the first to ask for a name has it until its lifetime ends.
 //!
-//! This is the reference handler, to start one's own from. It does what every handler does:
+//! This is the reference handler, a starting point for others. It does what every handler does:
 //!
-//! 1. put the name into one form, and refuse what is not a name ([`name`]);
-//! 2. take the lock on it, so that nobody else is at work on this name;
-//! 3. look whether somebody has it;
+//! 1. bring the name into its canonical form, and refuse what is not a valid name ([`name`]);
+//! 2. take the lock on the name, so that no other call works on it;
+//! 3. check whether the name is taken;
 //! 4. save it, for as long as the caller wishes.
 //!
-//! Settings, in the table `[settings]` of the tenant's `tenant.toml`, as texts:
+//! Its settings, in the table `[settings]` of the tenant's `tenant.toml`:
 //!
-//! | setting | means | default |
+//! | setting | meaning | default |
 //! |---|---|---|
-//! | `wait_ms` | how long to wait for the lock while somebody else has it | 0: do not wait |
-//! | `default_lifetime_ms` | how long a room lasts whose caller does not say | 86400000: a day |
+//! | `wait_ms` | how long to wait for the lock while another call holds it, in milliseconds | 0: try once |
+//! | `default_lifetime_ms` | how long a room lasts if the caller does not say, in milliseconds | 86400000: a day |
 
 pub mod name;
 
@@ -35,8 +35,8 @@ impl Handler for Rooms {
             Some(wished) => wished,
             None => default_lifetime()?,
         };
-        // The lock is released at the end of this block, whichever way it ends. The look saves the database a write; that
-        // the name has one owner does not hang on it, because `save` answers "taken" as well.
+        // The lock is released when this block ends, however it ends. Looking first only spares the database a write:
+        // that the name has one owner does not depend on it, because `save` returns "taken" too.
         name_lock(name.as_str(), wait()?, |lease| {
             if find(name.as_str())?.is_some() {
                 return Err(Rejection::Taken);
@@ -47,7 +47,7 @@ impl Handler for Rooms {
 
     fn free(name: String, owner: String) -> Result<(), Rejection> {
         let name = RoomName::parse(&name)?;
-        // Under the lock the owner that was found is still the owner when the room is freed.
+        // Under the lock, the owner found here is still the owner when the room is freed.
         name_lock(name.as_str(), wait()?, |lease| match find(name.as_str())? {
             Some(room) if room.owner != owner => {
                 Err(Rejection::Forbidden("the room belongs to somebody else".to_owned()))

@@ -1,19 +1,19 @@
-//! What a room may be called.
+//! The rules for names of rooms.
 
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
 /// The longest name of a room, in characters (Unicode scalar values) of its canonical form.
 pub const NAME_CHARS_MAX: usize = 64;
 
-/// The name of a room in its canonical form: trimmed, in lower case, composed (NFC).
+/// The name of a room in its canonical form: trimmed, lowercase, composed (NFC).
 ///
-/// The lock and the database compare names byte for byte, so two spellings that are meant to be one room must become the
-/// same bytes here. Letters that merely look alike, such as Latin and Cyrillic `a`, stay different.
+/// The lock and the database compare names byte for byte, so two spellings of one room must become the same bytes here.
+/// Letters that only look alike, such as Latin and Cyrillic `a`, stay different.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomName(String);
 
 impl RoomName {
-    /// Puts `text` into the canonical form, and says which rule it breaks if it is not the name of a room.
+    /// Brings `text` into the canonical form, or returns the rule that it breaks.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let name = canonical(text);
         if name.is_empty() {
@@ -32,7 +32,7 @@ impl RoomName {
             match char {
                 ' ' if before == ' ' => return Err(NameError::Spaces),
                 _ if is_separator(char) || char.is_alphanumeric() => {}
-                // Many scripts write a vowel or its absence as a mark on the letter before.
+                // Many scripts write a vowel, or its absence, as a mark on the preceding letter.
                 _ if is_combining_mark(char) && !is_separator(before) => {}
                 _ => return Err(NameError::Character { char }),
             }
@@ -47,8 +47,8 @@ impl RoomName {
     }
 }
 
-/// Composed first, because a letter and its accent may come as one character or as two; composed again, because changing
-/// the case can take a character apart.
+/// Returns `text` trimmed, composed and in lowercase. It is composed before, because a letter and its accent may come
+/// as one character or as two, and after, because changing the case can decompose a character.
 fn canonical(text: &str) -> String {
     let composed: String = text.trim().nfc().collect();
     composed.to_lowercase().nfc().collect()
@@ -58,26 +58,28 @@ fn is_separator(char: char) -> bool {
     matches!(char, ' ' | '-' | '_')
 }
 
-/// Which rule a name breaks. The texts are for whoever chose the name.
+/// The rule that a name breaks. The texts are meant for the person who chose the name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// There is nothing but white space.
-    #[error("the name of a room has at least one letter or digit")]
+    /// It is empty, or only white space.
+    #[error("the name of a room must have at least one letter or digit")]
     Empty,
     /// It has more than [`NAME_CHARS_MAX`] characters.
-    #[error("the name of a room has at most {NAME_CHARS_MAX} characters; this one has {chars}")]
+    #[error("the name of a room may have at most {NAME_CHARS_MAX} characters; this one has {chars}")]
     TooLong {
-        /// How many it has.
+        /// How many characters it has.
         chars: usize,
     },
     /// It starts or ends with `-` or `_`.
-    #[error("the name of a room starts and ends with a letter or a digit")]
+    #[error("the name of a room must start and end with a letter or a digit")]
     Edge,
     /// It has two spaces in a row.
-    #[error("the name of a room has no two spaces in a row")]
+    #[error("the name of a room must not have two spaces in a row")]
     Spaces,
-    /// It has a character that no room has in its name.
-    #[error("the name of a room has letters, digits, single spaces, \"-\" and \"_\"; {char:?} is none of them")]
+    /// It has a character that is not allowed in the name of a room.
+    #[error(
+        "the name of a room may have only letters, digits, single spaces, \"-\" and \"_\"; {char:?} is none of them"
+    )]
     Character {
         /// The first such character.
         char: char,
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings_of_one_name_become_the_same_bytes() {
+    fn different_spellings_of_one_name_become_the_same_bytes() {
         fn check(text: &str, expected: &str) {
             assert_eq!(
                 RoomName::parse(text).as_ref().map(RoomName::as_str),
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_name_is_told_which_rule_it_breaks() {
+    fn an_invalid_name_is_refused_with_the_rule_it_breaks() {
         fn check(text: &str, expected: NameError) {
             assert_eq!(RoomName::parse(text), Err(expected), "{text:?}");
         }
@@ -135,22 +137,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_canonical_form_of_a_canonical_form_is_itself(text in any::<String>()) {
+        fn the_canonical_form_is_stable(text in any::<String>()) {
             let once = canonical(&text);
             prop_assert_eq!(canonical(&once), once);
         }
 
         #[test]
-        fn a_name_is_found_again_by_its_canonical_form(text in "\\PC{0,70}|[\\w _-]{0,70}") {
+        fn a_canonical_name_parses_to_itself(text in "\\PC{0,70}|[\\w _-]{0,70}") {
             if let Ok(name) = RoomName::parse(&text) {
                 prop_assert_eq!(RoomName::parse(name.as_str()), Ok(name));
             }
         }
 
         #[test]
-        fn the_case_and_the_composition_of_a_name_do_not_matter(text in "[a-zà-ÿ0-9]{1,30}") {
+        fn case_and_composition_of_a_name_do_not_matter(text in "[a-zà-ÿ0-9]{1,30}") {
             let shouted: String = text.to_uppercase().nfd().collect();
-            // A letter such as `ß` has no upper case of its own: only what comes back is the same name.
+            // A letter such as `ß` has no uppercase letter of its own; only letters that survive the round trip are
+            // compared.
             prop_assume!(shouted.to_lowercase().nfc().eq(text.chars()));
             prop_assert_eq!(RoomName::parse(&shouted), RoomName::parse(&text));
         }
