@@ -11,6 +11,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use namelock_sandbox::{CallError, Cause};
+use namelock_types::error_chain;
 use serde::Serialize;
 
 use crate::admission::AdmissionError;
@@ -375,23 +376,9 @@ fn kind_of(cause: Option<Cause>) -> ErrorKind {
     }
 }
 
-/// Writes an error and what caused it as one bounded line.
+/// Returns an error and everything that caused it, as one bounded line.
 pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        // Some libraries repeat their source in their own text.
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        if text.len() > CHAIN_MAX {
-            break;
-        }
-        next = cause.source();
-    }
-    one_line(&text, CHAIN_MAX)
+    one_line(&error_chain(error), CHAIN_MAX)
 }
 
 /// Puts text on one line of at most `max` bytes: runs of spaces and control characters become one space.
