@@ -9,10 +9,17 @@ use crate::error::OpenError;
 /// The longest relative time to live that memcached takes; anything larger is read as a date (its `doc/protocol.txt`).
 const TTL_SECONDS_MAX: u64 = 60 * 60 * 24 * 30;
 
+/// The longest lease and the longest grace period.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest time that one exchange with a server, or one connection to it, may be allowed.
+const SERVER_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
 /// The most servers that one URL names.
 const SERVERS_MAX: usize = 64;
 
-/// What memcached's clock, which ticks once a second and was seen to jump by two ticks, may take from an item's life.
+/// The most by which memcached's clock, which ticks once a second and was seen to jump by two ticks, may shorten an
+/// item's time.
 pub(crate) const COARSE_CLOCK: Duration = Duration::from_secs(2);
 
 /// Where the table of locks is.
@@ -44,13 +51,14 @@ impl FromStr for LockUrl {
             parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0))
         };
         if !servers.iter().all(is_server) {
-            let mend =
-                "after memcached:// it needs host:port, for example 127.0.0.1:11211; several with a comma between";
-            return Err(bad(mend));
+            return Err(bad(
+                "after memcached:// it needs host:port, for example 127.0.0.1:11211; separate several with commas",
+            ));
         }
         if servers.len() > SERVERS_MAX {
             return Err(bad(&format!(
-                "it names more than {SERVERS_MAX} servers, each as host:port"
+                "it names {} servers, each as host:port; the most is {SERVERS_MAX}",
+                servers.len()
             )));
         }
         let twice = servers
@@ -78,16 +86,16 @@ impl fmt::Display for LockUrl {
 pub struct LockConfig {
     /// How long a lease is trusted unless it is renewed.
     pub lease: Duration,
-    /// For how long a lease can be held, however often it is renewed.
+    /// How long a lease can be held, however often it is renewed.
     pub max_hold: Duration,
-    /// For how long nothing is granted once a server was seen to have forgotten its locks; none: for one lease, which is how long
-    /// those that it has forgotten may still be trusted.
+    /// How long nothing is granted once a server was seen to have forgotten its locks. None: for one lease, which is
+    /// how long the forgotten ones may still be trusted.
     pub restart_grace: Option<Duration>,
     /// How often a server is asked whether it evicts.
     pub watch_every: Duration,
-    /// The longest that one acquire may wait, whatever the caller wishes.
+    /// The longest that one acquire may wait, whatever its caller asks for.
     pub max_wait: Duration,
-    /// How many callers may wait for a name at once, over all names.
+    /// How many callers may wait for a lock at once, over all names.
     pub waiters: usize,
     /// How many connections there are to a memcached server.
     pub lanes: usize,
@@ -95,16 +103,19 @@ pub struct LockConfig {
     pub queue: usize,
     /// How many operations one lane sends at once.
     pub batch: usize,
-    /// How long making a connection may take, with the questions that are asked when it stands.
+    /// How long making a connection may take, including the questions that are asked over it first.
     pub connect_timeout: Duration,
-    /// How long one batch may take from the first byte sent to the last byte read. A server that is slower than this is
-    /// treated as gone, and what it granted in that time is not trusted.
+    /// How long one batch may take from the first byte sent to the last byte read. A slower server is treated as gone,
+    /// and what it granted in that time is not trusted.
     pub exchange_timeout: Duration,
-    /// How long a lane waits after the first failed connection before it tries again; it doubles each time, with jitter.
+    /// How long a lane waits after the first failed connection before it tries again. It doubles each time, with
+    /// jitter.
     pub backoff_min: Duration,
-    /// What that wait grows to. A server that was just started is watched for a bit longer than this before it is used.
+    /// The most that this wait grows to. A server that was just started is watched for a bit longer than this before it
+    /// is used.
     pub backoff_max: Duration,
-    /// How many leases may be waiting to be released in the background, and as many may be under way; one more is left to its expiry.
+    /// How many leases may queue to be released in the background, and as many may be under way; one more is left to
+    /// expire.
     pub reaper_queue: usize,
     /// How many locks the table inside this process holds; one more is refused.
     pub memory_locks: usize,
@@ -135,41 +146,51 @@ impl Default for LockConfig {
 impl LockConfig {
     /// The time to live that is sent with a lock, in whole seconds.
     ///
-    /// An item with `TTL` T really lives between T - 1 and T seconds, T - 2 where the server's clock jumps by two ticks; and an
-    /// item that is stored after a stall is dated by a clock that stood still, so the stall comes off too. A stall of
-    /// [`exchange_timeout`](Self::exchange_timeout) or more breaks the connection and the grant is not trusted; so with
-    /// `T = lease + 2 s + exchange_timeout`, rounded up, the item outlives the trust in it.
+    /// An item with a time to live of T really lives between T - 1 and T seconds, or T - 2 where the server's clock
+    /// jumps by two ticks. An item that is stored after a stall is dated by a clock that stood still, so the stall
+    /// comes off too; a stall of [`exchange_timeout`](Self::exchange_timeout) or more breaks the connection, and the
+    /// grant is not trusted. So with `T = lease + 2 s + exchange_timeout`, rounded up, the item outlives the trust in
+    /// it.
+    // Keeps P5: memcached keeps a lock for longer than anybody trusts it.
     pub fn ttl_seconds(&self) -> u32 {
         let ttl = self.lease + COARSE_CLOCK + self.exchange_timeout;
         let whole = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
         u32::try_from(whole.min(TTL_SECONDS_MAX)).unwrap_or(u32::MAX)
     }
 
-    /// For how long nothing is granted once a server was seen to have forgotten its locks.
+    /// How long nothing is granted once a server was seen to have forgotten its locks.
     pub fn grace(&self) -> Duration {
         self.restart_grace.unwrap_or(self.lease)
     }
 
-    /// How often a connection asks its server something, also when nobody wants a lock; see [`stall`](Self::stall).
+    /// How often a connection asks its server something, even when nobody wants a lock; see
+    /// [`stall_min`](Self::stall_min).
     pub(crate) fn heartbeat(&self) -> Duration {
         self.exchange_timeout / 4
     }
 
-    /// How long a host takes to notice that a server which it can reach has forgotten its locks: a lane that was waiting to connect
-    /// again does so by then, and any other one has asked.
-    pub(crate) fn notice(&self) -> Duration {
+    /// How long a host takes to notice that a server which it can reach has forgotten its locks: by then a lane that
+    /// was waiting to connect again has done so, and any other lane has asked.
+    pub(crate) fn notice_time(&self) -> Duration {
         self.backoff_max + self.heartbeat() * 2
     }
 
-    /// A reply that is later than this shows that the server stood still, and what it grants soon after is not trusted: its clock
-    /// may not have noticed yet. A shorter stall, with the pause between two questions, is no longer than `exchange_timeout`, and
-    /// that is in the time to live.
-    pub(crate) fn stall(&self) -> Duration {
+    /// A reply that takes longer than this shows that the server stood still. What it grants soon after is not trusted,
+    /// because its clock may not have caught up yet.
+    ///
+    /// A shorter stall, with the pause between two questions, is no longer than `exchange_timeout`, which is part of
+    /// the time to live.
+    pub(crate) fn stall_min(&self) -> Duration {
         self.exchange_timeout - self.heartbeat()
     }
 
-    /// Refuses what could not work.
+    /// Refuses values that could not work.
     pub(crate) fn check(&self) -> Result<(), OpenError> {
+        self.check_not_zero().map_err(OpenError::Config)?;
+        self.check_ranges().map_err(OpenError::Config)
+    }
+
+    fn check_not_zero(&self) -> Result<(), String> {
         let limits = [
             ("lanes", self.lanes),
             ("queue", self.queue),
@@ -179,7 +200,7 @@ impl LockConfig {
             ("waiters", self.waiters),
         ];
         if let Some((name, _)) = limits.into_iter().find(|(_, value)| *value == 0) {
-            return Err(OpenError::Config(format!("{name} is 0; it must be at least 1")));
+            return Err(format!("{name} is 0; it must be at least 1"));
         }
         let times = [
             ("lease", self.lease),
@@ -188,29 +209,41 @@ impl LockConfig {
             ("backoff_min", self.backoff_min),
             ("watch_every", self.watch_every),
         ];
-        if let Some((name, _)) = times.into_iter().find(|(_, value)| value.is_zero()) {
-            return Err(OpenError::Config(format!("{name} is 0; it must be at least 1ms")));
+        match times.into_iter().find(|(_, value)| value.is_zero()) {
+            Some((name, _)) => Err(format!("{name} is 0; it must be at least 1ms")),
+            None => Ok(()),
         }
-        if self.lease > Duration::from_secs(24 * 60 * 60) {
-            return Err(OpenError::Config(
-                "lease is over a day; a lock that is lost is not given again before".into(),
+    }
+
+    fn check_ranges(&self) -> Result<(), String> {
+        let (lease, max_hold, grace) = (self.lease, self.max_hold, self.grace());
+        if lease > DAY {
+            return Err(format!(
+                "lease is {lease:?}; it must be at most a day, because a lost lock is not granted again before"
             ));
         }
-        if self.max_hold < self.lease {
-            return Err(OpenError::Config(
-                "max_hold is below lease; it must be at least as long".into(),
+        if max_hold < lease {
+            return Err(format!(
+                "max_hold is {max_hold:?}; it must be at least lease, which is {lease:?}"
             ));
         }
-        if self.grace() > Duration::from_secs(24 * 60 * 60) {
-            return Err(OpenError::Config("restart_grace is over a day".into()));
+        if grace > DAY {
+            return Err(format!("restart_grace is {grace:?}; it must be at most a day"));
         }
-        if self.exchange_timeout > Duration::from_secs(60) || self.connect_timeout > Duration::from_secs(60) {
-            return Err(OpenError::Config(
-                "exchange_timeout and connect_timeout are at most 60s".into(),
+        let timeouts = [
+            ("exchange_timeout", self.exchange_timeout),
+            ("connect_timeout", self.connect_timeout),
+        ];
+        if let Some((name, value)) = timeouts.into_iter().find(|(_, value)| *value > SERVER_TIMEOUT_MAX) {
+            return Err(format!(
+                "{name} is {value:?}; it must be at most {SERVER_TIMEOUT_MAX:?}"
             ));
         }
         if self.backoff_max < self.backoff_min {
-            return Err(OpenError::Config("backoff_max is below backoff_min".into()));
+            return Err(format!(
+                "backoff_max is {:?}; it must be at least backoff_min, which is {:?}",
+                self.backoff_max, self.backoff_min
+            ));
         }
         Ok(())
     }
@@ -237,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_url_is_refused_with_a_way_to_mend_it() {
+    fn a_bad_url_is_refused_with_a_way_to_fix_it() {
         for url in [
             "",
             "memory",
@@ -258,6 +291,7 @@ mod tests {
         }
     }
 
+    // Shows P5: the time to live covers the lease, the coarse clock and a stall.
     #[test]
     fn the_time_to_live_outlasts_the_lease_by_clock_and_stall() {
         let mut config = LockConfig::default();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use namelock_types::LengthError;
 
-/// Why a lease was not given.
+/// Why a lease was not granted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AcquireError {
     /// Somebody else holds the name.
@@ -29,8 +29,8 @@ pub enum AcquireError {
 /// Why a lease is not, or is not known to be, held any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
-    /// Its time was over, or the lock service forgot it, or somebody else holds the name now.
-    #[error("the lease is gone: its time was over, or the lock service forgot it")]
+    /// It expired, or the lock service forgot it, or somebody else holds the name now.
+    #[error("the lease is gone: it expired, or the lock service forgot it")]
     Gone,
     /// The lock service did not answer; the lease may or may not still be held.
     #[error("the lock service did not answer; the lease may still be held until it expires")]
@@ -40,7 +40,7 @@ pub enum Lost {
 /// Why the lock service could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The URL is not one of a lock service.
+    /// The URL does not name a lock service.
     #[error("cannot use {url:?} as the lock service: {reason}")]
     Url {
         /// What was given.

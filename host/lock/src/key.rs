@@ -1,9 +1,9 @@
 //! How a name becomes a key.
 //!
-//! `namelock:<namespace>:<md5-hex of the UTF-8 name>`. With the empty namespace that is `namelock::<md5-hex>`, the very key
-//! of the Python idiom, so both sides exclude each other on the same memcached. md5 makes names of any length and any
-//! bytes fit memcached's keys; it is no security measure: whoever makes two names with one digest makes them wait for
-//! each other, nothing more, because the names database compares whole names.
+//! The key is `namelock:<namespace>:<md5-hex of the UTF-8 name>`. With the empty namespace that is
+//! `namelock::<md5-hex>`, exactly the key of the Python idiom, so both sides exclude each other on the same memcached.
+//! md5 makes names of any length and any bytes fit memcached's keys. It is not a security measure: two names with one
+//! digest wait for each other, nothing more, because the names database compares whole names.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,8 +17,9 @@ use crate::error::AcquireError;
 pub struct LockKey(Arc<str>);
 
 impl LockKey {
-    /// Makes the key of `name` in `namespace`. A namespace is a tenant's id or empty, never a caller's text: it stands in the
-    /// key as it is.
+    /// Makes the key of `name` in `namespace`.
+    ///
+    /// A namespace is a tenant's id or empty, never a caller's text: it becomes part of the key as it is.
     ///
     /// # Errors
     ///
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_is_the_python_idioms() {
+    fn the_key_is_that_of_the_python_idiom() {
         // python3 -c 'import hashlib; print("namelock::" + hashlib.md5("Blauer Raum 蓝".encode()).hexdigest())'
         let key = LockKey::new("", "Blauer Raum 蓝").unwrap();
         assert_eq!(key.as_str(), "namelock::da00d6569d95e8dd684112872fadbd9e");
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_has_no_key() {
+    fn an_invalid_name_has_no_key() {
         assert!(matches!(LockKey::new("t", ""), Err(AcquireError::InvalidName(_))));
         assert!(LockKey::new("t", &"x".repeat(255)).is_ok());
     }

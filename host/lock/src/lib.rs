@@ -1,29 +1,43 @@
 //! Leases on names: acquire, renew, release.
 //!
-//! A lock here is a *lease*, the right to a name until a deadline. It is granted by a table of locks, which is either
-//! memcached, so that it holds across processes and machines, or a map inside this process with the same semantics.
-//! This crate knows nothing of sandboxes, HTTP or the names database.
+//! A lock here is a *lease*, the right to a name until a deadline. A table of locks grants it: either memcached, so
+//! that it holds across processes and machines, or a map inside this process with the same semantics. This crate knows
+//! nothing of sandboxes, HTTP or the names database.
 //!
 //! In reading order:
 //!
 //! - [`config`]: where the locks are, and the limit on everything;
+//! - `error`: what can go wrong at the edge of this crate;
 //! - [`key`]: how a name becomes a key that interlocks with the Python idiom;
-//! - [`lease`]: what a caller holds, and what happens when it lets go;
-//! - [`locks`]: acquiring: the turn on this host, the attempt, the wait;
-//! - `turnstile`: one caller of a name at a time on this host, in order of arrival;
-//! - `reaper`: releases what nobody released;
-//! - `table`: what every table of locks can do; `memory` and `memcached` do it.
+//! - [`locks`]: acquires a lease: the turn on this host, the attempt, the wait;
+//! - [`lease`]: what a caller holds, and how it ends;
+//! - `claim`: an attempt at a lock, which is cleaned up whatever happens to it;
+//! - `reaper`: releases in the background what nobody released;
+//! - `local_queue`: one caller of a name at a time on this host, in order of arrival;
+//! - `hold_time`: how long leases are held, to tell callers when to try again;
+//! - `shared`: what the locks of one process share;
+//! - `grant`: the words in which a table of locks is asked and answers;
+//! - `fencing`: how fencing tokens are made, and why they grow;
+//! - `table`: passes each call to the table in use;
+//! - `memory`: the table inside this process;
+//! - `memcached`: the table in memcached, with the protocol command by command.
 //!
-//! # What is promised
+//! # What this crate promises
 //!
-//! - Two leases on one name are never both trusted, as long as the table neither forgets nor stalls for longer than
-//!   [`LockConfig::exchange_timeout`]. memcached may do both; the names database decides then, by the fencing token.
-//! - Releasing, renewing and failing to acquire never disturb somebody else's lease.
-//! - A lease is trusted from the instant *before* its request was made until [`LockConfig::lease`] later, on the monotonic
-//!   clock, which is always sooner than memcached forgets it ([`LockConfig::ttl_seconds`]).
-//! - Whatever happens to the future of an acquire, a lease that was granted to nobody is released.
-//! - A memcached that was seen to have forgotten its locks, or to have stood still, grants nothing until that can do no harm, and
-//!   the leases that it has forgotten are lost.
+//! The numbers are those of the project's promises; the files named here keep them and cite them.
+//!
+//! - P3: a lease that nobody released is released in the background, whatever happened to its future (`claim`,
+//!   `reaper`).
+//! - P4: releasing, renewing and failing to acquire never disturb somebody else's lease (`memcached`, `memory`).
+//! - P5: a lease is trusted from the instant *before* its request was made until [`LockConfig::lease`] later, on the
+//!   monotonic clock, which is always sooner than memcached forgets it ([`LockConfig::ttl_seconds`]). So two leases on
+//!   one name are never both trusted, as long as the table neither forgets nor stalls for longer than
+//!   [`LockConfig::exchange_timeout`]. memcached may do both; the names database then decides by the fencing token,
+//!   which is this crate's part of P1 (`fencing`).
+//! - P6: every queue, wait, retry and table has a limit ([`config`]).
+//! - P7: a memcached that was seen to have forgotten its locks, or to have stood still, grants nothing until that can
+//!   do no harm, and the leases that it forgot are lost (`memcached::health`). What cannot be granted is refused at
+//!   once (`memcached::lane`).
 
 #[cfg(all(
     not(debug_assertions),
@@ -35,7 +49,7 @@
     )
 ))]
 compile_error!(
-    "the features without-… take a safety out, so that a test can see whether it would be missed: never in a release"
+    "the features without-… and slow-grant remove a safety so that a test can show that it is needed; never in release"
 );
 
 pub mod config;
@@ -44,11 +58,16 @@ pub mod key;
 pub mod lease;
 pub mod locks;
 
+mod claim;
+mod fencing;
+mod grant;
+mod hold_time;
+mod local_queue;
 mod memcached;
 mod memory;
 mod reaper;
+mod shared;
 mod table;
-mod turnstile;
 
 pub use config::{LockConfig, LockUrl};
 pub use error::{AcquireError, Lost, OpenError};

@@ -1,53 +1,59 @@
-//! What is said to memcached about a lock, and what its answers mean.
+//! The commands that are sent to memcached, and what its replies mean.
 //!
-//! The words are those of the meta commands (memcached's `doc/protocol.txt`); the crate `memcache` writes and reads them.
+//! They are meta commands (memcached's `doc/protocol.txt`); the crate `memcache` writes and reads them.
 
 use memcache::exp::{
     ArithmeticOptions, DeleteOptions, Error, GetOptions, MetaCommand, MetaResponse, ReturnCode, build_arithmetic,
     build_delete, build_get, parse_meta_result,
 };
 
-use crate::table::OwnerToken;
+/// The item whose value is the server's epoch; it never expires. A lock's key has no `@` there.
+pub(super) const SENTINEL_KEY: &str = "namelock:@epoch";
+
+/// The item that keeps hosts from granting that have not seen the server forget its locks. A lock's key has no `@`
+/// there.
+pub(super) const GRACE_KEY: &str = "namelock:@grace";
 
 /// A CAS that no item has: the server would have to count for thousands of years.
-const NO_ITEMS_CAS: u64 = u64::MAX;
+const UNUSED_CAS: u64 = u64::MAX;
 
 /// One thing to do with a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Command {
-    /// Create the item if there is none, and leave it alone if there is one. A time to live of 0 means for ever.
-    Take { ttl_seconds: u32, token: OwnerToken },
-    /// Give the item its time again, if it has this CAS.
+    /// Creates the item if there is none, and leaves it alone if there is one. A time to live of 0 means for ever.
+    Add { ttl_seconds: u32, value: u64 },
+    /// Gives the item its full time again, if it has this CAS.
     Renew { ttl_seconds: u32, cas: u64 },
-    /// Delete the item, if it has this CAS.
+    /// Deletes the item, if it has this CAS.
     Delete { cas: u64 },
-    /// Delete the item, whosever it is.
+    /// Deletes the item, whoever's it is.
     #[cfg(feature = "without-owner-check")]
-    DeleteWhatever,
-    /// Tell what the item is.
+    DeleteUnchecked,
+    /// Asks what the item is, without counting as a use of it.
     Look,
 }
 
 /// What the server answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reply {
-    /// It is done; the item's CAS is now this one (0 after a delete).
+    /// The command was executed; the item's CAS is now this one (0 after a delete).
     Done { cas: u64 },
     /// There is an item, and its CAS is another.
     Mismatch,
     /// There is no item.
     Missing,
-    /// This is the item. A value that is no number is not one of ours: some other client's lock.
+    /// This is the item.
     Item {
-        token: Option<OwnerToken>,
+        /// None: the value is not a number, so the item is not ours but some other client's lock.
+        value: Option<u64>,
         cas: u64,
-        /// None: it does not expire.
+        /// None: the item does not expire.
         seconds_left: Option<u32>,
     },
 }
 
 impl Command {
-    /// Puts the command, with the opaque number by which its reply is known, behind what is in `payload`.
+    /// Appends the command to `payload`, with the opaque number that its reply echoes.
     pub(super) fn encode(self, key: &str, opaque: usize, payload: &mut Vec<u8>) -> Result<(), Error> {
         self.build(key, opaque.to_string().into_bytes())?.encode_into(payload)
     }
@@ -55,12 +61,12 @@ impl Command {
     fn build(self, key: &str, opaque: Vec<u8>) -> Result<MetaCommand, Error> {
         let opaque = Some(opaque);
         match self {
-            Self::Take { ttl_seconds, token } => {
+            Self::Add { ttl_seconds, value } => {
                 let mut options = ArithmeticOptions::default();
                 options.initial_ttl = Some(ttl_seconds);
-                options.initial = Some(token.0);
+                options.initial = Some(value);
                 options.delta = Some(0);
-                options.compare_cas = Some(NO_ITEMS_CAS);
+                options.compare_cas = Some(UNUSED_CAS);
                 options.return_cas = true;
                 options.return_value = false;
                 options.opaque = opaque;
@@ -83,7 +89,7 @@ impl Command {
                 build_delete(key, &options)
             }
             #[cfg(feature = "without-owner-check")]
-            Self::DeleteWhatever => {
+            Self::DeleteUnchecked => {
                 let mut options = DeleteOptions::default();
                 options.opaque = opaque;
                 build_delete(key, &options)
@@ -101,7 +107,8 @@ impl Command {
     }
 }
 
-/// Reads the reply to the command with this opaque number. Any other number means that replies and commands are out of step.
+/// Reads the reply to the command with this opaque number. Any other number means that commands and replies are out of
+/// step.
 pub(super) fn decode(response: MetaResponse, opaque: usize) -> Result<Reply, Error> {
     let result = parse_meta_result(response)?;
     let echoed = result
@@ -121,14 +128,15 @@ pub(super) fn decode(response: MetaResponse, opaque: usize) -> Result<Reply, Err
         ReturnCode::Nf | ReturnCode::En => Ok(Reply::Missing),
         ReturnCode::Va => Ok(Reply::Item {
             // An incremented number may be padded with blanks (protocol.txt, "decr").
-            token: result
+            value: result
                 .value
-                .and_then(|value| std::str::from_utf8(&value).ok()?.trim_end().parse().ok())
-                .map(OwnerToken),
+                .and_then(|value| std::str::from_utf8(&value).ok()?.trim_end().parse().ok()),
             cas: result.cas.unwrap_or(0),
             seconds_left: result.ttl.and_then(|ttl| u32::try_from(ttl).ok()),
         }),
-        other => Err(Error::Protocol(format!("{other:?} is no reply to a lock's command"))),
+        other => Err(Error::Protocol(format!(
+            "{other:?} is not a reply to a command of the lock"
+        ))),
     }
 }
 
@@ -154,11 +162,11 @@ mod tests {
 
     #[test]
     fn each_command_is_one_line() {
-        let take = Command::Take {
+        let add = Command::Add {
             ttl_seconds: 13,
-            token: OwnerToken(5),
+            value: 5,
         };
-        check(take, "ma namelock:t:k c D0 N13 J5 C18446744073709551615 O7");
+        check(add, "ma namelock:t:k c D0 N13 J5 C18446744073709551615 O7");
         let renew = Command::Renew {
             ttl_seconds: 13,
             cas: 9,
@@ -198,7 +206,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_reply_line_is_too_strange(line in prop::collection::vec(any::<u8>(), 0..80)) {
+        fn any_reply_line_is_read_without_a_panic(line in prop::collection::vec(any::<u8>(), 0..80)) {
             if let Ok(response) = MetaResponse::parse_header(&line) {
                 let _ = decode(response, 7);
             }

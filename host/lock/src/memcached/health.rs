@@ -1,57 +1,59 @@
-//! What is known of one server: which life it is in, and whether it may grant.
+//! What is known of one server: its epoch, and whether it may grant.
+//!
+//! Keeps P7: a server that may have forgotten locks, or whose clock may be behind, grants nothing until that can do no
+//! harm.
 //!
 //! # A server that forgets
 //!
-//! A restart, `flush_all`, and a replacement by another server lose every lock without a word. The sentinel shows it: its value is
-//! the server's *life*, and whoever finds another one than before knows that the locks of before are gone. Their holders may still
-//! trust them, on this host and on others. So
+//! A restart, `flush_all`, and a replacement by another server lose every lock without a word. The sentinel shows it:
+//! its value is the server's *epoch* ([`crate::fencing`]), and a host that finds another one than before knows that the
+//! locks from before are gone. Their holders may still trust them, on this host and on others. So
 //!
-//! - the leases of this host that were given in another life are lost at once ([`Health::life`]);
-//! - nothing is granted for [`LockConfig::grace`], which is as long as anybody may trust a lease of before;
-//! - whoever sees it says so on the server itself, in an item that lives as long ([`GRACE`]). A host that starts in that time has
-//!   known no other life, and is kept from granting by it.
+//! - the leases of this host that were granted in another epoch are lost at once ([`Health::epoch`]);
+//! - nothing is granted for [`LockConfig::grace`], which is as long as anybody may trust a lease from before;
+//! - the host that sees it says so on the server itself, in an item that lives as long (`namelock:@grace`). A host that
+//!   starts in that time has known no other epoch, and this item keeps it from granting.
 //!
-//!   A server that looks as if it had just begun may have forgotten everything and nobody noticed yet; so a host that knows nothing of
-//!   it waits for [`LockConfig::notice`] before it looks, which is how long others take to notice.
+//! A server whose epoch has just begun may have forgotten everything with nobody having noticed yet. So a host that
+//! knows nothing of it waits for [`LockConfig::notice_time`] before it looks, which is how long others take to notice.
 //!
-//! What this does not cover, when a host starts right after a server has forgotten its locks: another host that holds some and does not
-//! reach that server, though the new one does; and hosts whose clocks differ, by which the new one sees how young the server is. The
-//! names database decides then.
+//! Two cases are not covered, both when a host starts right after a server has forgotten its locks: another host that
+//! holds some of them cannot reach that server, though the new host can; and the clocks of hosts differ, by which the
+//! new host sees how young the server is. The names database decides then.
 //!
 //! # A server that stands still
 //!
-//! memcached dates an item by a clock that ticks once a second and stands still when the process does. What is stored right after a
-//! stall may expire sooner by its length (2.9 s of 3 were seen to be missing). So a reply that is later than
-//! [`LockConfig::stall`] makes every grant untrusted until the clock has surely ticked. A connection asks its server
-//! something every [`LockConfig::heartbeat`] and one thing at a time, so no longer stall goes unseen by it, and the grants that could
-//! suffer come behind the late reply.
+//! memcached dates an item by a clock that ticks once a second and stands still when the process does. What is stored
+//! right after a stall may expire sooner by its length (2.9 s of 3 were seen to be missing). So a reply that takes
+//! longer than [`LockConfig::stall_min`] makes every grant untrusted until the clock has surely ticked. A connection
+//! asks its server something every [`LockConfig::heartbeat`] and one thing at a time, so it sees every longer stall,
+//! and the grants that could suffer come after the late reply.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::{COARSE_CLOCK, LockConfig};
-use crate::table::Refusal;
-
-/// The item that keeps hosts from granting that have not seen what happened. No lock's key has an `@` there.
-pub(super) const GRACE: &str = "namelock:@grace";
+use crate::fencing::ServerEpoch;
+use crate::grant::Refusal;
 
 /// What is known of one server, shared by its lanes.
 #[derive(Debug)]
 pub(super) struct Health {
     server: Box<str>,
     grace: Duration,
-    /// The value of the sentinel; 0 before it was read.
-    life: watch::Sender<u64>,
-    refused: Mutex<Option<Refused>>,
+    /// None: no connection has read it yet.
+    epoch: watch::Sender<Option<ServerEpoch>>,
+    suspension: Mutex<Option<Suspension>>,
 }
 
+/// Until when nothing is granted, and why.
 #[derive(Debug, Clone, Copy)]
-struct Refused {
+struct Suspension {
     until: Instant,
-    why: &'static str,
+    reason: &'static str,
 }
 
 impl Health {
@@ -59,107 +61,106 @@ impl Health {
         Self {
             server: server.into(),
             grace: config.grace(),
-            life: watch::Sender::new(0),
-            refused: Mutex::default(),
+            epoch: watch::Sender::new(None),
+            suspension: Mutex::default(),
         }
     }
 
-    /// The life that was seen last; 0: none yet.
-    pub(super) fn known_life(&self) -> u64 {
-        *self.life.borrow()
+    /// The epoch that was seen last.
+    pub(super) fn known_epoch(&self) -> Option<ServerEpoch> {
+        *self.epoch.borrow()
     }
 
-    /// Tells the life that is seen, now and whenever it changes.
-    pub(super) fn life(&self) -> watch::Receiver<u64> {
-        self.life.subscribe()
+    /// Tells the epoch that was seen last, now and whenever it changes.
+    pub(super) fn epoch(&self) -> watch::Receiver<Option<ServerEpoch>> {
+        self.epoch.subscribe()
     }
 
-    /// Takes in what a connection found when it was made: the server's life, and for how much longer others want nothing granted.
-    pub(super) fn greeted(&self, life: u64, grace_left: Option<Duration>) {
-        let before = self.life.send_replace(life);
-        if before != 0 && before != life {
+    /// Records what a new connection found: the server's epoch, and for how much longer other hosts want nothing
+    /// granted.
+    pub(super) fn record_connection(&self, epoch: ServerEpoch, grace_left: Option<Duration>) {
+        let before = self.epoch.send_replace(Some(epoch));
+        if before.is_some_and(|before| before != epoch) {
             tracing::error!(
                 server = &*self.server,
                 grace_ms = self.grace.as_millis(),
-                "memcached was restarted, flushed or replaced; the leases of before are lost, and nothing is granted for a while"
+                "memcached was restarted, flushed or replaced; its leases are lost, and nothing is granted for grace_ms"
             );
-            self.refuse(
+            self.suspend(
                 self.grace,
                 "memcached has forgotten its locks, and some may still be trusted",
             );
         }
         if let Some(left) = grace_left {
-            self.refuse(
-                left.min(self.grace),
-                "memcached has forgotten its locks a short while ago",
-            );
+            self.suspend(left.min(self.grace), "memcached forgot its locks a short while ago");
         }
     }
 
-    /// Takes in that the server did not answer for so long that its clock may be behind.
-    pub(super) fn stalled(&self, took: Duration) {
+    /// Records that the server did not answer for so long that its clock may be behind.
+    pub(super) fn record_stall(&self, took: Duration) {
         tracing::warn!(
             server = &*self.server,
             took_ms = took.as_millis(),
             "memcached stood still; what it grants now is not trusted"
         );
-        self.refuse(COARSE_CLOCK, "memcached stood still, and its clock may be behind");
+        self.suspend(COARSE_CLOCK, "memcached stood still, and its clock may be behind");
     }
 
     /// Why a lock must not be taken from this server now.
     pub(super) fn refusal(&self) -> Option<Refusal> {
-        let mut refused = self.refused();
+        let mut suspension = self.suspension.lock();
         let now = Instant::now();
-        let Refused { until, why } = (*refused)?;
+        let Suspension { until, reason } = (*suspension)?;
         if until <= now {
-            *refused = None;
+            *suspension = None;
             return None;
         }
         Some(Refusal {
-            reason: format!("{why} (server {})", self.server),
+            reason: format!("{reason} (server {})", self.server),
             retry_after: Some(until - now),
         })
     }
 
+    /// Grants nothing for `time`, or longer where that was decided before.
     #[cfg(not(feature = "without-restart-grace"))]
-    fn refuse(&self, time: Duration, why: &'static str) {
+    fn suspend(&self, time: Duration, reason: &'static str) {
         let until = Instant::now() + time;
-        let mut refused = self.refused();
-        if refused.is_none_or(|refused| refused.until < until) {
-            *refused = Some(Refused { until, why });
+        let mut suspension = self.suspension.lock();
+        if suspension.is_none_or(|suspension| suspension.until < until) {
+            *suspension = Some(Suspension { until, reason });
         }
     }
 
     #[cfg(feature = "without-restart-grace")]
-    fn refuse(&self, _time: Duration, _why: &'static str) {}
-
-    /// Nothing that holds this mutex can panic, so a poisoned one is still sound.
-    fn refused(&self) -> MutexGuard<'_, Option<Refused>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    fn suspend(&self, _time: Duration, _reason: &'static str) {}
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const fn epoch(value: u64) -> ServerEpoch {
+        ServerEpoch::from_sentinel(value)
+    }
+
     fn health() -> Health {
         Health::new("a:1", &LockConfig::default())
     }
 
+    // Shows P7: nothing is granted while a forgotten lease may still be trusted.
     #[tokio::test(start_paused = true)]
     async fn a_server_that_has_forgotten_grants_nothing_for_one_lease() {
         let health = health();
-        health.greeted(7, None);
-        health.greeted(7, None);
+        health.record_connection(epoch(7), None);
+        health.record_connection(epoch(7), None);
         assert_eq!(
             health.refusal(),
             None,
-            "the first life that is seen, and the same again, are no reason"
+            "neither the first epoch that is seen nor the same one again is a reason"
         );
-        let life = health.life();
-        health.greeted(8, None);
-        assert_eq!(*life.borrow(), 8);
+        let current = health.epoch();
+        health.record_connection(epoch(8), None);
+        assert_eq!(*current.borrow(), Some(epoch(8)));
         let refusal = health.refusal().unwrap();
         assert_eq!(refusal.retry_after, Some(Duration::from_secs(10)));
         tokio::time::advance(Duration::from_millis(9_999)).await;
@@ -169,23 +170,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_host_that_has_seen_nothing_is_told_by_the_server() {
+    async fn a_host_that_saw_nothing_learns_of_the_grace_period_from_the_server() {
         let health = health();
-        health.greeted(8, Some(Duration::from_secs(3)));
+        health.record_connection(epoch(8), Some(Duration::from_secs(3)));
         assert_eq!(health.refusal().unwrap().retry_after, Some(Duration::from_secs(3)));
-        // Whatever somebody puts there, nobody is kept from granting for longer than there is a reason.
-        health.greeted(8, Some(Duration::from_secs(1000)));
+        // Whatever the item says, no host stops granting for longer than there is a reason.
+        health.record_connection(epoch(8), Some(Duration::from_secs(1000)));
         assert_eq!(health.refusal().unwrap().retry_after, Some(Duration::from_secs(10)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stall_is_over_when_the_clock_has_ticked_and_shortens_no_grace() {
+    async fn a_stall_ends_when_the_clock_has_ticked_and_does_not_shorten_the_grace_period() {
         let health = health();
-        health.stalled(Duration::from_secs(1));
+        health.record_stall(Duration::from_secs(1));
         assert_eq!(health.refusal().unwrap().retry_after, Some(COARSE_CLOCK));
-        health.greeted(7, None);
-        health.greeted(8, None);
-        health.stalled(Duration::from_secs(1));
+        health.record_connection(epoch(7), None);
+        health.record_connection(epoch(8), None);
+        health.record_stall(Duration::from_secs(1));
         assert_eq!(health.refusal().unwrap().retry_after, Some(Duration::from_secs(10)));
     }
 }

@@ -1,52 +1,61 @@
 //! A lane: one memcached connection with the queue of lock operations that it sends in batches.
 //!
-//! One task owns the connection. While a batch is on its way the queue fills, and what has queued is the next batch; so under
-//! load one system call carries hundreds of operations, and a lone operation waits for nobody.
+//! One task owns the connection. While a batch is on its way the queue fills, and what has queued is the next batch. So
+//! under load one system call carries hundreds of operations, and a lone operation waits for no other.
 //!
-//! While nobody wants a lock, the lane asks for the sentinel from time to time, so that a server that has forgotten its locks or stands
-//! still is seen (see [`super::health`]).
+//! While nobody wants a lock, the lane asks for the sentinel from time to time, so that it sees a server that has
+//! forgotten its locks or stands still (see [`super::health`]).
 //!
-//! The task is in one of two states. *Disconnected*: it tries to connect, with jittered backoff, and between the tries it refuses
-//! whatever comes, at once. *Connected*: it exchanges batches until one fails, or until the server closes the connection; what
-//! was sent and not answered is then told to its callers as such, never sent again.
+//! The task is in one of two states. *Disconnected*: it tries to connect, with jittered backoff, and meanwhile refuses
+//! whatever comes, at once. *Connected*: it exchanges batches until one fails, or until the server closes the
+//! connection. The callers of what was sent and not answered are then told so; it is never sent again.
+//!
+//! Keeps P7: what cannot be sent now is refused at once. Keeps P6: the queue has a limit.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::codec::{Command, Reply};
-use super::connection::{ConnectError, Connection, Refusal};
+use super::connection::Connection;
+use super::greeting::ConnectError;
 use super::health::Health;
+use super::wire::CommandError;
 use crate::config::LockConfig;
+use crate::fencing::ServerEpoch;
+use crate::grant::ConnectionId;
 use crate::key::LockKey;
+
+/// Why a connection ended that the server closed.
+const CLOSED: &str = "the server closed the connection";
 
 /// The way to a lane's task. The task ends when the lane is dropped.
 #[derive(Debug)]
 pub(super) struct Lane {
     server: Arc<str>,
     queue: mpsc::Sender<Request>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<LaneState>>,
 }
 
-/// What a lane tells of itself.
+/// What a lane reports of itself.
 #[derive(Debug)]
-enum State {
-    /// It has this connection.
-    Up(u64),
-    /// It has none, and this is why.
-    Down(String),
+enum LaneState {
+    Connected(ConnectionId),
+    /// It has no connection, for this reason.
+    Disconnected(String),
 }
 
 /// A reply, and where it came from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Answer {
     pub(super) reply: Reply,
-    pub(super) connection: u64,
-    pub(super) epoch: u64,
+    pub(super) connection: ConnectionId,
+    pub(super) epoch: ServerEpoch,
 }
 
 /// Why there is no reply.
@@ -54,7 +63,7 @@ pub(super) struct Answer {
 pub(super) enum LaneError {
     /// Nothing was sent.
     NotSent(String),
-    /// Nothing was sent: the connection that was asked for is gone.
+    /// Nothing was sent: the connection that it was to be sent over is gone.
     OtherConnection,
     /// It was sent, and what became of it is not known.
     Unanswered(String),
@@ -67,16 +76,31 @@ struct Request {
     key: LockKey,
     command: Command,
     /// Only over this connection, where one is named.
-    connection: Option<u64>,
+    connection: Option<ConnectionId>,
     reply: oneshot::Sender<Result<Answer, LaneError>>,
+}
+
+/// The task that owns a lane's connection.
+struct LaneTask {
+    server: Arc<str>,
+    config: Arc<LockConfig>,
+    health: Arc<Health>,
+    queue: mpsc::Receiver<Request>,
+    state: Arc<Mutex<LaneState>>,
+    pause: Duration,
+    /// Whether the first attempt to connect was made.
+    tried: bool,
+    /// Since when the server has not answered what it was asked.
+    unanswered_since: Option<Instant>,
 }
 
 impl Lane {
     pub(super) fn spawn(server: &str, config: &Arc<LockConfig>, health: &Arc<Health>) -> Self {
         let server: Arc<str> = server.into();
         let (sender, queue) = mpsc::channel(config.queue);
-        let state = Arc::new(Mutex::new(State::Down("it has not been reached yet".to_owned())));
-        let task = Task {
+        let state = LaneState::Disconnected("it has not been reached yet".to_owned());
+        let state = Arc::new(Mutex::new(state));
+        let task = LaneTask {
             server: Arc::clone(&server),
             config: Arc::clone(config),
             health: Arc::clone(health),
@@ -84,7 +108,7 @@ impl Lane {
             state: Arc::clone(&state),
             pause: config.backoff_min,
             tried: false,
-            unanswered: None,
+            unanswered_since: None,
         };
         tokio::spawn(task.run());
         Self {
@@ -94,12 +118,13 @@ impl Lane {
         }
     }
 
-    /// Sends one command and waits for its reply. When the future is dropped before the command is sent, it is not sent.
+    /// Sends one command and waits for its reply. When the future is dropped before the command is sent, it is not
+    /// sent.
     pub(super) async fn call(
         &self,
         key: &LockKey,
         command: Command,
-        connection: Option<u64>,
+        connection: Option<ConnectionId>,
     ) -> Result<Answer, LaneError> {
         let (reply, answer) = oneshot::channel();
         let request = Request {
@@ -111,8 +136,8 @@ impl Lane {
         self.queue.try_send(request).map_err(|error| {
             let server = &self.server;
             LaneError::NotSent(match error {
-                TrySendError::Full(_) => format!("the queue to memcached at {server} is full (lock.queue)"),
-                TrySendError::Closed(_) => format!("the lane to memcached at {server} has ended; start the host again"),
+                TrySendError::Full(_) => format!("the queue to memcached at {server} is full; raise lock.queue"),
+                TrySendError::Closed(_) => format!("the lane to memcached at {server} has ended; restart the host"),
             })
         })?;
         answer
@@ -120,48 +145,36 @@ impl Lane {
             .unwrap_or_else(|_| Err(LaneError::Unanswered("the lane has stopped".into())))
     }
 
+    /// Tells whether the lane is connected, and otherwise why not.
     pub(super) fn ready(&self) -> Result<(), String> {
-        match &*lock(&self.state) {
-            State::Up(_) => Ok(()),
-            State::Down(reason) => Err(format!("memcached at {}: {reason}", self.server)),
+        match &*self.state.lock() {
+            LaneState::Connected(_) => Ok(()),
+            LaneState::Disconnected(reason) => Err(format!("memcached at {}: {reason}", self.server)),
         }
     }
 
-    /// The connection that it has; 0: none.
-    pub(super) fn connection(&self) -> u64 {
-        match &*lock(&self.state) {
-            State::Up(connection) => *connection,
-            State::Down(_) => 0,
+    /// The connection that the lane has now.
+    pub(super) fn connection(&self) -> Option<ConnectionId> {
+        match &*self.state.lock() {
+            LaneState::Connected(connection) => Some(*connection),
+            LaneState::Disconnected(_) => None,
         }
     }
 }
 
-struct Task {
-    server: Arc<str>,
-    config: Arc<LockConfig>,
-    health: Arc<Health>,
-    queue: mpsc::Receiver<Request>,
-    state: Arc<Mutex<State>>,
-    pause: Duration,
-    /// Whether it was tried to connect before.
-    tried: bool,
-    /// Since when the server has not answered what it was asked.
-    unanswered: Option<Instant>,
-}
-
-impl Task {
+impl LaneTask {
     async fn run(mut self) {
         while !self.queue.is_closed() || !self.queue.is_empty() {
             let reason = match self.connect().await {
                 Ok(connection) => {
                     tracing::info!(
                         server = &*self.server,
-                        connection = connection.id,
+                        connection = connection.id.get(),
                         "connected to memcached"
                     );
-                    self.report(State::Up(connection.id));
+                    self.report(LaneState::Connected(connection.id));
                     self.pause = self.config.backoff_min;
-                    match self.serve(connection).await {
+                    match self.exchange_batches(connection).await {
                         Some(reason) => reason,
                         None => return,
                     }
@@ -171,52 +184,44 @@ impl Task {
             tracing::warn!(
                 server = &*self.server,
                 reason,
-                "memcached is not reached; its locks are refused until it is"
+                "cannot reach memcached; its locks are refused until it is reached"
             );
-            self.report(State::Down(reason.clone()));
+            self.report(LaneState::Disconnected(reason.clone()));
             let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
             self.pause = (self.pause * 2).min(self.config.backoff_max);
-            self.refuse_until(tokio::time::sleep(pause), &reason).await;
+            self.refuse_during(tokio::time::sleep(pause), &reason).await;
         }
     }
 
-    /// Tries to connect. Whoever asks meanwhile waits for the first try, and is refused during all others.
+    /// Tries to connect. Requests that come meanwhile wait for the first attempt, and are refused during every other.
     async fn connect(&mut self) -> Result<Connection, String> {
         let (server, config, health) = (
             Arc::clone(&self.server),
             Arc::clone(&self.config),
             Arc::clone(&self.health),
         );
-        let since = self.unanswered.unwrap_or_else(Instant::now);
+        let since = self.unanswered_since.unwrap_or_else(Instant::now);
         let attempt = async move {
-            let opened = async {
-                let mut connection = Connection::open(&server, &config).await?;
-                if since.elapsed() > config.stall() {
-                    health.stalled(since.elapsed());
-                }
-                let grace_left = connection.settle(&server, &config, health.known_life()).await?;
-                health.greeted(connection.epoch, grace_left);
-                Ok::<_, ConnectError>(connection)
-            };
-            opened.await.map_err(|error| error.to_string())
+            let attempt = open(&server, &config, &health, since);
+            attempt.await.map_err(|error| error.to_string())
         };
-        let before = match &*lock(&self.state) {
-            State::Down(reason) if self.tried => Some(reason.clone()),
+        let before = match &*self.state.lock() {
+            LaneState::Disconnected(reason) if self.tried => Some(reason.clone()),
             _ => None,
         };
         self.tried = true;
         let connected = match before {
-            Some(reason) => self.refuse_until(attempt, &reason).await,
+            Some(reason) => self.refuse_during(attempt, &reason).await,
             None => attempt.await,
         };
         if connected.is_ok() {
-            self.unanswered = None;
+            self.unanswered_since = None;
         }
         connected
     }
 
-    /// Exchanges batches until the connection breaks, and says why it did; none when nobody can ask any more.
-    async fn serve(&mut self, mut connection: Connection) -> Option<String> {
+    /// Exchanges batches until the connection breaks, and returns why it did; none when there is no caller left.
+    async fn exchange_batches(&mut self, mut connection: Connection) -> Option<String> {
         let mut batch = Vec::with_capacity(self.config.batch);
         loop {
             batch.clear();
@@ -227,7 +232,7 @@ impl Task {
                         return None;
                     }
                 }
-                () = connection.broken() => return Some("the server closed the connection".into()),
+                () = connection.broken() => return Some(CLOSED.into()),
                 // An empty batch asks for the sentinel alone.
                 () = tokio::time::sleep(self.config.heartbeat()) => {}
             }
@@ -235,30 +240,13 @@ impl Task {
             if connection.is_broken() {
                 // Found out before sending, so that nothing is in doubt.
                 for request in batch {
-                    answer(
-                        request,
-                        Err(LaneError::NotSent("the server closed the connection".into())),
-                    );
+                    answer(request, Err(LaneError::NotSent(CLOSED.into())));
                 }
-                return Some("the server closed the connection".into());
+                return Some(CLOSED.into());
             }
             if let Err(reason) = self.exchange(&mut connection, &mut batch, began).await {
-                self.unanswered = Some(began);
+                self.unanswered_since = Some(began);
                 return Some(reason);
-            }
-        }
-    }
-
-    /// Refuses whatever comes while `what` goes on.
-    async fn refuse_until<T>(&mut self, what: impl Future<Output = T>, reason: &str) -> T {
-        let mut what = pin!(what);
-        loop {
-            tokio::select! {
-                done = &mut what => return done,
-                Some(request) = self.queue.recv() => {
-                    let refusal = format!("memcached at {} is not reached: {reason}", self.server);
-                    answer(request, Err(LaneError::NotSent(refusal)));
-                }
             }
         }
     }
@@ -292,9 +280,9 @@ impl Task {
         let (outcomes, end) = connection
             .exchange(&commands, began + self.config.exchange_timeout)
             .await;
-        // Known before anybody is answered: whoever got a lock looks whether it may be trusted.
-        if began.elapsed() > self.config.stall() {
-            self.health.stalled(began.elapsed());
+        // Recorded before anybody is answered: a caller that got a lock then checks whether it may be trusted.
+        if began.elapsed() > self.config.stall_min() {
+            self.health.record_stall(began.elapsed());
         }
         for (request, outcome) in sent.into_iter().zip(outcomes) {
             let result = match outcome {
@@ -303,25 +291,45 @@ impl Task {
                     connection: id,
                     epoch,
                 }),
-                Err(Refusal::OutOfMemory) => Err(LaneError::OutOfMemory),
-                Err(Refusal::Unanswered(reason)) => Err(LaneError::Unanswered(reason)),
+                Err(CommandError::OutOfMemory) => Err(LaneError::OutOfMemory),
+                Err(CommandError::Unanswered(reason)) => Err(LaneError::Unanswered(reason)),
             };
             answer(request, result);
         }
         end
     }
 
-    fn report(&self, state: State) {
-        *lock(&self.state) = state;
+    /// Refuses whatever comes while `work` goes on.
+    async fn refuse_during<T>(&mut self, work: impl Future<Output = T>, reason: &str) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                Some(request) = self.queue.recv() => {
+                    let refusal = format!("cannot reach memcached at {}: {reason}", self.server);
+                    answer(request, Err(LaneError::NotSent(refusal)));
+                }
+            }
+        }
+    }
+
+    fn report(&self, state: LaneState) {
+        *self.state.lock() = state;
     }
 }
 
-/// Nothing that holds this mutex can panic, so a poisoned one is still sound.
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+/// Makes a connection, and records in `health` what it finds. The server has not answered since `since`.
+async fn open(server: &str, config: &LockConfig, health: &Health, since: Instant) -> Result<Connection, ConnectError> {
+    let mut connection = Connection::open(server, config).await?;
+    if since.elapsed() > config.stall_min() {
+        health.record_stall(since.elapsed());
+    }
+    let grace_left = connection.learn_grace(server, config, health.known_epoch()).await?;
+    health.record_connection(connection.epoch, grace_left);
+    Ok(connection)
 }
 
-/// A caller that is gone needs no answer: whatever it took, it has recorded before it asked.
+/// Answers a caller. One that is gone needs no answer: it recorded what it may have taken before it asked.
 fn answer(request: Request, result: Result<Answer, LaneError>) {
     let _ = request.reply.send(result);
 }

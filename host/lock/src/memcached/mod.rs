@@ -2,57 +2,48 @@
 //!
 //! # Which commands, and why not plain `add` and `delete`
 //!
-//! | to | is sent | why |
-//! |---|---|---|
-//! | take | `ma <key> N<ttl> J<token> D0 C<2⁶⁴-1> c` | On a miss it creates the item with our token as its value, atomically, as `add` does. On a hit the compare fails, because no item has that CAS, and nothing is touched (on an item that is no number, some other client's lock, it is refused in words). Plain `add` tells no CAS, so release could not be owner-checked; meta `ms … ME` deletes the *holder's* item when it fails for want of memory (memcached 1.6.18, `proto_text.c`). |
-//! | give back | `md <key> C<cas>` | Deletes only what we took. Plain `delete` deletes whatever is there, also the lock of somebody who came after our own had expired. |
-//! | renew | `ma <key> D0 T<ttl> C<cas> c` | Only what is still ours gets more time. |
-//! | look | `mg <key> v c t u` | Tells token, CAS and the time left, without counting as a use. |
+//! - **Take**: `ma <key> N<ttl> J<token> D0 C<2⁶⁴-1> c`. On a miss it creates the item with our token as its value,
+//!   atomically, as `add` does. On a hit the compare fails, because no item has that CAS, and nothing is touched (on an
+//!   item that is not a number, some other client's lock, it is refused with an error line). Plain `add` returns no
+//!   CAS, so release could not check the owner; meta `ms … ME` deletes the *holder's* item when it fails for want of
+//!   memory (memcached 1.6.18, `proto_text.c`).
+//! - **Release**: `md <key> C<cas>`. It deletes only what we took. Plain `delete` deletes whatever is there, also the
+//!   lock of somebody who came after our own had expired.
+//! - **Renew**: `ma <key> D0 T<ttl> C<cas> c`. It gives more time only to what is still ours.
+//! - **Look**: `mg <key> v c t u`. It returns token, CAS and the time left, without counting as a use.
 //!
-//! An item made by `ma` keeps out `add` of any other client, and an item made by `add` keeps out `ma`: so both sides of an
-//! interlock with the Python idiom exclude each other.
+//! An item made by `ma` keeps out `add` of any other client, and an item made by `add` keeps out `ma`. So both sides of
+//! an interlock with the Python idiom exclude each other.
 //!
 //! # What a CAS is worth
 //!
-//! The server counts its CAS from 1 at every start. A CAS of the server before, sent to the server after, may name somebody
-//! else's item. So a [`Handle`] carries the connection it came over (one connection reaches one server process), and is only ever
-//! sent over that very connection. Over another one, the token is looked at first. A compare that fails is no proof either:
-//! until 1.6.24 the server's own housekeeping may number an item anew. So it is looked at as well, and if the token is ours, the
-//! new CAS is used.
+//! The server counts its CAS from 1 at every start. A CAS of the server before, sent to the server after, may name
+//! somebody else's item. So an [`ItemVersion`] carries the connection that it came over (one connection reaches one
+//! server process), and is only ever sent over that very connection. Over another one, the token is looked at first. A
+//! compare that fails is no proof either: until 1.6.24 the server's own housekeeping may renumber an item. So the token
+//! is looked at then too, and if it is ours, the new CAS is used.
+//!
+//! Keeps P4: nothing is renewed or deleted but by a CAS that was proved to be ours, and a take that fails touches
+//! nothing.
 //!
 //! # Several servers
 //!
-//! Each name has one server ([`rendezvous`]). One that is down keeps its names: they are refused at once, and the others go on. What is
-//! known of a server, and when it may not grant although it answers, is in [`health`].
-//!
-//! # Fencing tokens
-//!
-//! A fencing token is the server's *epoch* plus the CAS of the grant. The epoch is the value of a sentinel item that never
-//! expires, made by whoever finds it missing, from the nanoseconds since 1970 of that host's clock. Within one life of the
-//! server, the CAS grows with every grant, of any key. Over restarts the epoch grows, because a server makes fewer than 10⁹
-//! changes in a second, so the old epoch plus the old CAS stays behind the clock.
-//!
-//! It would not hold where the clock of the host that makes the new sentinel is behind by more than the old server's life, and where
-//! a name moves to a server whose sentinel is older than the one that it came from: because the list of servers was changed, or one of
-//! them was replaced by another that had been in use. Grants then carry smaller tokens, and the names database refuses to write with
-//! them, for as long as it remembers the greater ones: it fails closed. A memcached that is started anew, while no host runs, makes its
-//! epoch the newest.
-//!
-//! The sentinel is read once more at the end of every batch that takes locks, after them: when it is then the one of the
-//! connection's beginning, every grant of the batch belongs to this epoch. When it is another or missing (`flush_all`), the
-//! grants are not trusted, and the connection is made anew.
+//! Each name has one server ([`rendezvous`]). One that is down keeps its names: they are refused at once, and the
+//! others go on. What is known of a server, and when it may not grant although it answers, is in [`health`]. How a
+//! grant gets its fencing token is in [`crate::fencing`].
 
 mod codec;
 mod connection;
+mod greeting;
 mod health;
 mod lane;
 mod rendezvous;
 mod server;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use namelock_types::FencingToken;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -63,10 +54,11 @@ use self::lane::{Answer, Lane, LaneError};
 use self::server::Server;
 use crate::config::{COARSE_CLOCK, LockConfig};
 use crate::error::Lost;
+use crate::fencing::ServerEpoch;
+use crate::grant::{Attempt, ConnectionId, Grant, GrantError, ItemVersion, OwnerToken, Refusal, ReleaseOutcome};
 use crate::key::LockKey;
-use crate::table::{Grant, GrantError, Handle, OwnerToken, Refusal, Release, Trace};
 
-/// How often release and renewal go on with a new CAS of an item that is still ours.
+/// How often release and renewal try again with a new CAS of an item that is still ours.
 const RENUMBERED_MAX: usize = 3;
 
 /// Locks in memcached servers, each name in one of them.
@@ -77,18 +69,18 @@ pub(crate) struct Memcached {
     ttl_seconds: u32,
 }
 
-/// What looking at a key found.
-enum Found {
-    Ours {
+/// Whose item is at a key.
+enum Holder {
+    Us {
         grant: Grant,
         seconds_left: Option<u32>,
     },
-    Other {
+    SomebodyElse {
         remaining: Option<Duration>,
-        connection: u64,
+        connection: ConnectionId,
     },
-    Nothing {
-        connection: u64,
+    Nobody {
+        connection: ConnectionId,
     },
 }
 
@@ -107,7 +99,7 @@ impl Memcached {
             return Err(GrantError::Unavailable(refusal));
         }
         let grant = self.take(server.lane(key), key, token).await?;
-        // What was found out meanwhile makes the grant one that nobody may trust; it is given back.
+        // What was found out meanwhile may make the grant one that nobody may trust; it is then given back.
         match server.health.refusal() {
             Some(refusal) => Err(GrantError::Unknown(refusal)),
             None => Ok(grant),
@@ -115,20 +107,21 @@ impl Memcached {
     }
 
     async fn take(&self, lane: &Lane, key: &LockKey, token: OwnerToken) -> Result<Grant, GrantError> {
-        let take = Command::Take {
+        let take = Command::Add {
             ttl_seconds: self.ttl_seconds,
-            token,
+            value: token.get(),
         };
         match lane.call(key, take, None).await {
             Ok(answer) => match answer.reply {
                 Reply::Done { cas } => Ok(grant_of(answer, cas)),
-                // Somebody has it, unless the reply of an earlier attempt of ours was lost: but each attempt has its own token.
+                // Somebody has it. It is not an earlier attempt of ours whose reply was lost: each attempt has its own
+                // token.
                 Reply::Mismatch => match look(lane, key, token).await {
-                    Ok(Found::Other { remaining, .. }) => Err(GrantError::Held { remaining }),
-                    Ok(Found::Nothing { .. }) => Err(GrantError::Held {
+                    Ok(Holder::SomebodyElse { remaining, .. }) => Err(GrantError::Held { remaining }),
+                    Ok(Holder::Nobody { .. }) => Err(GrantError::Held {
                         remaining: Some(Duration::ZERO),
                     }),
-                    Ok(Found::Ours { .. }) | Err(_) => Err(GrantError::Held { remaining: None }),
+                    Ok(Holder::Us { .. }) | Err(_) => Err(GrantError::Held { remaining: None }),
                 },
                 reply => Err(GrantError::Unknown(
                     format!("memcached answered {reply:?} to a take").into(),
@@ -143,8 +136,10 @@ impl Memcached {
         }
     }
 
-    /// Finds out by its token what became of a take whose reply is lost, or not to be trusted. It may have to wait for the lane
-    /// to connect again, for at most as long as an exchange may take. A lock that does not outlive the trust in it is none.
+    /// Finds out by its token what became of a take whose reply is lost, or not to be trusted.
+    ///
+    /// It may have to wait for the lane to connect again, for at most as long as an exchange may take. A lock that does
+    /// not outlive the trust in it does not count.
     async fn resolve(
         &self,
         lane: &Lane,
@@ -156,7 +151,7 @@ impl Memcached {
         let enough = (self.config.lease + COARSE_CLOCK).as_secs();
         loop {
             match look(lane, key, token).await {
-                Ok(Found::Ours { grant, seconds_left })
+                Ok(Holder::Us { grant, seconds_left })
                     if seconds_left.is_some_and(|left| u64::from(left) >= enough) =>
                 {
                     return Ok(grant);
@@ -164,7 +159,7 @@ impl Memcached {
                 Err(LaneError::NotSent(_)) if Instant::now() < until => {
                     tokio::time::sleep(self.config.backoff_min).await
                 }
-                // Not found is no proof either: the server may still have the request before it.
+                // Not finding it is no proof either: the request may still reach the server.
                 _ => return Err(GrantError::Unknown(Refusal::from(reason))),
             }
         }
@@ -173,41 +168,41 @@ impl Memcached {
     pub(crate) async fn renew(&self, key: &LockKey, token: OwnerToken, grant: &mut Grant) -> Result<(), Lost> {
         let lane = self.server(key).lane(key);
         for _ in 0..RENUMBERED_MAX {
-            if let Some(handle) = grant.handle.take() {
+            if let Some(version) = grant.version.take() {
                 let renew = Command::Renew {
                     ttl_seconds: self.ttl_seconds,
-                    cas: handle.cas,
+                    cas: version.cas,
                 };
                 match lane
-                    .call(key, renew, Some(handle.connection))
+                    .call(key, renew, Some(version.connection))
                     .await
                     .map(|answer| answer.reply)
                 {
                     Ok(Reply::Missing) => return Err(Lost::Gone),
                     Ok(_) | Err(LaneError::OtherConnection | LaneError::Unanswered(_)) => {}
                     Err(LaneError::NotSent(_) | LaneError::OutOfMemory) => {
-                        grant.handle = Some(handle);
+                        grant.version = Some(version);
                         return Err(Lost::Unknown);
                     }
                 }
             }
-            // Also after success: a renewal may land on a copy of the item that is not linked any more, when another reader
-            // holds it at that moment. Only what a look finds is believed.
+            // After success too: a renewal may land on a copy of the item that is not linked any more, when another
+            // reader holds it at that moment. Only what a look finds is believed.
             match look(lane, key, token).await {
-                Ok(Found::Ours {
+                Ok(Holder::Us {
                     grant: found,
                     seconds_left,
                 }) => {
-                    grant.handle = found.handle;
+                    grant.version = found.version;
                     if seconds_left.is_some_and(|left| left + 1 >= self.ttl_seconds) {
-                        // A server whose clock may be behind promises too much to whoever renews, too.
+                        // A server whose clock may be behind promises too much to a renewal too.
                         return match self.server(key).health.refusal() {
                             Some(_) => Err(Lost::Unknown),
                             None => Ok(()),
                         };
                     }
                 }
-                Ok(Found::Other { .. } | Found::Nothing { .. }) => return Err(Lost::Gone),
+                Ok(Holder::SomebodyElse { .. } | Holder::Nobody { .. }) => return Err(Lost::Gone),
                 Err(_) => return Err(Lost::Unknown),
             }
         }
@@ -215,62 +210,71 @@ impl Memcached {
     }
 
     #[cfg(feature = "without-owner-check")]
-    pub(crate) async fn release(&self, key: &LockKey, _token: OwnerToken, _trace: Trace) -> Release {
+    pub(crate) async fn release(&self, key: &LockKey, _token: OwnerToken, _attempt: Attempt) -> ReleaseOutcome {
         match self
             .server(key)
             .lane(key)
-            .call(key, Command::DeleteWhatever, None)
+            .call(key, Command::DeleteUnchecked, None)
             .await
         {
-            Ok(_) => Release::Done,
-            Err(_) => Release::Unknown,
+            Ok(_) => ReleaseOutcome::Released,
+            Err(_) => ReleaseOutcome::Unknown,
         }
     }
 
     #[cfg(not(feature = "without-owner-check"))]
-    pub(crate) async fn release(&self, key: &LockKey, token: OwnerToken, trace: Trace) -> Release {
+    pub(crate) async fn release(&self, key: &LockKey, token: OwnerToken, attempt: Attempt) -> ReleaseOutcome {
         let lane = self.server(key).lane(key);
-        let (mut handle, asked_over) = match trace {
-            Trace::Granted(grant) => (grant.handle, None),
-            Trace::Asked { connection } => (None, Some(connection)),
+        let mut version = match attempt {
+            Attempt::Granted(grant) => grant.version,
+            Attempt::Asked { .. } => None,
         };
         for _ in 0..RENUMBERED_MAX {
-            if let Some(handle) = handle.take() {
-                let delete = Command::Delete { cas: handle.cas };
+            if let Some(version) = version.take() {
+                let delete = Command::Delete { cas: version.cas };
                 match lane
-                    .call(key, delete, Some(handle.connection))
+                    .call(key, delete, Some(version.connection))
                     .await
                     .map(|answer| answer.reply)
                 {
-                    Ok(Reply::Done { .. }) => return Release::Done,
-                    Ok(Reply::Missing) => return Release::Gone,
+                    Ok(Reply::Done { .. }) => return ReleaseOutcome::Released,
+                    Ok(Reply::Missing) => return ReleaseOutcome::Gone,
                     Ok(_) | Err(LaneError::OtherConnection) => {}
-                    Err(_) => return Release::Unknown,
+                    Err(_) => return ReleaseOutcome::Unknown,
                 }
             }
             match look(lane, key, token).await {
-                Ok(Found::Ours { grant, .. }) => handle = grant.handle,
-                Ok(Found::Other { connection, .. } | Found::Nothing { connection }) => {
-                    let in_order = asked_over.is_none_or(|asked_over| asked_over == connection);
-                    return if in_order { Release::Gone } else { Release::NotFound };
+                Ok(Holder::Us { grant, .. }) => version = grant.version,
+                Ok(Holder::SomebodyElse { connection, .. } | Holder::Nobody { connection }) => {
+                    // What was asked for over this very connection has been executed by now.
+                    let is_proof = match attempt {
+                        Attempt::Granted(_) => true,
+                        Attempt::Asked { connection: asked_over } => asked_over == Some(connection),
+                    };
+                    return if is_proof {
+                        ReleaseOutcome::Gone
+                    } else {
+                        ReleaseOutcome::NotFound
+                    };
                 }
-                Err(_) => return Release::Unknown,
+                Err(_) => return ReleaseOutcome::Unknown,
             }
         }
-        Release::Unknown
+        ReleaseOutcome::Unknown
     }
 
-    /// The connection over which `key` would be asked for now; 0: none.
-    pub(crate) fn connection(&self, key: &LockKey) -> u64 {
+    /// The connection over which `key` would be asked for now.
+    pub(crate) fn connection(&self, key: &LockKey) -> Option<ConnectionId> {
         self.server(key).lane(key).connection()
     }
 
-    /// Tells which life of its server keeps `key` now, and when that changes.
-    pub(crate) fn life(&self, key: &LockKey) -> watch::Receiver<u64> {
-        self.server(key).health.life()
+    /// Tells in which epoch its server keeps `key` now, and when that changes.
+    pub(crate) fn epoch(&self, key: &LockKey) -> watch::Receiver<Option<ServerEpoch>> {
+        self.server(key).health.epoch()
     }
 
-    /// Tells whether a server answers. One that does not takes only its own names along: no reason to send callers elsewhere.
+    /// Tells whether any server answers. One that does not costs only its own names, which is no reason to send callers
+    /// elsewhere.
     pub(crate) async fn ready(&self) -> Result<(), String> {
         let mut reasons = Vec::new();
         for server in &self.servers {
@@ -287,23 +291,23 @@ impl Memcached {
     }
 }
 
-/// Finds out whose item is at `key`.
-async fn look(lane: &Lane, key: &LockKey, token: OwnerToken) -> Result<Found, LaneError> {
+/// Looks whose item is at `key`.
+async fn look(lane: &Lane, key: &LockKey, token: OwnerToken) -> Result<Holder, LaneError> {
     let answer = lane.call(key, Command::Look, None).await?;
     Ok(match answer.reply {
         Reply::Item {
-            token: Some(found),
+            value: Some(value),
             cas,
             seconds_left,
-        } if found == token => Found::Ours {
+        } if value == token.get() => Holder::Us {
             grant: grant_of(answer, cas),
             seconds_left,
         },
-        Reply::Item { seconds_left, .. } => Found::Other {
+        Reply::Item { seconds_left, .. } => Holder::SomebodyElse {
             remaining: seconds_left.map(|left| Duration::from_secs(left.into())),
             connection: answer.connection,
         },
-        _ => Found::Nothing {
+        _ => Holder::Nobody {
             connection: answer.connection,
         },
     })
@@ -311,11 +315,11 @@ async fn look(lane: &Lane, key: &LockKey, token: OwnerToken) -> Result<Found, La
 
 fn grant_of(answer: Answer, cas: u64) -> Grant {
     Grant {
-        fencing_token: FencingToken::new(answer.epoch.saturating_add(cas)),
-        handle: Some(Handle {
+        fencing_token: answer.epoch.token(cas),
+        epoch: answer.epoch,
+        version: Some(ItemVersion {
             connection: answer.connection,
             cas,
         }),
-        life: answer.epoch,
     }
 }

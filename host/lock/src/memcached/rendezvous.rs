@@ -1,26 +1,27 @@
-//! Which of several servers has a key.
+//! Chooses which of several servers has a key.
 //!
-//! Each server gets a weight for the key, and the heaviest has it (rendezvous hashing, Thaler and Ravishankar 1998). So every host
-//! comes to the same answer from the same set of names, in whatever order they are written, and without asking anybody; and a list
-//! with one server more or less moves only the keys that it must.
+//! Each server gets a weight for the key, and the heaviest has it (rendezvous hashing, Thaler and Ravishankar 1998). So
+//! every host comes to the same answer from the same set of servers, in whatever order they are listed, and without
+//! asking anybody; and a list with one server more or less moves only the keys that it must.
 //!
-//! A server that is down keeps its keys. If another one took them over, a lock that is still trusted could be given again.
+//! A server that is down keeps its keys. If another one took them over, a lock that is still trusted could be granted
+//! again.
 //!
-//! The weight is part of the contract between hosts: one that computed it in another way would lock elsewhere. It is version 1, and
-//! is pinned by a test.
+//! The weight is part of the contract between hosts: one that computed it in another way would lock elsewhere. It is
+//! version 1, and a test pins it.
 
 use md5::{Digest, Md5};
 
-/// The place of the server that has `key`.
+/// The index of the server that has `key`.
 pub(super) fn choose<'a>(servers: impl ExactSizeIterator<Item = &'a str>, key: &str) -> usize {
     if servers.len() == 1 {
         return 0;
     }
-    let weights = servers.enumerate().map(|(place, server)| (weight(server, key), place));
-    weights.max().map_or(0, |(_, place)| place)
+    let weights = servers.enumerate().map(|(index, server)| (weight(server, key), index));
+    weights.max().map_or(0, |(_, index)| index)
 }
 
-/// The first eight bytes of the MD5 of version, server and key, each on its line, and the server's name to tell equals apart.
+/// The first eight bytes of the MD5 of version, server and key, each on its own line; the server's name breaks a tie.
 fn weight<'a>(server: &'a str, key: &str) -> (u64, &'a str) {
     let digest = Md5::digest(format!("namelock-rendezvous-1\n{server}\n{key}"));
     let first = digest.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte));
@@ -61,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn each_server_has_its_share_and_one_more_moves_only_what_it_gets() {
+    fn keys_are_shared_evenly_and_a_new_server_moves_only_its_own() {
         let mut shares = HashMap::new();
         for key in keys() {
             let before = chosen(&["a:1", "b:1", "c:1"], &key);

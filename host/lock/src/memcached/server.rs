@@ -1,4 +1,4 @@
-//! One server: its lanes, what is known of it, and who watches whether it evicts.
+//! One server: its lanes, its health, and the task that watches whether it evicts.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::connection::{ConnectError, statistics};
+use super::greeting::{ConnectError, statistics};
 use super::health::Health;
 use super::lane::Lane;
 use crate::config::LockConfig;
@@ -18,7 +18,7 @@ pub(super) struct Server {
     name: Arc<str>,
     lanes: Vec<Lane>,
     pub(super) health: Arc<Health>,
-    watch: AbortHandle,
+    eviction_watch: AbortHandle,
 }
 
 impl Server {
@@ -28,7 +28,7 @@ impl Server {
         let name: Arc<str> = name.into();
         Self {
             lanes: lanes.collect(),
-            watch: tokio::spawn(watch(Arc::clone(&name), Arc::clone(config))).abort_handle(),
+            eviction_watch: tokio::spawn(watch_evictions(Arc::clone(&name), Arc::clone(config))).abort_handle(),
             health,
             name,
         }
@@ -38,14 +38,15 @@ impl Server {
         &self.name
     }
 
-    /// All that concerns a key goes over one lane, so it is done in the order in which it was asked.
+    /// The lane of `key`. All that concerns a key goes over one lane, so it is done in the order in which it was asked.
     pub(super) fn lane(&self, key: &LockKey) -> &Lane {
         let digest = key.as_str().bytes().rev().take(4);
         let tail = digest.fold(0, |sum: usize, byte| sum * 31 + usize::from(byte));
         &self.lanes[tail % self.lanes.len()]
     }
 
-    /// Tells whether it answers. One that may not grant for a while says so to callers itself, with the time to come again.
+    /// Tells whether the server answers. One that may not grant for a while counts as ready: its callers are told when
+    /// to try again.
     pub(super) fn ready(&self) -> Result<(), String> {
         self.lanes.iter().try_for_each(Lane::ready)
     }
@@ -53,12 +54,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.watch.abort();
+        self.eviction_watch.abort();
     }
 }
 
-/// Says in the log when the server evicts, for as long as it is polled: an eviction may have been a lock.
-async fn watch(name: Arc<str>, config: Arc<LockConfig>) {
+/// Logs when the server evicts: what was evicted may have been a lock.
+async fn watch_evictions(name: Arc<str>, config: Arc<LockConfig>) {
     let mut evicted: Option<u64> = None;
     loop {
         tokio::time::sleep(config.watch_every).await;
@@ -69,14 +70,17 @@ async fn watch(name: Arc<str>, config: Arc<LockConfig>) {
                     tracing::error!(
                         server = &*name,
                         evicted = now - before,
-                        "memcached has evicted items, and locks may have been among them: start it with -M, give it more memory \
-                         (-m), and let nobody else use it"
+                        "memcached has evicted items, which may include locks: start it with -M, give it more memory \
+                         (-m), and let nothing else use it"
                     );
                 }
             }
-            // The lanes say that it is not reached.
+            // The lanes log that it is not reached.
             Ok(Err(error)) => tracing::debug!(server = &*name, %error, "cannot ask memcached whether it evicts"),
-            Err(_) => tracing::debug!(server = &*name, "memcached does not say whether it evicts"),
+            Err(_) => tracing::debug!(
+                server = &*name,
+                "cannot ask memcached whether it evicts: no answer in time"
+            ),
         }
     }
 }

@@ -1,0 +1,116 @@
+//! The words in which a table of locks is asked and answers.
+
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use namelock_types::FencingToken;
+
+use crate::fencing::ServerEpoch;
+
+/// Tells one attempt to take a lock from every other, on any machine.
+///
+/// It is random, 64 bits, and drawn anew for each attempt, so finding it in the table proves that this very attempt
+/// took the lock, even when the reply was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OwnerToken(u64);
+
+/// Tells one connection of this process from every other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ConnectionId(NonZeroU64);
+
+/// A lock that was granted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Grant {
+    /// Grows with every grant of a key; see [`crate::fencing`].
+    pub(crate) fencing_token: FencingToken,
+    /// The epoch of the table in which the lock was granted; when the table forgets its locks, it begins another one.
+    pub(crate) epoch: ServerEpoch,
+    /// How the table finds the lock again without looking; none where it has to look.
+    pub(crate) version: Option<ItemVersion>,
+}
+
+/// The version of an item, as the server process behind one connection counts it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ItemVersion {
+    /// The connection over which `cas` came. A compare with `cas` means nothing to another server process, which counts
+    /// from 1 again, so it is never sent over another connection.
+    pub(crate) connection: ConnectionId,
+    pub(crate) cas: u64,
+}
+
+/// How far an attempt to take a lock got, which decides how it is given back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Attempt {
+    /// The lock was asked for, and no answer is known. When it was asked for, the table was reached over this
+    /// connection, if over any.
+    Asked { connection: Option<ConnectionId> },
+    /// The lock was granted.
+    Granted(Grant),
+}
+
+/// What became of giving a lock back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReleaseOutcome {
+    /// The lock was still ours, and nobody has it now.
+    Released,
+    /// The lock was not ours any more, and will not be.
+    Gone,
+    /// The lock was asked for and is not there; but the request may still reach the table.
+    NotFound,
+    /// The table did not answer.
+    Unknown,
+}
+
+/// Why a lock was not granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum GrantError {
+    /// Somebody else has it, for at most this long where that is known.
+    Held { remaining: Option<Duration> },
+    /// Nothing was granted.
+    Unavailable(Refusal),
+    /// It may have been granted, or may still be: the request was sent and not answered, or the answer cannot be
+    /// trusted.
+    Unknown(Refusal),
+}
+
+/// Why the table does not grant now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) reason: String,
+    /// When it may grant again, where that is known.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl OwnerToken {
+    pub(crate) fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// The token as the value of an item.
+    pub(crate) const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl ConnectionId {
+    /// The id of one more connection.
+    pub(crate) fn next() -> Self {
+        static GIVEN: AtomicU64 = AtomicU64::new(0);
+        Self(NonZeroU64::MIN.saturating_add(GIVEN.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// The id as a number, for a log.
+    pub(crate) const fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl<T: Into<String>> From<T> for Refusal {
+    fn from(reason: T) -> Self {
+        Self {
+            reason: reason.into(),
+            retry_after: None,
+        }
+    }
+}

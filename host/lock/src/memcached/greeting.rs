@@ -1,0 +1,154 @@
+//! What is asked when a connection is made: the server's version and settings.
+//!
+//! A server that cannot hold a lock is refused; settings that put locks at risk give warnings.
+
+use std::io;
+
+use memcache::exp::Error;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+/// The oldest server whose `md … C` compares with the CAS that was sent; before, it compared with 0 (its release
+/// notes).
+const VERSION_MIN: [u32; 3] = [1, 6, 13];
+
+/// The first server whose slab mover leaves the CAS of an item alone (its release notes).
+const VERSION_KEEPS_CAS: [u32; 3] = [1, 6, 24];
+
+/// Less memory than this, memcached's own default, is a sign that nobody has thought about it.
+const MEMORY_BYTES_MIN: u64 = 64 << 20;
+
+/// The most that a server may answer when it is asked for statistics.
+const STATISTICS_BYTES_MAX: u64 = 64 * 1024;
+
+/// Why a connection could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Protocol(#[from] Error),
+    #[error("no answer in time")]
+    Timeout,
+    #[error("version {0} is too old to check who releases a lock; it must be 1.6.13 or newer")]
+    Version(String),
+    #[error("it runs without CAS, so nothing can be released safely; start it without -C")]
+    NoCas,
+}
+
+/// What the settings of a server have to say about locks.
+#[derive(Debug, Default)]
+struct Settings {
+    version: Option<[u32; 3]>,
+    refusal: Option<ConnectError>,
+    warnings: Vec<&'static str>,
+}
+
+/// Asks the server for its version and settings, refuses one that cannot hold a lock, and returns the warnings about
+/// it.
+pub(super) async fn greet(socket: &mut TcpStream) -> Result<Vec<&'static str>, ConnectError> {
+    let mut settings = Settings::default();
+    statistics(socket, "version\r\nstats settings\r\n", |key, value| {
+        settings.take(key, value)
+    })
+    .await?;
+    match settings.refusal {
+        Some(refusal) => Err(refusal),
+        None => Ok(settings.warnings),
+    }
+}
+
+impl Settings {
+    fn take(&mut self, key: &str, value: &str) {
+        match (key, value) {
+            ("version", text) => {
+                self.version = parse_version(text);
+                if self.version.is_none_or(|version| version < VERSION_MIN) {
+                    self.refusal = Some(ConnectError::Version(text.to_owned()));
+                }
+            }
+            ("cas_enabled", "no") => self.refusal = Some(ConnectError::NoCas),
+            ("evictions", "on") => self.warnings.push("it evicts locks when it is full; start it with -M"),
+            ("maxbytes", bytes) if bytes.parse().is_ok_and(|bytes: u64| bytes < MEMORY_BYTES_MIN) => {
+                self.warnings
+                    .push("it has less than 64 MiB; start it with -m 64 or more");
+            }
+            ("slab_automove", level)
+                if level != "0" && self.version.is_some_and(|version| version < VERSION_KEEPS_CAS) =>
+            {
+                self.warnings.push(
+                    "its slab mover may renumber locks, which costs a look each; start it with -o no_slab_automove",
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Asks for statistics, and passes each on with its value; the version counts as one of the name `version`.
+pub(super) async fn statistics(
+    socket: &mut TcpStream,
+    request: &str,
+    mut take: impl FnMut(&str, &str),
+) -> Result<(), ConnectError> {
+    socket.write_all(request.as_bytes()).await?;
+    let mut lines = BufReader::new(socket).take(STATISTICS_BYTES_MAX).lines();
+    while let Some(line) = lines.next_line().await? {
+        let mut words = line.split_ascii_whitespace();
+        match (words.next(), words.next(), words.next()) {
+            (Some("VERSION"), Some(version), _) => take("version", version),
+            (Some("STAT"), Some(key), Some(value)) => take(key, value),
+            (Some("END"), ..) => return Ok(()),
+            (Some("ERROR" | "CLIENT_ERROR" | "SERVER_ERROR"), ..) => {
+                return Err(Error::Protocol(format!("it answered {line:?}; is it a memcached?")).into());
+            }
+            _ => {}
+        }
+    }
+    Err(Error::Protocol("it closed the connection when it was greeted; is it a memcached?".into()).into())
+}
+
+/// Reads `1.6.18`, and `1.6.18_4_gdeadbee`, which is how a build between versions is named.
+fn parse_version(text: &str) -> Option<[u32; 3]> {
+    let mut parts = text.split(['.', '_', '-']).map(str::parse);
+    Some([parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(lines: &[(&str, &str)]) -> Settings {
+        let mut settings = Settings::default();
+        for (key, value) in lines {
+            settings.take(key, value);
+        }
+        settings
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert_eq!(parse_version("1.6.18"), Some([1, 6, 18]));
+        assert_eq!(parse_version("1.6.9_3_gabc"), Some([1, 6, 9]));
+        assert!(parse_version("1.6.9").unwrap() < VERSION_MIN && parse_version("1.10.0").unwrap() > VERSION_MIN);
+        assert_eq!(parse_version("unknown"), None);
+    }
+
+    #[test]
+    fn a_server_that_cannot_check_owners_is_refused() {
+        let refusal = |lines: &[_]| settings(lines).refusal.map(|refusal| refusal.to_string());
+        assert_eq!(refusal(&[("version", "1.6.18"), ("cas_enabled", "yes")]), None);
+        assert!(refusal(&[("version", "1.6.12")]).unwrap().contains("1.6.13 or newer"));
+        assert!(refusal(&[("cas_enabled", "no")]).unwrap().contains("without -C"));
+    }
+
+    #[test]
+    fn unsafe_settings_give_warnings() {
+        let warnings = |lines: &[_]| settings(lines).warnings.len();
+        assert_eq!(warnings(&[("evictions", "off"), ("maxbytes", "67108864")]), 0);
+        assert_eq!(warnings(&[("evictions", "on"), ("maxbytes", "67108863")]), 2);
+        assert_eq!(warnings(&[("version", "1.6.24"), ("slab_automove", "1")]), 0);
+        assert_eq!(warnings(&[("version", "1.6.23"), ("slab_automove", "1")]), 1);
+        assert_eq!(warnings(&[("version", "1.6.23"), ("slab_automove", "0")]), 0);
+    }
+}

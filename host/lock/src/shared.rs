@@ -1,0 +1,37 @@
+//! What the locks of one process share.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::config::{LockConfig, LockUrl};
+use crate::error::OpenError;
+use crate::hold_time::HoldTime;
+use crate::local_queue::LocalQueue;
+use crate::reaper::{self, ReaperMessage};
+use crate::table::Table;
+
+/// What acquiring needs, and leases need until they end.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<LockConfig>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) reaper: mpsc::Sender<ReaperMessage>,
+    pub(crate) local_queue: Arc<LocalQueue>,
+    pub(crate) hold_time: HoldTime,
+}
+
+impl Shared {
+    /// Sets up the table at `url`, and starts the reaper.
+    pub(crate) fn open(url: &LockUrl, config: LockConfig) -> Result<Arc<Self>, OpenError> {
+        let config = Arc::new(config);
+        let table = Arc::new(Table::open(url, &config)?);
+        Ok(Arc::new(Self {
+            reaper: reaper::spawn(Arc::clone(&table), Arc::clone(&config)),
+            table,
+            local_queue: LocalQueue::new(config.waiters),
+            hold_time: HoldTime::default(),
+            config,
+        }))
+    }
+}
