@@ -1,4 +1,4 @@
-//! What only memcached can do to a lock: forget it, refuse it memory, fall silent, start anew.
+//! What only memcached can do to a lock: forget it, refuse it for want of memory, fall silent, restart.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -61,11 +61,13 @@ async fn the_python_idiom_and_a_lease_exclude_each_other() {
     locks.acquire("", "room", NO_WAIT).await.unwrap();
 }
 
+// Shows P4: a release is not executed by another server process, where its CAS may name another lock.
 #[tokio::test]
-async fn a_late_release_does_not_delete_what_a_restarted_server_gave_to_another() {
+async fn a_late_release_does_not_delete_what_a_restarted_server_granted_to_another_host() {
     let mut server = Memcached::start();
     let (a, b) = (open(&server), open(&server));
-    // The server numbers the sentinel, and in its next life also what keeps hosts from granting: this takes a number instead.
+    // The server gives a CAS to the sentinel, and in its next epoch also to the grace item: this takes one in its
+    // place.
     a.acquire("t", "other", NO_WAIT).await.unwrap().release().await.unwrap();
     let lease_a = a.acquire("t", "room", NO_WAIT).await.unwrap();
     let cas = |server: &Memcached| server.raw().command(&format!("mg {} c", key("t", "room")));
@@ -78,7 +80,7 @@ async fn a_late_release_does_not_delete_what_a_restarted_server_gave_to_another(
         "it counts from 1 again: B's lock has the CAS that A's had"
     );
     assert!(lease_b.fencing_token() > lease_a.fencing_token());
-    // Until A is connected again too, its release would not be sent at all.
+    // Until A has reconnected too, its release would not be sent at all.
     while a.ready().await.is_err() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -87,10 +89,11 @@ async fn a_late_release_does_not_delete_what_a_restarted_server_gave_to_another(
     lease_b.release().await.unwrap();
 }
 
+// Shows P4: an acquire that fails for want of memory does not delete the holder's lock.
 #[tokio::test]
 async fn a_full_server_refuses_and_leaves_the_holder_alone() {
     let server = Memcached::with_flags(&["-M", "-m", "2"]);
-    // What is refused shares its connection with everything else.
+    // Refused operations share their connection with all others.
     let one_lane = LockConfig {
         lanes: 1,
         ..LockConfig::default()
@@ -109,7 +112,7 @@ async fn a_full_server_refuses_and_leaves_the_holder_alone() {
         matches!(&refused, AcquireError::Unavailable { reason, .. } if reason.contains("give it more (-m)")),
         "{refused}"
     );
-    // A refusal takes nobody else along: those who give back what is missing are not refused too.
+    // A refusal affects no other operation: releases in the same batch are executed.
     let connection = server.raw().stat("total_connections").unwrap();
     for number in 0..20 {
         let name = format!("one more {number}");
@@ -122,7 +125,7 @@ async fn a_full_server_refuses_and_leaves_the_holder_alone() {
     let other_connections = server.raw().stat("total_connections").unwrap() - connection;
     assert_eq!(
         other_connections, 1,
-        "the lane connected again; this counts the look itself"
+        "the lane reconnected; the one is that of this count"
     );
     for _ in 0..100 {
         let error = open(&server).acquire("t", "held", NO_WAIT).await.unwrap_err();
@@ -132,8 +135,9 @@ async fn a_full_server_refuses_and_leaves_the_holder_alone() {
     holder.release().await.unwrap();
 }
 
+// Shows P3: a lock whose grant was never heard of is released.
 #[tokio::test]
-async fn an_acquire_that_a_stalled_server_grants_later_is_released() {
+async fn a_lock_that_a_stalled_server_grants_late_is_released() {
     let server = Memcached::start();
     let config = LockConfig {
         exchange_timeout: Duration::from_millis(200),
@@ -154,14 +158,14 @@ async fn an_acquire_that_a_stalled_server_grants_later_is_released() {
     assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     server.signal("CONT");
-    // It executes what it had received, and then nobody knows of the lock but the reaper.
+    // It executes what it had received, and then only the reaper knows of the lock.
     locks.close(Duration::from_secs(10)).await;
     assert_eq!(server.raw().lock_keys(), Vec::<String>::new());
     acquire_when_back(&locks, "room").await.release().await.unwrap();
 }
 
 #[tokio::test]
-async fn an_acquire_that_is_given_up_once_it_was_sent_is_released() {
+async fn an_acquire_that_is_dropped_after_it_was_sent_is_released() {
     let server = Memcached::start();
     let locks = open(&server);
     drop(locks.acquire("t", "warm", NO_WAIT).await.unwrap());
@@ -174,7 +178,7 @@ async fn an_acquire_that_is_given_up_once_it_was_sent_is_released() {
         let locks = locks.clone();
         tokio::spawn(async move { locks.acquire("t", "room", NO_WAIT).await.map(drop) })
     };
-    // Time for it to be on its way; before a reply is too late.
+    // Long enough for it to be sent, and not so long that a reply would be too late.
     tokio::time::sleep(Duration::from_millis(100)).await;
     acquire.abort();
     assert!(acquire.await.unwrap_err().is_cancelled());
@@ -187,8 +191,9 @@ async fn an_acquire_that_is_given_up_once_it_was_sent_is_released() {
     assert_eq!(server.raw().lock_keys(), Vec::<String>::new());
 }
 
+// Shows P7: what cannot be granted is refused quickly.
 #[tokio::test]
-async fn a_server_that_is_down_is_refused_at_once_and_found_again() {
+async fn acquires_on_a_server_that_is_down_are_refused_at_once_until_it_is_back() {
     let mut server = Memcached::start();
     let locks = open(&server);
     locks
@@ -213,8 +218,9 @@ async fn a_server_that_is_down_is_refused_at_once_and_found_again() {
     acquire_when_back(&locks, "room").await.release().await.unwrap();
 }
 
+// Shows P1: a holder from before a flush has the smaller token.
 #[tokio::test]
-async fn fencing_tokens_grow_over_a_flush() {
+async fn fencing_tokens_grow_across_a_flush() {
     let server = Memcached::start();
     let locks = open(&server);
     let before = locks.acquire("t", "room", NO_WAIT).await.unwrap();
@@ -222,23 +228,24 @@ async fn fencing_tokens_grow_over_a_flush() {
     let fencing_token = before.fencing_token();
     assert_eq!(before.release().await, Err(Lost::Gone));
     let after = acquire_when_back(&locks, "room").await;
-    // Another epoch, which is in nanoseconds; the CAS alone goes on by a few.
+    // The epoch, in nanoseconds, is another one; the CAS alone goes on by a few.
     let grown = after.fencing_token().get() - fencing_token.get();
     assert!(grown > 1_000_000, "{grown}");
 }
 
-/// A lease of one second, so that nobody waits for long.
+/// A lease of one second, so that no test waits for long.
 fn short_lease() -> LockConfig {
     LockConfig {
         lease: Duration::from_secs(1),
-        // A server is watched for little longer than this before it is used, which is a part of so short a lease.
+        // A server is watched for a little longer than this before it is used, which matters to so short a lease.
         backoff_max: Duration::from_millis(10),
         ..LockConfig::default()
     }
 }
 
+// Shows P7: nothing is granted while a forgotten lease may still be trusted.
 #[tokio::test]
-async fn after_a_restart_leases_are_lost_and_nothing_is_granted_for_as_long_as_one_lasts() {
+async fn after_a_restart_leases_are_lost_and_nothing_is_granted_for_one_lease() {
     let mut server = Memcached::start();
     let locks = open_with(&server, short_lease());
     let mut lease = locks.acquire("t", "room", NO_WAIT).await.unwrap();
@@ -260,7 +267,7 @@ async fn after_a_restart_leases_are_lost_and_nothing_is_granted_for_as_long_as_o
         panic!("{refused}");
     };
     assert!(wait <= Duration::from_secs(1), "{wait:?}");
-    // A host that comes only now has seen nothing, and is told by the server.
+    // A host that starts only now has seen nothing, and learns it from the server.
     let fresh = open_with(&server, short_lease());
     let refused = fresh.acquire("t", "another", NO_WAIT).await.unwrap_err();
     assert!(
@@ -285,7 +292,7 @@ async fn after_a_restart_leases_are_lost_and_nothing_is_granted_for_as_long_as_o
 }
 
 #[tokio::test]
-async fn a_flush_is_noticed_while_nobody_wants_a_lock() {
+async fn a_flush_is_noticed_while_the_host_is_idle() {
     let server = Memcached::start();
     let locks = open(&server);
     let lease = locks.acquire("t", "room", NO_WAIT).await.unwrap();
@@ -294,12 +301,12 @@ async fn a_flush_is_noticed_while_nobody_wants_a_lock() {
     assert!(lease.remaining().is_zero());
     assert!(
         lease.deadline() > Instant::now() + Duration::from_secs(4),
-        "it is not the time that was over"
+        "it was lost before its deadline"
     );
 }
 
 #[tokio::test]
-async fn what_a_server_grants_after_it_stood_still_is_not_trusted() {
+async fn a_grant_of_a_server_that_stood_still_is_not_trusted() {
     let server = Memcached::start();
     let locks = open(&server);
     drop(locks.acquire("t", "warm", NO_WAIT).await.unwrap());
@@ -307,12 +314,12 @@ async fn what_a_server_grants_after_it_stood_still_is_not_trusted() {
     server.signal("STOP");
     let stalled = Instant::now();
     let acquire = locks.acquire("t", "room", NO_WAIT);
-    let go_on = async {
-        // Longer than a stall may be, and the reply is still in time.
+    let resume = async {
+        // Longer than a stall may be, and yet the reply is in time.
         tokio::time::sleep(Duration::from_millis(850)).await;
         server.signal("CONT");
     };
-    let (refused, ()) = tokio::join!(acquire, go_on);
+    let (refused, ()) = tokio::join!(acquire, resume);
     let refused = refused.unwrap_err();
     assert!(
         matches!(&refused, AcquireError::Unavailable { reason, .. } if !reason.is_empty()),
@@ -322,7 +329,7 @@ async fn what_a_server_grants_after_it_stood_still_is_not_trusted() {
     assert_eq!(
         server.raw().lock_keys(),
         Vec::<String>::new(),
-        "what it had granted is given back"
+        "what it had granted is released"
     );
     drop(acquire_when_back(&locks, "room").await);
     assert!(
@@ -332,8 +339,9 @@ async fn what_a_server_grants_after_it_stood_still_is_not_trusted() {
     );
 }
 
+// Shows P6: the queue of a lane has a limit.
 #[tokio::test]
-async fn a_queue_that_is_full_refuses_at_once() {
+async fn a_full_queue_refuses_at_once() {
     let server = Memcached::start();
     let config = LockConfig {
         lanes: 1,
@@ -351,7 +359,7 @@ async fn a_queue_that_is_full_refuses_at_once() {
         let locks = locks.clone();
         acquires.spawn(async move { locks.acquire("t", &number.to_string(), NO_WAIT).await });
     }
-    // At most one is with the server and one is queued, and none of them can end.
+    // At most one is with the server and one is queued, and neither can end.
     for _ in 0..8 {
         let refused = acquires.join_next().await.unwrap().unwrap().unwrap_err();
         assert!(
@@ -364,7 +372,7 @@ async fn a_queue_that_is_full_refuses_at_once() {
 }
 
 #[tokio::test]
-async fn each_name_has_one_server_and_one_that_is_down_takes_its_names_along() {
+async fn each_name_has_one_server_and_a_server_that_is_down_costs_only_its_own_names() {
     let mut servers = [Memcached::start(), Memcached::start(), Memcached::start()];
     let url = |order: [usize; 3]| {
         let addresses = order.map(|at| servers[at].address().to_string());
@@ -379,7 +387,7 @@ async fn each_name_has_one_server_and_one_that_is_down_takes_its_names_along() {
         let busy = other.acquire("t", &name, NO_WAIT).await.unwrap_err();
         assert!(
             matches!(busy, AcquireError::Busy { .. }),
-            "another order of the list is the same: {busy}"
+            "the order of the list does not matter: {busy}"
         );
     }
     let here = |server: &Memcached| server.raw().lock_keys();
@@ -413,7 +421,7 @@ async fn each_name_has_one_server_and_one_that_is_down_takes_its_names_along() {
 }
 
 #[tokio::test]
-async fn an_item_that_was_numbered_anew_is_still_released() {
+async fn an_item_that_was_renumbered_is_still_renewed_and_released() {
     let server = Memcached::start();
     let locks = open(&server);
     let mut lease = locks.acquire("t", "room", NO_WAIT).await.unwrap();
@@ -426,8 +434,9 @@ async fn an_item_that_was_numbered_anew_is_still_released() {
     assert_eq!(server.raw().get(&key("t", "room")), None);
 }
 
+// Shows P5: the lock outlives the trust in it.
 #[tokio::test]
-async fn a_lock_is_kept_for_longer_than_it_is_trusted() {
+async fn memcached_keeps_a_lock_for_longer_than_it_is_trusted() {
     let server = Memcached::start();
     let lease = open(&server).acquire("t", "room", NO_WAIT).await.unwrap();
     let answer = server.raw().command(&format!("mg {} t", key("t", "room")));
@@ -446,7 +455,7 @@ async fn a_server_that_cannot_check_owners_is_refused() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_no_memcached_is_refused() {
+async fn a_server_that_is_not_memcached_is_refused() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("memcached://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {

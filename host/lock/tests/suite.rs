@@ -1,4 +1,4 @@
-//! What every table of locks does: the same tests over the table inside this process and over a real memcached.
+//! What every table of locks does: the same tests run over the table inside this process and over a real memcached.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,13 +23,13 @@ struct Table {
 fn short_lease() -> LockConfig {
     LockConfig {
         lease: Duration::from_secs(1),
-        // A server is watched for little longer than this before it is used, which is a part of so short a lease.
+        // A server is watched for a little longer than this before it is used, which matters to so short a lease.
         backoff_max: Duration::from_millis(10),
         ..LockConfig::default()
     }
 }
 
-/// Nobody may wait for long.
+/// Callers may wait for a short time only.
 fn short_wait() -> LockConfig {
     LockConfig {
         max_wait: Duration::from_millis(100),
@@ -37,7 +37,7 @@ fn short_wait() -> LockConfig {
     }
 }
 
-/// A lease that can be held for little longer than it lasts.
+/// A lease can be held for a little longer than it lasts.
 fn short_hold() -> LockConfig {
     LockConfig {
         max_hold: Duration::from_millis(1500),
@@ -80,14 +80,14 @@ async fn a_held_name_is_busy_until_it_is_released(table: Table) {
     table.other.acquire("t", "a", NO_WAIT).await.unwrap();
 }
 
-async fn names_and_tenants_do_not_disturb_each_other(table: Table) {
+async fn names_and_tenants_are_independent(table: Table) {
     let _a = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
     let _b = table.locks.acquire("t", "b", NO_WAIT).await.unwrap();
     let _other_tenant = table.other.acquire("u", "a", NO_WAIT).await.unwrap();
     let _no_namespace = table.other.acquire("", "a", NO_WAIT).await.unwrap();
 }
 
-async fn a_name_that_cannot_be_a_key_is_refused(table: Table) {
+async fn an_invalid_name_is_refused(table: Table) {
     for name in [String::new(), "x".repeat(256)] {
         let error = table.locks.acquire("t", &name, NO_WAIT).await.unwrap_err();
         assert!(matches!(error, AcquireError::InvalidName(_)), "{error}");
@@ -95,16 +95,18 @@ async fn a_name_that_cannot_be_a_key_is_refused(table: Table) {
     table.locks.acquire("t", "\0\r\nversion\r\n ü", NO_WAIT).await.unwrap();
 }
 
+// Shows P3: a lease that is dropped is released.
 async fn a_dropped_lease_is_released(table: Table) {
     drop(table.locks.acquire("t", "a", NO_WAIT).await.unwrap());
     table.locks.close(Duration::from_secs(5)).await;
     table.other.acquire("t", "a", NO_WAIT).await.unwrap();
 }
 
-async fn an_acquire_that_is_given_up_leaves_no_lock(table: Table) {
+// Shows P3: whatever a dropped acquire may have taken is released.
+async fn a_dropped_acquire_leaves_no_lock(table: Table) {
     for _ in 0..100 {
         let mut acquire = Box::pin(table.locks.acquire("t", "a", NO_WAIT));
-        // Polled once, it has asked the table; then nobody waits for the answer.
+        // Polled once, it has asked the table; then it is dropped, and nobody waits for the answer.
         let polled = std::future::poll_fn(|context| std::task::Poll::Ready(acquire.as_mut().poll(context))).await;
         drop(polled);
         drop(acquire);
@@ -125,7 +127,7 @@ async fn fencing_tokens_grow_with_every_grant(table: Table) {
     }
 }
 
-async fn a_lease_is_renewed_from_now(table: Table) {
+async fn a_renewal_counts_from_now(table: Table) {
     let mut lease = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
     let first = lease.deadline();
     let full = lease.remaining();
@@ -136,7 +138,7 @@ async fn a_lease_is_renewed_from_now(table: Table) {
     lease.release().await.unwrap();
 }
 
-async fn a_lease_is_not_renewed_for_ever(table: Table) {
+async fn a_lease_is_not_renewed_beyond_max_hold(table: Table) {
     let begin = Instant::now();
     let mut lease = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
     let renewed = async {
@@ -153,7 +155,7 @@ async fn a_lease_is_not_renewed_for_ever(table: Table) {
     );
 }
 
-async fn who_watches_a_lease_hears_of_its_end(table: Table) {
+async fn a_waiter_for_the_end_of_a_lease_is_woken_when_it_is_lost(table: Table) {
     let mut lease = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
     let end = lease.end();
     let first = lease.deadline();
@@ -169,10 +171,10 @@ async fn who_watches_a_lease_hears_of_its_end(table: Table) {
     let end = released.end();
     released.release().await.unwrap();
     let lost = tokio::time::timeout(Duration::from_millis(1200), end.lost()).await;
-    assert!(lost.is_err(), "what is given back is not lost");
+    assert!(lost.is_err(), "a released lease is not lost");
 }
 
-async fn exactly_one_of_many_gets_a_name(table: Table) {
+async fn one_caller_at_a_time_holds_a_name(table: Table) {
     let inside = Arc::new(AtomicU32::new(0));
     let (locks, other) = (table.locks.clone(), table.other.clone());
     let tasks: Vec<_> = (0..64)
@@ -184,7 +186,7 @@ async fn exactly_one_of_many_gets_a_name(table: Table) {
                     let Ok(lease) = locks.acquire("t", "a", Duration::from_secs(20)).await else {
                         panic!("twenty seconds were not enough");
                     };
-                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two were inside at once");
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two callers held it at once");
                     tokio::task::yield_now().await;
                     inside.fetch_sub(1, Ordering::SeqCst);
                     lease.release().await.unwrap();
@@ -197,7 +199,7 @@ async fn exactly_one_of_many_gets_a_name(table: Table) {
     }
 }
 
-async fn who_waits_gets_the_name_when_it_is_free(table: Table) {
+async fn a_waiting_caller_gets_the_name_when_it_is_free(table: Table) {
     let lease = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
     let tasks = [table.locks.clone(), table.other.clone()].map(|locks| {
         tokio::spawn(async move {
@@ -212,7 +214,8 @@ async fn who_waits_gets_the_name_when_it_is_free(table: Table) {
     }
 }
 
-async fn nobody_waits_longer_than_may_be(table: Table) {
+// Shows P6: a wait has a limit, whatever the caller asks for.
+async fn no_caller_waits_longer_than_max_wait(table: Table) {
     let _lease = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
     let begin = Instant::now();
     for locks in [&table.locks, &table.other] {
@@ -223,9 +226,10 @@ async fn nobody_waits_longer_than_may_be(table: Table) {
     assert!((200..4000).contains(&waited.as_millis()), "{waited:?}");
 }
 
-async fn a_lease_that_is_over_is_lost_and_never_disturbs_the_next(table: Table) {
+// Shows P4: the release of an expired lease does not delete the lock of the next holder.
+async fn an_expired_lease_is_lost_and_leaves_the_next_one_alone(table: Table) {
     let mut old = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
-    // Its holder says nothing and does nothing; the next one gets the name when the lock has expired.
+    // Its holder does nothing; the next caller gets the name when the lock has expired.
     let new = table.other.acquire("t", "a", Duration::from_secs(10)).await.unwrap();
     assert_eq!(old.remaining(), Duration::ZERO);
     assert_eq!(old.renew().await, Err(Lost::Gone));
@@ -256,16 +260,16 @@ macro_rules! suite {
 
 suite! {
     a_held_name_is_busy_until_it_is_released with super::LockConfig::default();
-    names_and_tenants_do_not_disturb_each_other with super::LockConfig::default();
-    a_name_that_cannot_be_a_key_is_refused with super::LockConfig::default();
+    names_and_tenants_are_independent with super::LockConfig::default();
+    an_invalid_name_is_refused with super::LockConfig::default();
     a_dropped_lease_is_released with super::LockConfig::default();
-    an_acquire_that_is_given_up_leaves_no_lock with super::LockConfig::default();
+    a_dropped_acquire_leaves_no_lock with super::LockConfig::default();
     fencing_tokens_grow_with_every_grant with super::LockConfig::default();
-    a_lease_is_renewed_from_now with super::LockConfig::default();
-    a_lease_is_not_renewed_for_ever with super::short_hold();
-    who_watches_a_lease_hears_of_its_end with super::short_lease();
-    exactly_one_of_many_gets_a_name with super::LockConfig::default();
-    who_waits_gets_the_name_when_it_is_free with super::LockConfig::default();
-    nobody_waits_longer_than_may_be with super::short_wait();
-    a_lease_that_is_over_is_lost_and_never_disturbs_the_next with super::short_lease();
+    a_renewal_counts_from_now with super::LockConfig::default();
+    a_lease_is_not_renewed_beyond_max_hold with super::short_hold();
+    a_waiter_for_the_end_of_a_lease_is_woken_when_it_is_lost with super::short_lease();
+    one_caller_at_a_time_holds_a_name with super::LockConfig::default();
+    a_waiting_caller_gets_the_name_when_it_is_free with super::LockConfig::default();
+    no_caller_waits_longer_than_max_wait with super::short_wait();
+    an_expired_lease_is_lost_and_leaves_the_next_one_alone with super::short_lease();
 }
