@@ -57,7 +57,11 @@ fn run() -> Result<(), String> {
     let handlers = handlers(&root.join("guest/handlers"))?;
     // `target/PROFILE/build/PACKAGE/out`: one target directory for every way in which this script is built, because the guests are the
     // same for all of them and take minutes.
-    let target_dir = out.ancestors().nth(4).ok_or("OUT_DIR is not below a target directory")?.join("guests");
+    let target_dir = out
+        .ancestors()
+        .nth(4)
+        .ok_or("OUT_DIR is not below a target directory")?
+        .join("guests");
     build(root, &target_dir, &handlers)?;
     let components = target_dir.join(TARGET).join(PROFILE);
     let mut guests = guests_in_rust(&root.join("tests/guests/examples"), &components.join("examples"))?;

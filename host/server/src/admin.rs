@@ -15,9 +15,9 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Calls;
-use crate::error::chain;
 use crate::metrics::Metrics;
 use crate::tenants::Tenants;
+use crate::text::chain;
 
 /// How long a service may take to report that it is ready; most probes give up after about a second.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What can be typed, and what the process answers with its exit code.
+//! The command line, and the exit codes.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -7,9 +7,9 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use namelock_sandbox::compiler::{self, ChildConfig};
 
-use crate::config::Config;
+use crate::config::source::ConfigError;
+use crate::config::{Config, ServeFlags};
 use crate::lifecycle::{self, Addresses, RunError};
-use crate::source::ConfigError;
 use crate::telemetry;
 use crate::tenants::tokens::{NewToken, NewTokenError, Right};
 
@@ -33,12 +33,12 @@ enum Command {
     /// A flag wins over its variable in the environment, which wins over the file. NAMELOCK_LOG filters the log on
     /// standard error, as in `info` or `info,namelock=debug`.
     ///
-    /// SIGTERM and SIGINT stop it: what runs is finished, for at most `http.drain`, and leases are released. SIGHUP reads the
-    /// directory of tenants again.
+    /// SIGTERM and SIGINT stop it: running requests are finished, for at most `http.drain`, and leases are released. SIGHUP
+    /// reads the directory of tenants again.
     ///
     /// Exit codes: 0 after a drained stop, 2 for bad usage or configuration, 1 for everything else.
     Serve(ServeFlags),
-    /// Makes secrets for callers.
+    /// Creates secrets for callers.
     #[command(subcommand)]
     Token(TokenCommand),
     /// Compiles one component, as a child of `serve`: from standard input, to standard output.
@@ -58,19 +58,19 @@ struct CompileFlags {
 
 #[derive(Debug, Subcommand)]
 enum TokenCommand {
-    /// Prints a new secret, and the lines for the tenant.toml of the tenant that it opens.
+    /// Prints a new secret, and the lines for the tenant.toml of its tenant.
     ///
-    /// The secret is shown only now; give it to the caller, who sends it as `Authorization: Bearer SECRET`. The file has
-    /// nothing but its SHA-256.
+    /// The secret is shown only once; give it to the caller, who sends it as `Authorization: Bearer SECRET`. The file holds
+    /// only its SHA-256.
     New(TokenFlags),
 }
 
 #[derive(Args, Debug)]
 struct TokenFlags {
-    /// What the token is called in the file [default: default]
+    /// The name of the token in the file [default: default]
     #[arg(long, value_name = "NAME", default_value = "default", hide_default_value = true)]
     name: String,
-    /// What it allows, with commas between
+    /// The rights of the token, separated by commas
     #[arg(
         long,
         value_name = "RIGHTS",
@@ -78,35 +78,6 @@ struct TokenFlags {
         default_value = "register,find,free"
     )]
     rights: Vec<Right>,
-}
-
-/// The flags of `namelock serve`, not yet looked at.
-#[derive(Args, Clone, Debug, Default)]
-pub struct ServeFlags {
-    /// TOML file with the sections http, admin, lock, names, limits, compiler and tenants [env: NAMELOCK_CONFIG]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<OsString>,
-    /// Where to listen for requests [env: NAMELOCK_LISTEN] [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR")]
-    pub listen: Option<OsString>,
-    /// Where to listen for /healthz, /readyz, /tenants and /metrics [env: NAMELOCK_ADMIN] [default: 127.0.0.1:8081]
-    #[arg(long, value_name = "ADDR")]
-    pub admin: Option<OsString>,
-    /// The lock service: memory: or memcached://host:port[,host:port…] [env: NAMELOCK_LOCK] [default: memory:]
-    #[arg(long, value_name = "URL")]
-    pub lock: Option<OsString>,
-    /// The names database: sqlite:PATH or postgres://… [env: NAMELOCK_NAMES] [default: sqlite:namelock.db]
-    #[arg(long, value_name = "URL")]
-    pub names: Option<OsString>,
-    /// The tenants: DIR/TENANT/handler.wasm, and tenant.toml beside it [env: NAMELOCK_TENANTS] [default: tenants]
-    #[arg(long, value_name = "DIR")]
-    pub tenants: Option<OsString>,
-    /// Where compiled components are kept; only the host's user may enter it [env: NAMELOCK_CACHE] [default: namelock-cache]
-    #[arg(long, value_name = "DIR")]
-    pub cache: Option<OsString>,
-    /// Listens beyond loopback although a tenant has no tokens, so that anybody can call it [env: NAMELOCK_OPEN]
-    #[arg(long)]
-    pub open: bool,
 }
 
 /// Runs the command line.
@@ -141,12 +112,12 @@ fn run_serve(flags: &ServeFlags) -> Result<(), RunError> {
         let reload = lifecycle::reload_signal().map_err(RunError::Runtime)?;
         lifecycle::serve(config, announce, shutdown, reload).await
     });
-    // Whatever still blocks a thread of the pool has had its time.
+    // Whatever still blocks a thread of the pool has had its time to finish.
     runtime.shutdown_background();
     result
 }
 
-/// Is the child that compiles one component.
+/// Compiles one component, in a child of `serve`.
 fn compile(flags: &CompileFlags) -> Result<(), RunError> {
     let config = ChildConfig {
         memory: flags.memory,
@@ -167,7 +138,7 @@ fn token_new(flags: &TokenFlags) -> Result<(), RunError> {
     written.map_err(RunError::Print)
 }
 
-/// Tells on standard output where requests are accepted; a reader that has gone is no reason to stop.
+/// Prints on standard output where requests are accepted; a reader that has gone is no reason to stop.
 fn announce(addresses: Addresses) {
     let line = format!(
         "listening on http://{} (admin http://{})",
@@ -179,7 +150,7 @@ fn announce(addresses: Addresses) {
     }
 }
 
-/// Puts what is wrong with the arguments on one line, with the way to the help.
+/// Writes what is wrong with the arguments on one line, with the command that shows the help.
 fn usage(error: &clap::Error) -> ConfigError {
     let text = error.render().to_string();
     let said = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -188,11 +159,11 @@ fn usage(error: &clap::Error) -> ConfigError {
         .collect();
     let said = said.join("; ");
     let said = match error.kind() {
-        // clap would list the command that is nobody's to type.
+        // clap would list the hidden command as well.
         ErrorKind::MissingSubcommand => "a command is missing",
         _ => said.strip_prefix("error: ").unwrap_or(&said),
     };
-    // The usage line begins with the command that was meant, and goes on with what it takes.
+    // The usage line starts with the command that was meant, followed by its arguments.
     let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
     let words = usage.unwrap_or("namelock").split(' ');
     let command: Vec<_> = words.take_while(|word| !word.starts_with(['[', '<', '-'])).collect();
@@ -216,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_help_is_the_one_in_the_file() {
+    fn the_help_matches_the_snapshot() {
         let help_of = |line: &str| {
             let help = Cli::try_parse_from(line.split(' ')).unwrap_err();
             format!("$ {line}\n{help}")
@@ -227,14 +198,12 @@ mod tests {
             help_of("namelock token new --help"),
         ]
         .join("\n");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/help.txt");
         if std::env::var_os("UPDATE_HELP").is_some() {
-            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/help.txt"), &help).unwrap();
+            std::fs::write(path, &help).unwrap();
         }
-        assert_eq!(
-            help,
-            include_str!("../tests/help.txt"),
-            "run with UPDATE_HELP=1 to write the file anew"
-        );
+        let found = std::fs::read_to_string(path).unwrap();
+        assert_eq!(help, found, "run with UPDATE_HELP=1 to rewrite the file");
     }
 
     #[test]

@@ -3,13 +3,15 @@
 //! In reading order:
 //!
 //! - [`cli`]: the command line and the exit codes;
-//! - [`config`], [`source`], [`units`]: flags, environment and file become one checked [`config::Config`];
+//! - [`config`]: flags, environment and file become one checked [`config::Config`];
 //! - [`lifecycle`], [`rlimit`]: open, bind, serve, reload, drain, on one page;
 //! - [`tenants`]: the directory of tenants, which of them can be served, and who may call them;
 //! - [`admission`]: which calls may run now;
 //! - [`http`]: connections, the three calls, and what they read and write;
 //! - [`error`]: the closed list of codes, and the one place that turns them into answers;
 //! - [`limits`]: every limit in one table, with the test that reaches it;
+//! - [`documents`]: the documents that are generated from declarations;
+//! - [`text`]: errors with their causes, on one bounded line;
 //! - [`admin`], [`metrics`], [`telemetry`]: what an operator sees.
 //!
 //! The binary `namelock` is [`cli::run`] and nothing else, so a test can do whatever the binary does.
@@ -19,8 +21,6 @@
 pub mod cli;
 
 pub mod config;
-pub mod source;
-pub mod units;
 
 pub mod lifecycle;
 pub mod rlimit;
@@ -34,6 +34,10 @@ pub mod http;
 pub mod error;
 
 pub mod limits;
+
+pub mod documents;
+
+pub mod text;
 
 pub mod admin;
 pub mod metrics;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use namelock::cli;
-use namelock::error::one_line;
+use namelock::text::one_line;
 
 /// A request makes hundreds of small allocations on at least two threads, and this allocator needs a fraction of the
 /// time.

@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::source::ConfigError;
+use crate::config::source::ConfigError;
 
 /// Files besides the public connections: listeners, admin connections, lanes, the database, components being read.
 const OTHER_FILES: u64 = 256;

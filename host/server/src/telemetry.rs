@@ -7,9 +7,9 @@ use std::time::Duration;
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 
+use crate::config::source::ConfigError;
 use crate::error::{ErrorKind, Problem};
 use crate::metrics::{Operation, code};
-use crate::source::ConfigError;
 
 /// Starts the log; `filter` is the value of `NAMELOCK_LOG`.
 pub fn init(filter: Option<OsString>) -> Result<(), ConfigError> {

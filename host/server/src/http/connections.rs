@@ -126,7 +126,7 @@ async fn connection(stream: TcpStream, service: Router, limits: ConnectionLimits
         }
     };
     if let Err(error) = result {
-        tracing::debug!(error = %crate::error::chain(&error), "connection ended");
+        tracing::debug!(error = %crate::text::chain(&error), "connection ended");
     }
 }
 

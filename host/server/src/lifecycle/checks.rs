@@ -2,8 +2,8 @@
 
 use namelock_names::Names;
 
+use crate::config::source::ConfigError;
 use crate::config::{Config, HttpConfig};
-use crate::source::ConfigError;
 use crate::tenants::directory::{self, Candidate};
 
 /// Whether a tenant without tokens may be served: its callers are on this machine, or the operator has allowed it.

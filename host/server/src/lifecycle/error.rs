@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use namelock_sandbox::SandboxError;
 use namelock_sandbox::compiler::ChildError;
 
-use crate::source::ConfigError;
+use crate::config::source::ConfigError;
 
 /// Why the process did not do what the command line asked for.
 #[derive(Debug, thiserror::Error)]

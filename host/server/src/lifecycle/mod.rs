@@ -24,11 +24,11 @@ pub use self::error::RunError;
 use crate::admin::{self, Admin};
 use crate::admission::Calls;
 use crate::config::Config;
+use crate::config::source::ConfigError;
 use crate::http::connections::{self, ConnectionLimits};
 use crate::http::{self, App, BodyLimits};
 use crate::metrics::Metrics;
 use crate::rlimit;
-use crate::source::ConfigError;
 use crate::tenants::Tenants;
 use crate::tenants::directory::{self, Candidate};
 
@@ -270,8 +270,8 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::cli::ServeFlags;
-    use crate::error::chain;
+    use crate::config::ServeFlags;
+    use crate::text::chain;
 
     fn flags(dir: &tempfile::TempDir) -> ServeFlags {
         let mut names = OsString::from("sqlite:");

@@ -9,7 +9,7 @@ use super::error::TenantError;
 use super::id::{InvalidTenantId, TenantId};
 use super::plan::Plan;
 use crate::config::Limits;
-use crate::source::ConfigError;
+use crate::config::source::ConfigError;
 
 /// A tenant whose directory was found, and whose component is not loaded yet.
 #[derive(Debug)]

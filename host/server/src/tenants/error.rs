@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use namelock_sandbox::LoadError;
 
-use crate::source::ConfigError;
+use crate::config::source::ConfigError;
 
 /// Most imports that are listed to a caller.
 const IMPORTS_LISTED_MAX: usize = 8;

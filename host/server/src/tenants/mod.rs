@@ -38,7 +38,7 @@ use self::directory::Candidate;
 use self::plan::Plan;
 use self::tokens::Tokens;
 use crate::admission::Admission;
-use crate::error::{chain, one_line};
+use crate::text::{chain, one_line};
 
 /// Longest reason that is kept for a tenant that is not served, in bytes.
 const REASON_MAX: usize = 4096;

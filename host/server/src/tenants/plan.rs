@@ -15,8 +15,8 @@ use super::error::TenantError;
 use super::id::TenantId;
 use super::tokens::{TokenSection, Tokens};
 use crate::admission::AdmissionLimits;
+use crate::config::source::{ConfigError, Source};
 use crate::config::{Limits, LimitsSection};
-use crate::source::{ConfigError, Source};
 
 /// Longest `tenant.toml` that is read, in bytes.
 const SETTINGS_FILE_MAX: u64 = 64 << 10;
@@ -182,7 +182,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::error::chain;
+    use crate::text::chain;
 
     /// Reads the plan of tenant `acme` from this `tenant.toml`.
     fn plan(file: &str) -> Result<Arc<Tenant>, String> {

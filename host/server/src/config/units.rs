@@ -1,32 +1,39 @@
-//! Times, sizes and counts as they stand in a configuration file.
+//! Times, sizes and numbers, as they are written in a configuration file.
 //!
-//! A time and a size are text with a unit, because `timeout = 10` has been read as seconds and as milliseconds once too
-//! often. The range that a setting may have is part of its type, so a value that was read is a value that can be used.
+//! A time and a size are text with a unit, because `timeout = 10` would be read as seconds by one person and as
+//! milliseconds by another. A value is read together with its range, so a value that was read can be used.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
 /// Units of time and their length in milliseconds, longest first.
-const TIMES: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+pub(super) const TIMES: [(&str, u64); 4] = [("h", HOUR), ("m", MINUTE), ("s", SECOND), ("ms", 1)];
 
 /// Units of size and their length in bytes, longest first.
-const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+pub(super) const SIZES: [(&str, u64); 4] = [("GiB", GIB), ("MiB", MIB), ("KiB", KIB), ("B", 1)];
 
-/// A time of at least `MIN_MS` and at most `MAX_MS` milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Time<const MIN_MS: u64, const MAX_MS: u64>(Duration);
+/// In bytes.
+pub const KIB: u64 = 1 << 10;
+/// In bytes.
+pub const MIB: u64 = 1 << 20;
+/// In bytes.
+pub const GIB: u64 = 1 << 30;
+/// In milliseconds.
+pub const SECOND: u64 = 1_000;
+/// In milliseconds.
+pub const MINUTE: u64 = 60 * SECOND;
+/// In milliseconds.
+pub const HOUR: u64 = 60 * MINUTE;
+/// In milliseconds.
+pub const DAY: u64 = 24 * HOUR;
 
-/// A size of at least `MIN` and at most `MAX` bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size<const MIN: u64, const MAX: u64>(usize);
-
-/// What a limit is set to, shown as it is written in a file.
+/// The value of a setting, shown as it is written in a file.
 ///
-/// Limits are compared only with limits of the same key, so of the same kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Values are compared only with values of the same key, so of the same kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
     /// A time.
     Time(Duration),
@@ -34,6 +41,10 @@ pub enum Value {
     Size(u64),
     /// A number of things.
     Count(u64),
+    /// `true` or `false`.
+    Switch(bool),
+    /// An address, URL or path.
+    Text(OsString),
 }
 
 impl fmt::Display for Value {
@@ -45,6 +56,8 @@ impl fmt::Display for Value {
             }
             Self::Size(bytes) => write!(f, "\"{}\"", with_unit(*bytes, &SIZES, "B")),
             Self::Count(count) => write!(f, "{count}"),
+            Self::Switch(on) => write!(f, "{on}"),
+            Self::Text(text) => write!(f, "{:?}", text.to_string_lossy()),
         }
     }
 }
@@ -54,31 +67,6 @@ fn with_unit(value: u64, units: &[(&str, u64)], smallest: &str) -> String {
     match value {
         0 => format!("0{smallest}"),
         value => show(value, units),
-    }
-}
-
-/// A number of things, at least `MIN` and at most `MAX`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count<const MIN: u64, const MAX: u64>(usize);
-
-impl<const MIN_MS: u64, const MAX_MS: u64> Time<MIN_MS, MAX_MS> {
-    /// The time.
-    pub fn get(self) -> Duration {
-        self.0
-    }
-}
-
-impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
-    /// The size in bytes.
-    pub fn get(self) -> usize {
-        self.0
-    }
-}
-
-impl<const MIN: u64, const MAX: u64> Count<MIN, MAX> {
-    /// The number.
-    pub fn get(self) -> usize {
-        self.0
     }
 }
 
@@ -99,7 +87,7 @@ fn parse(text: &str, units: &[(&str, u64)], what: &str) -> Result<u64, String> {
 }
 
 /// Writes `value` in the longest unit that is exact, so that a message names a limit the way a person would.
-fn show(value: u64, units: &[(&str, u64)]) -> String {
+pub(super) fn show(value: u64, units: &[(&str, u64)]) -> String {
     let exact = units
         .iter()
         .find(|(_, length)| value >= *length && value.is_multiple_of(*length));
@@ -109,7 +97,7 @@ fn show(value: u64, units: &[(&str, u64)]) -> String {
     )
 }
 
-/// Refuses a value outside of what its setting allows.
+/// Refuses a value outside of the range of its setting.
 fn within(value: u64, min: u64, max: u64, units: &[(&str, u64)]) -> Result<u64, String> {
     if (min..=max).contains(&value) {
         return Ok(value);
@@ -125,7 +113,7 @@ fn within(value: u64, min: u64, max: u64, units: &[(&str, u64)]) -> Result<u64, 
 const A_TIME: &str = "a time with its unit, as in \"10s\" or \"500ms\"";
 const A_SIZE: &str = "a size with its unit, as in \"64KiB\" or \"64MiB\"";
 
-/// Visits text in one kind of unit; everything else is refused with an example of what is expected.
+/// Visits a text with a unit; everything else is refused with an example of what is expected.
 struct InUnits {
     units: &'static [(&'static str, u64)],
     what: &'static str,
@@ -171,44 +159,31 @@ impl Visitor<'_> for Number {
     }
 }
 
-/// Bounds are small enough for every platform that this runs on; what is not would be an error here, never a wrap.
-fn to_usize<E: Error>(value: u64) -> Result<usize, E> {
-    usize::try_from(value).map_err(|_| E::custom(format!("{value} is more than this machine can count")))
+/// Reads a time between `min` and `max` milliseconds.
+pub(super) fn time<'de, D: Deserializer<'de>>(deserializer: D, min: u64, max: u64) -> Result<Value, D::Error> {
+    let ms = deserializer.deserialize_str(InUnits {
+        units: &TIMES,
+        what: A_TIME,
+        min,
+        max,
+    });
+    ms.map(|ms| Value::Time(Duration::from_millis(ms)))
 }
 
-impl<'de, const MIN_MS: u64, const MAX_MS: u64> Deserialize<'de> for Time<MIN_MS, MAX_MS> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let visitor = InUnits {
-            units: &TIMES,
-            what: A_TIME,
-            min: MIN_MS,
-            max: MAX_MS,
-        };
-        deserializer
-            .deserialize_str(visitor)
-            .map(|ms| Self(Duration::from_millis(ms)))
-    }
+/// Reads a size between `min` and `max` bytes.
+pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D, min: u64, max: u64) -> Result<Value, D::Error> {
+    let bytes = deserializer.deserialize_str(InUnits {
+        units: &SIZES,
+        what: A_SIZE,
+        min,
+        max,
+    });
+    bytes.map(Value::Size)
 }
 
-impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Size<MIN, MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let visitor = InUnits {
-            units: &SIZES,
-            what: A_SIZE,
-            min: MIN,
-            max: MAX,
-        };
-        deserializer.deserialize_str(visitor).and_then(to_usize).map(Self)
-    }
-}
-
-impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Count<MIN, MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_u64(Number { min: MIN, max: MAX })
-            .and_then(to_usize)
-            .map(Self)
-    }
+/// Reads a number between `min` and `max`.
+pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D, min: u64, max: u64) -> Result<Value, D::Error> {
+    deserializer.deserialize_u64(Number { min, max }).map(Value::Count)
 }
 
 #[cfg(test)]
@@ -255,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_shown_in_its_longest_exact_unit() {
+    fn a_value_is_shown_in_its_longest_exact_unit() {
         assert_eq!(show(60_000, &TIMES), "1m");
         assert_eq!(show(1_500, &TIMES), "1500ms");
         assert_eq!(show(65_536, &SIZES), "64KiB");

@@ -1,16 +1,15 @@
-//! Where a setting comes from, and what is said when it is wrong.
+//! The text of a TOML file, and the error for whatever is wrong in it.
 //!
-//! Whatever is wrong with what the operator wrote is one [`ConfigError`] of one line that says what, where, and how to
-//! mend it.
+//! Whatever is wrong with what the operator wrote is one [`ConfigError`] of one line that says what, where, and how to fix
+//! it.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use crate::error::one_line;
+use crate::text::one_line;
 
 /// Longest message of a configuration error, in bytes.
 const MESSAGE_MAX: usize = 1024;
@@ -21,61 +20,18 @@ const MESSAGE_MAX: usize = 1024;
 pub struct ConfigError {
     /// Where: a flag, a variable, or a file with its line and key.
     place: String,
-    /// What is wrong there, and how to mend it.
+    /// What is wrong there, and how to fix it.
     problem: String,
 }
 
 impl ConfigError {
-    /// Makes an error of where and what; `problem` should say how to mend it.
+    /// Makes an error of where and what; `problem` should say how to fix it.
     pub fn new(place: impl AsRef<str>, problem: impl AsRef<str>) -> Self {
         Self {
             place: one_line(place.as_ref(), MESSAGE_MAX),
             problem: one_line(problem.as_ref(), MESSAGE_MAX),
         }
     }
-}
-
-/// A value that was given, and where.
-pub struct Setting {
-    /// Where: a flag, a variable, or a file with its line and key.
-    pub place: String,
-    /// The value, as it was given.
-    pub value: OsString,
-}
-
-/// Picks the value that wins.
-pub fn choose(
-    flag: &str,
-    given: &Option<OsString>,
-    variable: &str,
-    env: &dyn Fn(&str) -> Option<OsString>,
-    file: Option<Setting>,
-) -> Option<Setting> {
-    let setting = |place: &str, value| Setting {
-        place: place.into(),
-        value,
-    };
-    let given = given.clone().map(|value| setting(flag, value));
-    given
-        .or_else(|| env(variable).map(|value| setting(variable, value)))
-        .or(file)
-}
-
-/// A setting that is written as text, with an example for whoever wrote it wrong.
-pub trait FromSetting: Sized {
-    /// Reads the text; an error says what is wrong and how to mend it.
-    fn from_setting(text: &str) -> Result<Self, String>;
-}
-
-/// Parses what was given, or takes the default.
-pub fn parse_or<T: FromSetting>(setting: Option<Setting>, default: T) -> Result<T, ConfigError> {
-    let Some(Setting { place, value }) = setting else {
-        return Ok(default);
-    };
-    let text = value
-        .to_str()
-        .ok_or_else(|| ConfigError::new(&place, "the value is not UTF-8; write it in UTF-8"))?;
-    T::from_setting(text).map_err(|problem| ConfigError::new(&place, problem))
 }
 
 /// The text of a TOML file, and its path for messages; no path means that there is no file.
@@ -117,7 +73,7 @@ impl Source {
         })
     }
 
-    /// Says where in the file something stands.
+    /// Names a place in the file: its path, the line of byte `start`, and the key.
     pub fn place(&self, start: Option<usize>, key: &str) -> String {
         let mut place = self.path.as_deref().unwrap_or(Path::new("")).display().to_string();
         if let Some(before) = start.and_then(|start| self.text.as_bytes().get(..start)) {

@@ -1,0 +1,88 @@
+//! The page `docs/configuration.md`: every setting as a commented file, and the flags and variables.
+
+use super::file::CONFIG;
+use super::setting::Flag;
+use super::settings::{Described, MAX, SECTIONS, all};
+
+/// What the page says before the file.
+const INTRODUCTION: &str = "# Configuration
+
+Generated from `host/server/src/config/settings.rs` and `limits.rs` beside it; to change it, edit those files and run the
+tests with `UPDATE_DOCS=1`.
+
+A flag wins over its variable in the environment, which wins over the file, which wins over the default. An unknown key is
+an error. The file is read once, at the start of the host; each `tenant.toml` is read again at SIGHUP.
+
+";
+
+/// What it says after them.
+const REST: &str = "
+`NAMELOCK_LOG` filters the log on standard error: `info` (the default), `info,namelock=debug`, `warn,guest=off`. What
+handlers print has the target `guest`.
+
+## A tenant's file
+
+`DIR/TENANT/tenant.toml` may have a section `[limits]` with the keys of `[limits]` above, except `stack`. What it leaves out
+has the value of the host's file; what it sets may go up to `[limits.max]`. [limits.md](limits.md) says what happens at each
+limit.
+";
+
+/// The text of the page.
+pub fn document() -> String {
+    let mut text = INTRODUCTION.to_owned();
+    flags(&mut text);
+    text.push_str("\n## The file\n\nEvery key with its default. A line with `# key = …` is a key that is absent by default.\n\n```toml\n");
+    text.push_str(&file());
+    text.push_str("```\n");
+    text.push_str(REST);
+    text
+}
+
+fn flags(text: &mut String) {
+    text.push_str("## Flags and variables\n\n| flag of `namelock serve` | variable | key |\n|---|---|---|\n");
+    let mut row = |flag: Flag, key: &str| {
+        text.push_str(&format!("| `{}` | `{}` | {key} |\n", flag.flag(), flag.variable()));
+    };
+    row(CONFIG, "the file itself");
+    for Described { entry, flag, .. } in all() {
+        if let Some(flag) = flag {
+            row(flag, &format!("`{}`", entry.key));
+        }
+    }
+}
+
+/// The default configuration as a commented file, which says the same as no file at all.
+pub(super) fn file() -> String {
+    let all = all();
+    let mut text = String::new();
+    for (name, about) in SECTIONS {
+        let gap = if text.is_empty() { "" } else { "\n" };
+        text.push_str(&format!("{gap}# {about}.\n[{name}]\n"));
+        let settings = all
+            .iter()
+            .filter(|setting| name != MAX && setting.entry.section() == name);
+        settings.for_each(|setting| line(&mut text, setting));
+    }
+    text
+}
+
+fn line(text: &mut String, setting: &Described) {
+    let entry = &setting.entry;
+    let mut comment = format!("# {}.", entry.says);
+    if let Some(range) = entry.kind.range() {
+        comment.push_str(&format!(" {range}."));
+    }
+    if let Some(flag) = setting.flag {
+        comment.push_str(&format!(" {}, {}.", flag.flag(), flag.variable()));
+    }
+    let name = entry.name();
+    let value = match (&setting.default, entry.absent) {
+        (Some(value), _) => format!("{name} = {value}"),
+        (None, Some((example, means))) => {
+            comment.push_str(&format!(" Absent: {means}."));
+            format!("# {name} = \"{example}\"")
+        }
+        (None, None) => format!("# {name} ="),
+    };
+    text.push_str(&format!("{comment}\n{value}\n"));
+}

@@ -1,0 +1,277 @@
+//! The settings of the host. To add one, add a field to the struct that uses it and an entry to [`HOST`].
+
+use super::limits::{self, Limits, TENANT};
+use super::setting::{Entry, Flag, Reached, Setting};
+use super::types::Config;
+use super::units::{DAY, GIB, HOUR, KIB, MIB, MINUTE, SECOND, Value};
+use crate::error::ErrorKind::{
+    HandlerTrapped, InvalidRequest, LeaseLost, LockUnavailable, NameBusy, NamesUnavailable, Overloaded,
+    PayloadTooLarge, TenantUnavailable,
+};
+
+/// The sections of the file and what each is about, in the order of the documents.
+pub(super) const SECTIONS: [(&str, &str); 8] = [
+    (
+        "http",
+        "The public listener, and the limits of what comes in through it",
+    ),
+    ("admin", "The admin listener, which asks for no token"),
+    ("lock", "The lock service"),
+    ("names", "The names database"),
+    (
+        "limits",
+        "What each tenant may use, unless its tenant.toml says otherwise",
+    ),
+    (
+        MAX,
+        "The highest that a tenant.toml may set; what is left out here cannot be raised",
+    ),
+    (
+        "compiler",
+        "The processes that compile components, one for each component",
+    ),
+    ("tenants", "The directory of tenants"),
+];
+
+/// The section that has the same keys as that of a tenant.
+pub(super) const MAX: &str = "limits.max";
+
+type Host = Setting<Config>;
+
+/// The settings of the host, in the order of the documents.
+pub(super) const HOST: &[Host] = &[
+    Host::text("http.listen", |c| (&mut c.http.listen).into())
+        .says("The address of the public listener")
+        .flag("listen", |flags| flags.listen.clone()),
+    Host::switch("http.open", |c| (&mut c.http.open).into())
+        .says("Whether to listen beyond loopback although a tenant has no tokens")
+        .flag("open", |flags| flags.open.then(|| "true".into())),
+    Host::size("http.header_bytes", 8 * KIB, MIB, |c| (&mut c.http.header_bytes).into())
+        .says("Head of a request")
+        .limit(Reached::Status(431), "admission::a_head_that_is_too_long_is_refused"),
+    Host::count("http.headers", 16, 1000, |c| (&mut c.http.headers).into())
+        .says("Header lines of a request")
+        .limit(Reached::Status(431), "admission::a_head_that_is_too_long_is_refused"),
+    Host::size("http.body", KIB, 16 * MIB, |c| (&mut c.http.body).into())
+        .says("Body of a request")
+        .limit(
+            Reached::Code(PayloadTooLarge),
+            "admission::a_body_that_is_too_long_is_not_read",
+        ),
+    Host::time("http.body_timeout", 1, 10 * MINUTE, |c| {
+        (&mut c.http.body_timeout).into()
+    })
+    .says("How long a body may take to arrive")
+    .limit(
+        Reached::Code(InvalidRequest),
+        "admission::a_body_that_trickles_is_refused_in_time",
+    ),
+    Host::time("http.header_timeout", 1, 10 * MINUTE, |c| {
+        (&mut c.http.header_timeout).into()
+    })
+    .says("How long a head may take to arrive, and a connection may be idle")
+    .limit(Reached::Closed, "admission::a_head_that_trickles_is_cut_off"),
+    Host::time("http.write_timeout", 1, 10 * MINUTE, |c| {
+        (&mut c.http.write_timeout).into()
+    })
+    .says("How long a client may leave an answer unread")
+    .limit(Reached::Closed, "connections::a_peer_that_takes_no_answer_is_cut_off"),
+    Host::count("http.connections", 1, 1_000_000, |c| (&mut c.http.connections).into())
+        .says("Open connections; more wait in the kernel's backlog")
+        .limit(
+            Reached::Waits,
+            "connections::a_connection_beyond_the_limit_waits_for_a_slot",
+        ),
+    Host::count("http.calls", 1, 100_000, |c| (&mut c.http.calls).into())
+        .says("Calls that run at once, of all tenants")
+        .limit(Reached::Code(Overloaded), "admission::a_host_that_is_full_refuses"),
+    Host::count("http.calls_waiting", 0, 1_000_000, |c| {
+        (&mut c.http.calls_waiting).into()
+    })
+    .says("Calls that wait for the host")
+    .limit(Reached::Code(Overloaded), "admission::a_host_that_is_full_refuses"),
+    Host::time("http.calls_wait", 0, MINUTE, |c| (&mut c.http.calls_wait).into())
+        .says("How long each of them waits")
+        .limit(Reached::Code(Overloaded), "admission::a_host_that_is_full_refuses"),
+    Host::time("http.drain", 0, 10 * MINUTE, |c| (&mut c.http.drain).into())
+        .says("How long running requests may go on after the signal to stop")
+        .limit(Reached::Closed, "connections::a_drain_has_an_end"),
+    Host::text("admin.listen", |c| (&mut c.admin).into())
+        .says("The address of the admin listener")
+        .flag("admin", |flags| flags.admin.clone()),
+    Host::text("lock.url", |c| (&mut c.lock_url).into())
+        .says("The lock service: memory: or memcached://host:port[,host:port…]")
+        .flag("lock", |flags| flags.lock.clone()),
+    Host::time("lock.lease", 100, DAY, |c| (&mut c.lock.lease).into())
+        .says("How long a lease is trusted, unless its handler renews it")
+        .limit(Reached::Code(LeaseLost), "guests::sleep_holding_lease"),
+    Host::time("lock.max_hold", 100, DAY, |c| (&mut c.lock.max_hold).into())
+        .says("How long a lease can be held, however often it is renewed")
+        .limit(Reached::Code(LeaseLost), "guests::renew_for_ever"),
+    Host::time("lock.restart_grace", 0, DAY, |c| (&mut c.lock.restart_grace).into())
+        .says("How long nothing is granted after memcached has forgotten its locks")
+        .absent("10s", "as long as lock.lease"),
+    Host::time("lock.watch_every", 100, HOUR, |c| (&mut c.lock.watch_every).into())
+        .says("How often memcached is asked whether it evicts"),
+    Host::time("lock.max_wait", 0, 10 * MINUTE, |c| (&mut c.lock.max_wait).into())
+        .says("How long one acquire waits at most, whatever its handler asks for")
+        .limit(Reached::Code(NameBusy), "suite::no_caller_waits_longer_than_max_wait"),
+    Host::count("lock.waiters", 1, 10_000_000, |c| (&mut c.lock.waiters).into())
+        .says("Callers that wait for a lock, of all tenants")
+        .limit(
+            Reached::Code(LockUnavailable),
+            "local_queue::waiters_over_the_limit_are_refused",
+        ),
+    Host::count("lock.lanes", 1, 64, |c| (&mut c.lock.lanes).into())
+        .says("Connections to each memcached, not counting one that watches it"),
+    Host::count("lock.queue", 1, 1_000_000, |c| (&mut c.lock.queue).into())
+        .says("Operations that queue for a connection to memcached")
+        .limit(
+            Reached::Code(LockUnavailable),
+            "memcached::a_full_queue_refuses_at_once",
+        ),
+    Host::count("lock.batch", 1, 4096, |c| (&mut c.lock.batch).into())
+        .says("Operations that are sent to memcached at once"),
+    Host::time("lock.connect_timeout", 1, MINUTE, |c| {
+        (&mut c.lock.connect_timeout).into()
+    })
+    .says("How long connecting to memcached may take"),
+    Host::time("lock.exchange_timeout", 1, MINUTE, |c| {
+        (&mut c.lock.exchange_timeout).into()
+    })
+    .says("How long memcached may take to answer; a slower one is treated as down"),
+    Host::time("lock.backoff_min", 1, MINUTE, |c| (&mut c.lock.backoff_min).into())
+        .says("Pause after the first failed attempt to connect; it doubles each time"),
+    Host::time("lock.backoff_max", 1, MINUTE, |c| (&mut c.lock.backoff_max).into())
+        .says("Longest pause between attempts to connect"),
+    Host::count("lock.reaper_queue", 1, 10_000_000, |c| {
+        (&mut c.lock.reaper_queue).into()
+    })
+    .says("Leases of ended calls that are still to be released")
+    .limit(Reached::Expires, "reaper::what_finds_no_place_is_left_to_its_expiry"),
+    Host::count("lock.memory_locks", 1, 1_000_000_000, |c| {
+        (&mut c.lock.memory_locks).into()
+    })
+    .says("Locks that memory: holds")
+    .limit(
+        Reached::Code(LockUnavailable),
+        "memory::a_full_table_refuses_until_a_lock_expires",
+    ),
+    Host::text("names.url", |c| (&mut c.names_url).into())
+        .says("The names database: sqlite:PATH or postgres://user@host/database")
+        .flag("names", |flags| flags.names.clone()),
+    Host::count("names.queue", 1, 1_000_000, |c| (&mut c.names.queue).into())
+        .says("Writes that queue for SQLite, and as many reads")
+        .limit(Reached::Code(NamesUnavailable), "sqlite::a_full_queue_refuses_at_once"),
+    Host::count("names.batch", 1, 4096, |c| (&mut c.names.batch).into()).says("SQLite: writes in one transaction"),
+    Host::count("names.readers", 1, 64, |c| (&mut c.names.readers).into()).says("SQLite: reads at once"),
+    Host::time("names.busy_timeout", 1, MINUTE, |c| (&mut c.names.busy_timeout).into())
+        .says("SQLite: how long a write waits for another process that has the file locked")
+        .limit(
+            Reached::Code(NamesUnavailable),
+            "sqlite::a_locked_file_is_refused_in_time_and_used_again_when_it_is_free",
+        ),
+    Host::count("names.connections", 1, 1000, |c| (&mut c.names.connections).into())
+        .says("PostgreSQL: connections at most"),
+    Host::time("names.connect_timeout", 1, MINUTE, |c| {
+        (&mut c.names.connect_timeout).into()
+    })
+    .says("PostgreSQL: how long connecting may take"),
+    Host::time("names.timeout", 1, MINUTE, |c| (&mut c.names.timeout).into())
+        .says("PostgreSQL: how long a read or write may take, with the wait for a connection")
+        .limit(
+            Reached::Code(NamesUnavailable),
+            "postgres::a_row_that_somebody_holds_is_not_waited_for_longer_than_the_deadline",
+        ),
+    Host::text("names.tls_roots", |c| (&mut c.names.tls_roots).into())
+        .says("PostgreSQL: file of the certificates (PEM) that may have signed the server's")
+        .absent("ca.pem", "those that this machine trusts"),
+    Host::time("names.retention", MINUTE, 7 * DAY, |c| (&mut c.names.retention).into())
+        .says("How long the fencing token of a name that nobody has is remembered"),
+    Host::size("limits.stack", 64 * KIB, 8 * MIB, |c| (&mut c.stack).into())
+        .says("Stack of a guest; one size for all tenants, so not in a tenant.toml")
+        .limit(Reached::Code(HandlerTrapped), "guests::recurse"),
+    Host::size("compiler.memory", 64 * MIB, 64 * GIB, |c| {
+        (&mut c.compiler.memory).into()
+    })
+    .says("Address space of a compiler")
+    .limit(
+        Reached::Code(TenantUnavailable),
+        "reload::a_compile_bomb_costs_its_tenant_alone",
+    ),
+    Host::time("compiler.cpu_time", SECOND, HOUR, |c| (&mut c.compiler.cpu_time).into())
+        .says("CPU time of a compiler, in whole seconds")
+        .limit(
+            Reached::Code(TenantUnavailable),
+            "reload::a_compile_bomb_costs_its_tenant_alone",
+        ),
+    Host::time("compiler.wall_time", SECOND, HOUR, |c| {
+        (&mut c.compiler.wall_time).into()
+    })
+    .says("Time from the start of a compiler to its end")
+    .limit(
+        Reached::Code(TenantUnavailable),
+        "compiler::a_child_that_takes_too_long_is_ended",
+    ),
+    Host::size("compiler.artifact", MIB, 4 * GIB, |c| (&mut c.compiler.artifact).into())
+        .says("What a component is compiled to")
+        .limit(
+            Reached::Code(TenantUnavailable),
+            "compiler::however_a_child_ends_the_error_says_how",
+        ),
+    Host::count("compiler.processes", 1, 64, |c| (&mut c.compiler.processes).into())
+        .says("Compilers at once")
+        .limit(Reached::Waits, "compiler::one_child_waits_for_another"),
+    Host::text("compiler.cache", |c| (&mut c.compiler.cache.dir).into())
+        .says("The directory of compiled components, which only the host's user may enter")
+        .flag("cache", |flags| flags.cache.clone()),
+    Host::count("compiler.cache_files", 1, 100_000, |c| {
+        (&mut c.compiler.cache.files).into()
+    })
+    .says("Compiled components that are kept; the one that was not used for longest goes")
+    .limit(Reached::Dropped, "cache::the_entry_that_was_not_used_for_longest_goes"),
+    Host::text("tenants.dir", |c| (&mut c.tenants).into())
+        .says("The directory of tenants")
+        .flag("tenants", |flags| flags.tenants.clone()),
+    Host::time("tenants.wait", 0, HOUR, |c| (&mut c.tenants_wait).into())
+        .says("How long the start waits for components that take long to compile"),
+];
+
+/// What a section of the host's file may have. The limits of tenants come first in theirs.
+pub(super) fn entries(section: &str) -> Vec<Entry> {
+    let host = HOST.iter().map(|setting| setting.entry);
+    let all = limits::entries().into_iter().chain(host);
+    all.filter(|entry| entry.section() == section).collect()
+}
+
+/// A setting with its default, for documents.
+#[derive(Debug)]
+pub struct Described {
+    /// What is declared about it.
+    pub entry: Entry,
+    /// Its default; none: it is absent.
+    pub default: Option<Value>,
+    /// The flag and variable that win over the file.
+    pub flag: Option<Flag>,
+    /// Whether a `tenant.toml` may set it.
+    pub tenant: bool,
+}
+
+/// Every setting, with those of tenants first.
+pub fn all() -> Vec<Described> {
+    let (mut limits, mut config) = (Limits::default(), Config::default());
+    let tenant = TENANT.iter().map(|setting| Described {
+        entry: setting.entry,
+        default: setting.value(&mut limits),
+        flag: None,
+        tenant: true,
+    });
+    let mut all: Vec<_> = tenant.collect();
+    all.extend(HOST.iter().map(|setting| Described {
+        entry: setting.entry,
+        default: setting.value(&mut config),
+        flag: setting.flag,
+        tenant: false,
+    }));
+    all
+}

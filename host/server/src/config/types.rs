@@ -1,0 +1,112 @@
+//! The structs that the settings fill, with the defaults that are the server's own.
+//!
+//! The defaults of `LockConfig`, `NamesConfig`, `CallLimits` and `CompilerConfig` are those of their crates.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use namelock_lock::{LockConfig, LockUrl};
+use namelock_names::{NamesConfig, NamesUrl};
+use namelock_sandbox::{CompilerConfig, SandboxConfig};
+
+use super::limits::Limits;
+
+/// The configuration of `namelock serve`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The public listener.
+    pub http: HttpConfig,
+    /// The address of the admin listener.
+    pub admin: SocketAddr,
+    /// Which lock service holds the locks.
+    pub lock_url: LockUrl,
+    /// The limits of the lock service.
+    pub lock: LockConfig,
+    /// Which database holds the registrations.
+    pub names_url: NamesUrl,
+    /// The limits of the names database.
+    pub names: NamesConfig,
+    /// What a tenant may use unless its `tenant.toml` says otherwise.
+    pub limits: Limits,
+    /// What no `tenant.toml` may go beyond.
+    pub limits_max: Limits,
+    /// The stack of every guest, in bytes; the engine has one size for all of them.
+    pub stack: usize,
+    /// How components are compiled, and what that may use.
+    pub compiler: CompilerConfig,
+    /// The directory of tenants.
+    pub tenants: PathBuf,
+    /// How long the start waits for tenants whose components take long; they are served once they are ready.
+    pub tenants_wait: Duration,
+}
+
+/// The public listener and the limits of what comes in through it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// The address that it listens on.
+    pub listen: SocketAddr,
+    /// Whether it may listen beyond loopback although a tenant has no tokens.
+    pub open: bool,
+    /// Longest head of a request, in bytes.
+    pub header_bytes: usize,
+    /// Header lines of a request.
+    pub headers: usize,
+    /// Longest body of a request, in bytes.
+    pub body: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// How long a request's head may take to arrive; also how long a connection may be idle.
+    pub header_timeout: Duration,
+    /// How long a client may leave an answer unread.
+    pub write_timeout: Duration,
+    /// Connections open at once; more wait in the kernel's backlog.
+    pub connections: usize,
+    /// Calls running at once, over all tenants.
+    pub calls: usize,
+    /// Calls that wait for one of them; one more is refused at once.
+    pub calls_waiting: usize,
+    /// How long each of them waits before it is refused.
+    pub calls_wait: Duration,
+    /// How long running requests may go on after the signal to stop.
+    pub drain: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            http: HttpConfig::default(),
+            admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            lock_url: LockUrl::Memory,
+            lock: LockConfig::default(),
+            names_url: NamesUrl::Sqlite(PathBuf::from("namelock.db")),
+            names: NamesConfig::default(),
+            limits: Limits::default(),
+            limits_max: Limits::default(),
+            stack: SandboxConfig::default().stack,
+            compiler: CompilerConfig::default(),
+            tenants: PathBuf::from("tenants"),
+            tenants_wait: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            open: false,
+            header_bytes: 16 << 10,
+            headers: 64,
+            body: 64 << 10,
+            body_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(10),
+            connections: 4096,
+            calls: 256,
+            calls_waiting: 1024,
+            calls_wait: Duration::from_secs(1),
+            drain: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The closed list of error codes, and the one place that turns a failure into an answer.
+//!
+//! - `kind`: each code, declared once with its status, title and page;
+//! - `problem`: one failure, as the caller and the log see it;
+//! - `document`: the page `docs/errors.md`.
+
+mod document;
+mod kind;
+mod problem;
+
+pub use document::document;
+pub use kind::{ErrorKind, Page, Retry};
+pub use problem::Problem;
