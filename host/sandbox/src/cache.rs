@@ -1,16 +1,18 @@
 //! Keeps compiled components on disk, so that a host starts at once.
 //!
-//! wasmtime runs what it loads as machine code, and trusts it completely ([`wasmtime::component::Component::deserialize`]). So an
-//! entry is used only if this host wrote it, for this very component and this very compiler:
+//! wasmtime runs what it loads as machine code, and trusts it completely
+//! ([`wasmtime::component::Component::deserialize`]). So an entry is used only if this host wrote it, for this very
+//! component and this very compiler:
 //!
 //! - the directory belongs to the user of the host and nobody else may enter it (0700), or the host does not start;
 //! - the file name of an entry is the component's SHA-256 and wasmtime's compatibility hash;
-//! - an entry begins with the HMAC-SHA256 of its file name and content, under a random key that never leaves the directory. One that
-//!   was forged, truncated, or renamed to stand for another component is removed, and the component is compiled again;
+//! - an entry begins with the HMAC-SHA256 of its file name and content, under a random key that never leaves the
+//!   directory. One that was forged, truncated, or renamed to stand for another component is removed, and the component
+//!   is compiled again;
 //! - an entry is written under another name and renamed once it is on disk, so that nobody ever sees half of one.
 //!
-//! Several hosts may share a directory: the first of them makes the key. The number of entries is bounded; the least recently used one
-//! is removed.
+//! Several hosts may share a directory: the first of them makes the key. The number of entries is bounded; the least
+//! recently used one is removed.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -95,8 +97,8 @@ impl std::fmt::Debug for Key {
 }
 
 impl Cache {
-    /// Opens the directory and creates it if it does not exist. `compatibility` tells compilers apart, and `artifact_max` is the
-    /// longest compiled component in bytes.
+    /// Opens the directory and creates it if it does not exist. `compatibility` tells compilers apart, and
+    /// `artifact_max` is the longest compiled component in bytes.
     pub(crate) fn open(config: &CacheConfig, compatibility: u64, artifact_max: usize) -> Result<Self, CacheError> {
         let dir = config.dir.clone();
         match DirBuilder::new().mode(0o700).create(&dir) {
@@ -145,14 +147,22 @@ impl Cache {
         let name = self.name(digest);
         let mac = self.mac(&name, artifact).finalize().into_bytes();
         if let Err(error) = write_and_rename(&self.dir, &name, &[&mac, artifact]) {
-            tracing::warn!(dir = %self.dir.display(), %error, "cannot keep a compiled component; it will be compiled again");
+            tracing::warn!(
+                dir = %self.dir.display(),
+                %error,
+                "cannot keep a compiled component; it will be compiled again"
+            );
         }
         self.sweep();
     }
 
     /// Removes an entry that wasmtime refuses, or that is not what was written.
     fn discard(&self, path: &Path, problem: &str) {
-        tracing::warn!(path = %path.display(), problem, "a compiled component in the cache is not usable; it is compiled again");
+        tracing::warn!(
+            path = %path.display(),
+            problem,
+            "a compiled component in the cache is not usable; it is compiled again"
+        );
         if let Err(error) = fs::remove_file(path) {
             tracing::warn!(path = %path.display(), %error, "cannot remove a compiled component from the cache");
         }

@@ -1,14 +1,16 @@
 //! Compiles components in processes of their own.
 //!
-//! A component is not trusted, and wasmtime promises nothing about how long compiling one takes, how much memory it needs, or that it
-//! does not panic. So it happens in a child: this same program, started with the hidden command `compile`, without an environment and
-//! with nothing but three pipes. It limits itself before it reads a byte ([`compile`]):
+//! A component is not trusted, and wasmtime promises nothing about how long compiling one takes, how much memory it
+//! needs, or that it does not panic. So it happens in a child: this same program, started with the hidden command
+//! `compile`, without an environment and with nothing but three pipes. It limits itself before it reads a byte
+//! ([`compile`]):
 //!
 //! - address space and CPU time, which the kernel enforces;
-//! - no files, no core dump, the lowest priority, one thread, so that requests which are served meanwhile are not slowed down.
+//! - no files, no core dump, the lowest priority, one thread, so that requests which are served meanwhile are not
+//!   slowed down.
 //!
-//! The parent limits the wall time, the length of the child's answer, and the number of children. However a child ends, the outcome is
-//! an error that says so, and only its tenant pays for it.
+//! The parent limits the wall time, the length of the child's answer, and the number of children. However a child ends,
+//! the outcome is an error that says so, and only its tenant pays for it.
 
 mod child;
 
@@ -65,7 +67,7 @@ impl Compiler {
     pub(crate) async fn compile(&self, _permit: &CompilePermit<'_>, wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
         let mut child = self.start().map_err(LoadError::Compiler)?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (Some(mut input), Some(output), Some(words)) = pipes else {
+        let (Some(mut input), Some(output), Some(messages)) = pipes else {
             return Err(LoadError::Compiler(io::Error::other("a child has no pipes")));
         };
         let give = async {
@@ -75,20 +77,20 @@ impl Compiler {
         };
         let answer_max = self.config.artifact + 1;
         let run = async {
-            let ((), answer, words) = tokio::join!(
+            let ((), answer, messages) = tokio::join!(
                 give,
                 read_bounded(output, answer_max),
-                read_bounded(words, MESSAGE_BYTES_MAX)
+                read_bounded(messages, MESSAGE_BYTES_MAX)
             );
-            let (answer, words) = (answer?, words?);
+            let (answer, messages) = (answer?, messages?);
             if answer.len() > answer_max {
                 return Ok(None);
             }
-            Ok::<_, io::Error>(Some((child.wait().await?, answer, words)))
+            Ok::<_, io::Error>(Some((child.wait().await?, answer, messages)))
         };
         let ended = tokio::time::timeout(self.config.wall_time, run).await;
         let outcome = match ended {
-            Ok(Ok(Some((status, answer, words)))) => return self.outcome(status, answer, &words),
+            Ok(Ok(Some((status, answer, messages)))) => return self.outcome(status, answer, &messages),
             Ok(Ok(None)) => Err(LoadError::too_much(
                 "compiler.artifact",
                 format!("{} bytes", self.config.artifact),
@@ -126,9 +128,9 @@ impl Compiler {
     }
 
     /// Turns how a child ended into the compiled component or an error.
-    fn outcome(&self, status: ExitStatus, mut answer: Vec<u8>, words: &[u8]) -> Result<Vec<u8>, LoadError> {
-        let words = String::from_utf8_lossy(words);
-        let out_of_memory = |words: &str| OUT_OF_MEMORY_MESSAGES.iter().any(|sign| words.contains(sign));
+    fn outcome(&self, status: ExitStatus, mut answer: Vec<u8>, messages: &[u8]) -> Result<Vec<u8>, LoadError> {
+        let messages = String::from_utf8_lossy(messages);
+        let out_of_memory = |messages: &str| OUT_OF_MEMORY_MESSAGES.iter().any(|sign| messages.contains(sign));
         let too_much_memory = || LoadError::too_much("compiler.memory", format!("{} MiB", self.config.memory >> 20));
         match answer.first() {
             Some(&COMPILED) if status.success() => {
@@ -146,10 +148,10 @@ impl Compiler {
             _ if status.signal() == Some(Signal::XCPU.as_raw()) => {
                 Err(LoadError::too_much("compiler.cpu_time", seconds(self.config.cpu_time)))
             }
-            _ if out_of_memory(&words) => Err(too_much_memory()),
+            _ if out_of_memory(&messages) => Err(too_much_memory()),
             _ => Err(LoadError::Crashed {
                 status: status.to_string(),
-                words: words.trim().to_owned(),
+                words: messages.trim().to_owned(),
             }),
         }
     }

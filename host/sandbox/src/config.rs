@@ -13,7 +13,8 @@ pub struct SandboxConfig {
     pub memory_max: usize,
     /// The stack of a guest, in bytes.
     pub stack: usize,
-    /// How often a running guest is interrupted: the precision of its CPU time, and for how long it can keep a thread from others.
+    /// How often a running guest is interrupted: the precision of its CPU time, and for how long it can keep a thread
+    /// from others.
     pub tick: Duration,
     /// How many long-running calls may run at once; fewer than there are processors, so that short ones find one free.
     pub long_runs: usize,

@@ -4,22 +4,23 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 
 use crate::config::SandboxConfig;
 
-/// What one component may consist of. Real ones have one memory and a handful of core instances; each one that is allowed costs
-/// address space in every slot of the pool.
+/// What one component may consist of. Real ones have one memory and a handful of core instances; each one that is
+/// allowed costs address space in every slot of the pool.
 const CORE_INSTANCES_MAX: u32 = 20;
 const MEMORIES_MAX: u32 = 4;
 const TABLES_MAX: u32 = 8;
 const TABLE_ELEMENTS_MAX: usize = 20_000;
 const INSTANCE_BYTES_MAX: usize = 1 << 20;
 
-/// How much of a memory stays resident when its slot is given back. What was written there is cleared, which is cheaper than having
-/// the kernel take the pages away and map them again for the next call.
+/// How much of a memory stays resident when its slot is given back. What was written there is cleared, which is cheaper
+/// than having the kernel take the pages away and map them again for the next call.
 const KEEP_RESIDENT_BYTES: usize = 2 << 20;
 
 /// How much more stack the host's functions have than the guest.
 const HOST_STACK_BYTES: usize = 256 << 10;
 
-/// Returns what the compiler and the engine that runs its output must have in common. A test loads what the one made into the other.
+/// Returns what the compiler and the engine that runs its output must have in common. A test loads what the one made
+/// into the other.
 pub(crate) fn compiler_config(memory_max: u64) -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true).memory_reservation(memory_max);

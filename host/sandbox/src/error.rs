@@ -114,8 +114,8 @@ impl LoadError {
         Self::TooMuch { limit, most }
     }
 
-    /// Tells whether the same component would be refused again. How long compiling takes by the clock and whether a child can be
-    /// started depend on what else the machine does.
+    /// Tells whether the same component would be refused again. How long compiling takes by the clock and whether a
+    /// child can be started depend on what else the machine does.
     pub fn is_final(&self) -> bool {
         match self {
             Self::TooMuch { limit, .. } => *limit != "compiler.wall_time",
@@ -135,7 +135,7 @@ pub enum SandboxError {
     #[error("cannot keep compiled components")]
     Cache(#[from] CacheError),
     /// The thread that increments the epoch could not be started.
-    #[error("cannot start the sandbox's clock")]
+    #[error("cannot start the thread that interrupts running guests")]
     Clock(#[source] std::io::Error),
 }
 

@@ -9,13 +9,14 @@
 //! - when its wall time is over or a lease that it holds is lost: its future is dropped, in whatever host call it is;
 //! - when nobody waits for it any more: this very future is dropped.
 //!
-//! After a trap nothing of the guest runs again, so its destructors release nothing. Therefore the host keeps the leases itself,
-//! outside of the guest and of its table of handles ([`Leases`](crate::leases::Leases)):
+//! After a trap nothing of the guest runs again, so its destructors release nothing. Therefore the host keeps the
+//! leases itself, outside of the guest and of its table of handles (`leases`):
 //!
-//! - in all cases but the last they are released here, before the answer is given, so that whoever gets the answer can have the name;
+//! - in all cases but the last they are released here, before the answer is given, so that whoever gets the answer can
+//!   have the name;
 //! - in the last one they are dropped with the store, and the lock crate's reaper releases them;
-//! - a host call that is pending when its future is dropped has recorded its claim before it sent its request, so the reaper resolves
-//!   it.
+//! - a host call that is pending when its future is dropped has recorded its claim before it sent its request, so the
+//!   reaper resolves it.
 //!
 //! The store is dropped at the end of the call: the next one sees none of its memories, tables, globals or handles.
 
@@ -42,8 +43,8 @@ use crate::wit::bindings::exports::namelock::registration::handler as wit;
 /// The longest text of a handler that a caller is told, in bytes.
 const DETAIL_BYTES_MAX: usize = 1024;
 
-/// The beginnings of wasmtime's messages that a guest has handed too many bytes to the host, and that it has asked for too many random
-/// bytes. A test reaches each.
+/// The beginnings of wasmtime's messages that a guest has handed too many bytes to the host, and that it has asked for
+/// too many random bytes. A test reaches each.
 const HOST_BYTES_MESSAGE: &str = "too much data is being copied between the host and the guest";
 const RANDOM_BYTES_MESSAGE: &str = "requested len ";
 
@@ -154,7 +155,8 @@ impl Handler {
             }
             End::Ran(Ok(Err(rejection))) => Err(rejection_error(rejection, store.data())),
             End::Ran(Err(error)) => {
-                // The tenant's log gets the names of its functions, because the code is the tenant's; a caller gets only the error code.
+                // The tenant's log gets the names of its functions, because the code is the tenant's; a caller gets
+                // only the error code.
                 tracing::warn!(target: "guest", tenant = &*tenant.id, request_id, "the call broke down: {error:#}");
                 Err(trap_error(error, store.data()))
             }
@@ -166,8 +168,9 @@ impl Handler {
         };
         // Gives the instance's slot in the pool back before waiting for the network.
         drop(store);
-        // Keeps P3: however the guest ended, its leases are released before the answer is given. All at once: whether they were still
-        // held is of no use to a handler that has ended, and when the lock service does not answer, the lock crate goes on trying.
+        // Keeps P3: however the guest ended, its leases are released before the answer is given. All at once: whether
+        // they were still held is of no use to a handler that has ended, and when the lock service does not answer, the
+        // lock crate goes on trying.
         join_all(leases.into_iter().map(Lease::release)).await;
         outcome
     }

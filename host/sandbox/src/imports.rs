@@ -1,7 +1,7 @@
 //! What a component may import, and nothing more.
 //!
-//! Of WASI these are the interfaces that language runtimes need to start. `wasi:filesystem` is one of them because wasi-libc asks for
-//! it on its way to `main`; there is no file or folder behind it. No sockets, no HTTP.
+//! Of WASI these are the interfaces that language runtimes need to start. `wasi:filesystem` is one of them because
+//! wasi-libc asks for it on its way to `main`; there is no file or folder behind it. No sockets, no HTTP.
 
 use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 use wasmtime::{Engine, Result};

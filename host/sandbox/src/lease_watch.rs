@@ -1,7 +1,8 @@
 //! Ends a call when one of its leases is lost.
 //!
-//! The guest runs in one future, which borrows the store mutably; the watch is another future beside it, and needs nothing of the store
-//! but the ends of the leases that are held now. A guest that spins does not escape it: it yields at every tick of the epoch.
+//! The guest runs in one future, which borrows the store mutably; the watch is another future beside it, and needs
+//! nothing of the store but the ends of the leases that are held now. A guest that spins does not escape it: it yields
+//! at every tick of the epoch.
 
 use futures_util::future::{pending, select_all};
 use namelock_lock::LeaseEnd;

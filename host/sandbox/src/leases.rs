@@ -1,7 +1,7 @@
 //! The leases that one call holds.
 //!
-//! The host keeps them itself, outside of the guest and of its table of handles, so that it finds them all when the call ends, however
-//! it ends.
+//! The host keeps them itself, outside of the guest and of its table of handles, so that it finds them all when the
+//! call ends, however it ends.
 
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
-//! Runs a tenant's registration logic in a sandbox, and gives it exactly two powers: locks on names, and the names themselves.
+//! Runs a tenant's registration logic in a sandbox, and gives it exactly two powers: locks on names, and the names
+//! themselves.
 //!
-//! A tenant's component is not trusted. It is compiled once, by a child process ([`Sandbox::compile`]). For every request it gets a
-//! fresh instance in a store of its own, runs within limits, and is dropped. This crate binds the WIT of `wit/` to the crates
-//! `namelock-lock` and `namelock-names`; it knows nothing of HTTP.
+//! A tenant's component is not trusted. It is compiled once, by a child process ([`Sandbox::compile`]). For every
+//! request it gets a fresh instance in a store of its own, runs within limits, and is dropped. This crate binds the WIT
+//! of `wit/` to the crates `namelock-lock` and `namelock-names`; it knows nothing of HTTP.
 //!
 //! In reading order:
 //!
@@ -12,8 +13,8 @@
 //! - [`sandbox`]: loads a component; [`powers`]: what its calls are given;
 //! - [`handler`]: one call from its beginning to its end, however it ends; `state`: what the host keeps for it;
 //! - `leases`, `lease_watch`: the leases of a call, which ends when one of them is lost;
-//! - `long_run`, `meter`, `limiter`, `log`, `clock`: what keeps a call from disturbing others: turns, running time, memory, output,
-//!   coarse clocks;
+//! - `long_run`, `meter`, `limiter`, `log`, `clock`: what keeps a call from disturbing others: turns, running time,
+//!   memory, output, coarse clocks;
 //! - `imports`: which interfaces a component may import; `wit`: those of namelock, implemented.
 //!
 //! # A minimal host

@@ -5,14 +5,14 @@ use wasmtime::{ResourceLimiter, Result};
 /// The memory that one element of a table takes.
 const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 
-/// Limits the sum of all memories and tables of a call. wasmtime's own `StoreLimits` limits each separately, so that a component with
-/// many memories could have many times the limit.
+/// Limits the sum of all memories and tables of a call. wasmtime's own `StoreLimits` limits each separately, so that a
+/// component with many memories could have many times the limit.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     used: usize,
     limit: usize,
-    /// Whether something was refused. A guest that is refused memory traps like any other (its runtime executes `unreachable`), and
-    /// only this tells why.
+    /// Whether something was refused. A guest that is refused memory traps like any other (its runtime executes
+    /// `unreachable`), and only this tells why.
     pub(crate) denied: bool,
 }
 

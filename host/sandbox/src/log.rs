@@ -75,7 +75,8 @@ impl Inner {
         if self.line.is_empty() {
             return;
         }
-        // Whatever a guest writes, control characters too, reaches the log as escaped text, and never as lines of its own.
+        // Whatever a guest writes, control characters too, reaches the log as escaped text, and never as lines of its
+        // own.
         let line = String::from_utf8_lossy(&self.line).escape_debug().to_string();
         tracing::info!(target: "guest", tenant = &*self.tenant, request_id = &*self.request_id, "{line}");
         self.line.clear();

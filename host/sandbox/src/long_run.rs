@@ -1,15 +1,15 @@
 //! Limits how many long-running calls run at once, so that short ones find a processor free.
 //!
-//! A call of an honest handler runs for a fraction of a millisecond, and needs no permit for that. A call that runs for longer goes on
-//! only with one of a few permits, fewer than there are processors.
+//! A call of an honest handler runs for a fraction of a millisecond, and needs no permit for that. A call that runs for
+//! longer goes on only with one of a few permits, fewer than there are processors.
 //!
-//! - A permit is for one poll of the call's future, which the epoch ends after a tick. Then it goes to the next call. A call that waits
-//!   for a lock or the database has none.
-//! - The time of a tenant's long runs is its debt, which is paid off slowly. Of the waiting tenants the one that owes least is next, of
-//!   equals the one that has waited longest; calls of one tenant are served in order of arrival. So a tenant with many long calls waits
-//!   for itself.
-//! - A tenant that owes much needs a permit for all its calls, from their beginning. Otherwise one whose calls all spin would get the
-//!   free beginning of each of them, all at once and again and again.
+//! - A permit is for one poll of the call's future, which the epoch ends after a tick. Then it goes to the next call. A
+//!   call that waits for a lock or the database has none.
+//! - The time of a tenant's long runs is its debt, which is paid off slowly. Of the waiting tenants the one that owes
+//!   least is next, of equals the one that has waited longest; calls of one tenant are served in order of arrival. So a
+//!   tenant with many long calls waits for itself.
+//! - A tenant that owes much needs a permit for all its calls, from their beginning. Otherwise one whose calls all spin
+//!   would get the free beginning of each of them, all at once and again and again.
 //!
 //! The queue needs no limit of its own: no more calls can wait than may run.
 
@@ -28,11 +28,13 @@ use crate::meter::Meter;
 /// How long a call runs without a permit: several times what an honest one takes, and less than a tick of the epoch.
 const FREE: Duration = Duration::from_micros(250);
 
-/// What a tenant may owe before all its calls need a permit; and the most that it can owe, which is paid off in two seconds.
+/// What a tenant may owe before all its calls need a permit; and the most that it can owe, which is paid off in two
+/// seconds.
 const CREDIT: Duration = Duration::from_millis(10);
 const DEBT_MAX: Duration = Duration::from_millis(50);
 
-/// The seconds in which one second of debt is paid off: long runs of a tenant may take a fortieth of a processor's time.
+/// The seconds in which one second of debt is paid off: long runs of a tenant may take a fortieth of a processor's
+/// time.
 const PAY_OFF_FACTOR: u32 = 40;
 
 /// The permits of one sandbox.

@@ -1,8 +1,8 @@
 //! Measures how long a call has really run.
 //!
-//! A call runs while its future is polled, and not while it waits for a lock or the database. wasmtime's epoch cannot tell the two
-//! apart; it only says when to check. So every poll is metered by the CPU clock of the thread that polls: on a busy machine a thread may
-//! be suspended in the middle of a poll, and that time is not the call's.
+//! A call runs while its future is polled, and not while it waits for a lock or the database. wasmtime's epoch cannot
+//! tell the two apart; it only says when to check. So every poll is metered by the CPU clock of the thread that polls:
+//! on a busy machine a thread may be suspended in the middle of a poll, and that time is not the call's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -53,7 +53,8 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Sets up the engine: reserves address space for every instance, starts the thread that ticks, and opens the cache.
+    /// Sets up the engine: reserves address space for every instance, starts the thread that ticks, and opens the
+    /// cache.
     ///
     /// # Errors
     ///
@@ -124,9 +125,9 @@ impl Sandbox {
 
     /// Maps what a compiler wrote as machine code.
     fn component(&self, artifact: &[u8]) -> wasmtime::Result<Component> {
-        // SAFETY: the bytes are the output of `Engine::precompile_component` in this very program: they come through a pipe from the
-        // child that ran it, or from the cache, whose MAC shows that a host wrote there what it had received in that way. wasmtime
-        // itself checks that version and settings are those of this engine.
+        // SAFETY: the bytes are the output of `Engine::precompile_component` in this very program: they come through a
+        // pipe from the child that ran it, or from the cache, whose MAC shows that a host wrote there what it had
+        // received in that way. wasmtime itself checks that version and settings are those of this engine.
         unsafe { Component::deserialize(&self.engine, artifact) }
     }
 

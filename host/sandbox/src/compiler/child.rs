@@ -11,8 +11,8 @@ use crate::engine::compiler_config;
 pub(super) const COMPILED: u8 = b'c';
 pub(super) const REFUSED: u8 = b'r';
 
-/// The stack of a compiler, in bytes. A stack of fixed size is allocated at the start; one that grows would end in a fault without a
-/// message when the address space is used up.
+/// The stack of a compiler, in bytes. A stack of fixed size is allocated at the start; one that grows would end in a
+/// fault without a message when the address space is used up.
 const STACK: usize = 16 << 20;
 
 /// How many files a compiler may have open: its three pipes, and a few that the system's libraries read.
@@ -44,7 +44,8 @@ impl ChildConfig {
 
     /// Reads the arguments of this process, without the program's name; none: it was not started as a child.
     ///
-    /// A program that has no command line of its own begins its `main` with this, and if it is a child, calls [`compile`].
+    /// A program that has no command line of its own begins its `main` with this, and if it is a child, calls
+    /// [`compile`].
     pub fn from_args(args: impl IntoIterator<Item = String>) -> Option<Self> {
         let mut args = args.into_iter();
         if args.next()? != COMMAND {
@@ -107,7 +108,8 @@ pub fn compile(config: &ChildConfig, mut input: impl Read, mut output: impl Writ
 
 fn precompile(wasm: &[u8], memory_max: u64) -> wasmtime::Result<Vec<u8>> {
     let mut config = compiler_config(memory_max);
-    // No instance is ever made here, so no address space is reserved for any. One thread, so that a compile bomb costs one processor.
+    // No instance is ever made here, so no address space is reserved for any. One thread, so that a compile bomb costs
+    // one processor.
     config
         .allocation_strategy(InstanceAllocationStrategy::OnDemand)
         .parallel_compilation(false);
@@ -132,7 +134,8 @@ fn limit_this_process(config: &ChildConfig) -> io::Result<()> {
             resource,
             Rlimit {
                 current: most,
-                // One second more for CPU time: the first signal, SIGXCPU, tells the cause; the last one, SIGKILL, cannot.
+                // One second more for CPU time: the first signal, SIGXCPU, tells the cause; the last one, SIGKILL,
+                // cannot.
                 maximum: most.map(|most| most + u64::from(resource == Resource::Cpu)),
             },
         )?;

@@ -2,8 +2,8 @@
 //!
 //! - `bindings`: the WIT as Rust types and traits;
 //! - `convert`: between its types and those of the crates below;
-//! - `locks`, `names`, `settings`: one interface each. A view borrows just what its interface needs, and `add_to_linker` is told how
-//!   to get it from the data of a store, whatever that is.
+//! - `locks`, `names`, `settings`: one interface each. A view borrows just what its interface needs, and
+//!   `add_to_linker` is told how to get it from the data of a store, whatever that is.
 
 pub(crate) mod bindings;
 pub(crate) mod convert;

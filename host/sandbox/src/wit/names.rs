@@ -178,8 +178,8 @@ impl Received {
         self.recent.push_back(registration.clone());
     }
 
-    /// Returns the registration that a handler returned, if the database gave it to this call: nobody is told of a registration that
-    /// was never saved.
+    /// Returns the registration that a handler returned, if the database gave it to this call: nobody is told of a
+    /// registration that was never saved.
     pub(crate) fn confirm(&self, returned: Registration) -> Option<namelock_names::Registration> {
         let returned = namelock_names::Registration::from(returned);
         self.recent.contains(&returned).then_some(returned)
