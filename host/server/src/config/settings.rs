@@ -148,7 +148,10 @@ pub(super) const HOST: &[Host] = &[
         (&mut c.lock.reaper_queue).into()
     })
     .says("Leases of ended calls that are still to be released")
-    .limit(Reached::Expires, "reaper::what_finds_no_place_is_left_to_its_expiry"),
+    .limit(
+        Reached::Expires,
+        "locks::a_release_over_the_reaper_queue_limit_is_left_to_expire",
+    ),
     Host::count("lock.memory_locks", 1, 1_000_000_000, |c| {
         (&mut c.lock.memory_locks).into()
     })
@@ -211,7 +214,7 @@ pub(super) const HOST: &[Host] = &[
     .says("Time from the start of a compiler to its end")
     .limit(
         Reached::Code(TenantUnavailable),
-        "compiler::a_child_that_takes_too_long_is_ended",
+        "compiler::a_child_that_takes_too_long_is_killed",
     ),
     Host::size("compiler.artifact", MIB, 4 * GIB, |c| (&mut c.compiler.artifact).into())
         .says("What a component is compiled to")
@@ -229,7 +232,7 @@ pub(super) const HOST: &[Host] = &[
         (&mut c.compiler.cache.files).into()
     })
     .says("Compiled components that are kept; the one that was not used for longest goes")
-    .limit(Reached::Dropped, "cache::the_entry_that_was_not_used_for_longest_goes"),
+    .limit(Reached::Dropped, "cache::the_least_recently_used_entry_is_removed"),
     Host::text("tenants.dir", |c| (&mut c.tenants).into())
         .says("The directory of tenants")
         .flag("tenants", |flags| flags.tenants.clone()),
