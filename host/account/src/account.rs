@@ -1,0 +1,233 @@
+//! All that is booked to one tenant.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::bucket::Bucket;
+use crate::limit::Limit;
+use crate::peak::Peak;
+use crate::usage::{Counter, Level};
+
+/// How much of what a tenant may use in a second.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budgets {
+    /// Bytes of its log a second; ten times as many at once after a silence.
+    pub log_rate: u32,
+    /// Writes to the names database a second; twice as many at once after a silence.
+    pub write_rate: u32,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self {
+            log_rate: 64 << 10,
+            write_rate: 2000,
+        }
+    }
+}
+
+impl Budgets {
+    fn log(&self) -> (u32, u32) {
+        (self.log_rate, self.log_rate.saturating_mul(10))
+    }
+
+    fn writes(&self) -> (u32, u32) {
+        (self.write_rate, self.write_rate.saturating_mul(2))
+    }
+}
+
+/// The account of one tenant on this host.
+#[derive(Debug)]
+pub struct Account {
+    tenant: Arc<str>,
+    opened: Instant,
+    counters: [AtomicU64; Counter::ALL.len()],
+    levels: [AtomicU64; Level::ALL.len()],
+    refusals: [AtomicU64; Limit::ALL.len()],
+    peaks: [Peak; Limit::ALL.len()],
+    log: Mutex<Bucket>,
+    writes: Mutex<Bucket>,
+}
+
+impl Account {
+    /// Opens the account of a tenant that has used nothing yet.
+    pub fn new(tenant: impl Into<Arc<str>>, budgets: &Budgets) -> Self {
+        let now = Instant::now();
+        let bucket = |(rate, burst)| Mutex::new(Bucket::new(rate, burst, now));
+        Self {
+            tenant: tenant.into(),
+            opened: now,
+            counters: Default::default(),
+            levels: Default::default(),
+            refusals: Default::default(),
+            peaks: Default::default(),
+            log: bucket(budgets.log()),
+            writes: bucket(budgets.writes()),
+        }
+    }
+
+    /// Whose account it is.
+    pub fn tenant(&self) -> &Arc<str> {
+        &self.tenant
+    }
+
+    /// Gives the tenant new budgets; what it has used of the old ones stays used.
+    pub fn update(&self, budgets: &Budgets) {
+        let now = Instant::now();
+        for (bucket, (rate, burst)) in [(&self.log, budgets.log()), (&self.writes, budgets.writes())] {
+            bucket.lock().update(rate, burst, now);
+        }
+    }
+
+    /// Books something that the tenant has used up.
+    pub fn charge(&self, counter: Counter, amount: u64) {
+        self.counters[counter as usize].fetch_add(amount, Relaxed);
+    }
+
+    /// Books a time in nanoseconds.
+    pub fn charge_time(&self, counter: Counter, time: Duration) {
+        self.charge(counter, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// How much the tenant has used up.
+    pub fn used(&self, counter: Counter) -> u64 {
+        self.counters[counter as usize].load(Relaxed)
+    }
+
+    /// Notes what the tenant has now.
+    pub fn set(&self, level: Level, amount: u64) {
+        self.levels[level as usize].store(amount, Relaxed);
+    }
+
+    /// Notes what the tenant had for a moment; the highest such amount counts.
+    pub fn raise(&self, level: Level, amount: u64) {
+        self.levels[level as usize].fetch_max(amount, Relaxed);
+    }
+
+    /// What the tenant has now.
+    pub fn level(&self, level: Level) -> u64 {
+        self.levels[level as usize].load(Relaxed)
+    }
+
+    /// Notes how much of a limit was in use, for [`nearness`](Self::nearness).
+    pub fn note(&self, limit: Limit, used: u64, max: u64) {
+        self.peaks[limit as usize].note(used, max, self.opened.elapsed());
+    }
+
+    /// How near to a limit the tenant came within the last hour, in thousandths of it.
+    pub fn nearness(&self, limit: Limit) -> u64 {
+        self.peaks[limit as usize].thousandths(self.opened.elapsed())
+    }
+
+    /// Counts that something was refused or dropped because of a limit.
+    pub fn refuse(&self, limit: Limit) {
+        self.refusals[limit as usize].fetch_add(1, Relaxed);
+        self.note(limit, 1, 1);
+    }
+
+    /// How often something was refused or dropped because of a limit.
+    pub fn refusals(&self, limit: Limit) -> u64 {
+        self.refusals[limit as usize].load(Relaxed)
+    }
+
+    /// Takes the bytes of one line of the log, and books them; false: the line is dropped, which is booked too.
+    pub fn log(&self, bytes: usize) -> bool {
+        let taken = self.take(&self.log, Limit::LogRate, u32::try_from(bytes).unwrap_or(u32::MAX));
+        match taken {
+            Ok(()) => self.charge(Counter::LogBytes, bytes as u64),
+            Err(_) => self.charge(Counter::LogLinesDropped, 1),
+        }
+        taken.is_ok()
+    }
+
+    /// Takes one write to the names database, and books it.
+    ///
+    /// # Errors
+    ///
+    /// How long it takes until the tenant may write again.
+    pub fn write(&self) -> Result<(), Duration> {
+        self.take(&self.writes, Limit::WriteRate, 1)?;
+        self.charge(Counter::Writes, 1);
+        Ok(())
+    }
+
+    fn take(&self, bucket: &Mutex<Bucket>, limit: Limit, amount: u32) -> Result<(), Duration> {
+        let mut bucket = bucket.lock();
+        let now = Instant::now();
+        let taken = bucket.take_many(amount, now);
+        let (left, burst) = (bucket.left(now), bucket.burst());
+        drop(bucket);
+        match taken {
+            Ok(()) => self.note(limit, u64::from(burst - left), u64::from(burst)),
+            Err(_) => self.refuse(limit),
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(log_rate: u32, write_rate: u32) -> Account {
+        Account::new("t", &Budgets { log_rate, write_rate })
+    }
+
+    #[test]
+    fn what_is_used_is_booked_and_what_is_too_much_is_refused() {
+        let account = account(10, 1);
+        assert!(account.log(60) && account.log(40));
+        assert!(!account.log(50));
+        assert_eq!(
+            (account.used(Counter::LogBytes), account.used(Counter::LogLinesDropped)),
+            (100, 1)
+        );
+        assert_eq!(account.refusals(Limit::LogRate), 1);
+        assert_eq!(account.nearness(Limit::LogRate), 1000);
+
+        account.write().unwrap();
+        assert_eq!(account.nearness(Limit::WriteRate), 500);
+        account.write().unwrap();
+        assert!(account.write().is_err());
+        assert_eq!(
+            (account.used(Counter::Writes), account.refusals(Limit::WriteRate)),
+            (2, 1)
+        );
+    }
+
+    #[test]
+    fn new_budgets_do_not_forget_what_was_used() {
+        let account = account(10, 1);
+        assert!(account.log(100));
+        account.update(&Budgets {
+            log_rate: 20,
+            write_rate: 1,
+        });
+        assert!(!account.log(150));
+        assert!(account.log(90));
+    }
+
+    #[test]
+    fn a_level_is_what_was_set_or_the_highest_that_was_seen() {
+        let account = account(1, 1);
+        account.set(Level::Registrations, 7);
+        account.set(Level::Registrations, 5);
+        account.raise(Level::MemoryPeak, 9);
+        account.raise(Level::MemoryPeak, 3);
+        assert_eq!(
+            (account.level(Level::Registrations), account.level(Level::MemoryPeak)),
+            (5, 9)
+        );
+    }
+
+    #[test]
+    fn time_is_booked_in_nanoseconds() {
+        let account = account(1, 1);
+        account.charge_time(Counter::GuestNanos, Duration::from_micros(3));
+        account.charge_time(Counter::GuestNanos, Duration::from_nanos(5));
+        assert_eq!(account.used(Counter::GuestNanos), 3005);
+    }
+}
