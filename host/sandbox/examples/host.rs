@@ -5,6 +5,7 @@ use std::io::{stdin, stdout};
 use std::sync::Arc;
 use std::time::Duration;
 
+use namelock_account::{Account, Budgets};
 use namelock_lock::{LockConfig, LockUrl, Locks};
 use namelock_names::{NamesConfig, NamesUrl};
 use namelock_sandbox::compiler::{self, ChildConfig};
@@ -54,6 +55,7 @@ async fn register(component: &str) -> Result<(), Box<dyn Error>> {
         namespace: "demo".into(),
         settings: Vec::new(),
         limits: CallLimits::default(),
+        account: Arc::new(Account::new("demo", &Budgets::default())),
     });
     let request = Request {
         name: "blue room".to_owned(),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use namelock_account::Account;
+
 /// The size of the one engine of this process.
 #[derive(Debug, Clone)]
 pub struct SandboxConfig {
@@ -135,4 +137,6 @@ pub struct Tenant {
     pub settings: Vec<(String, String)>,
     /// What each of its calls may use.
     pub limits: CallLimits,
+    /// Where everything is booked that it causes.
+    pub account: Arc<Account>,
 }

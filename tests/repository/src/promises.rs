@@ -107,28 +107,33 @@ fn citations(text: &str) -> Vec<Citation> {
             line: comment.line,
             shows,
             promise: promise.ok_or_else(|| comment.text.clone()),
-            above_test: is_test(&lines[comment.line.min(lines.len())..]),
+            above_test: is_test(&lines[comment.line.min(lines.len())..], &lines),
         })
     };
     source.comments.iter().filter_map(read).collect()
 }
 
 /// Whether these lines of code, from which comments have been taken, begin with a test: attributes, one of which names a test, and
-/// then a function.
-fn is_test(lines: &[&str]) -> bool {
+/// then a function; or a function that the file's `suite! { … }` runs for each implementation.
+fn is_test(lines: &[&str], file: &[&str]) -> bool {
     let mut attributes = String::new();
     for line in lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()) {
         let open = attributes.matches('[').count() > attributes.matches(']').count();
         if !open && !line.starts_with("#[") {
-            let function = line
-                .split_whitespace()
-                .take_while(|word| !word.contains('('))
-                .any(|word| word == "fn");
-            return function && attributes.contains("test");
+            let function = line.split_once("fn ").and_then(|(_, rest)| rest.split_once('('));
+            return function.is_some_and(|(name, _)| attributes.contains("test") || is_in_suite(name, file));
         }
         attributes.push_str(line);
     }
     false
+}
+
+/// Whether the file has a `suite! { … }` with this function.
+fn is_in_suite(function: &str, file: &[&str]) -> bool {
+    let suite = file.iter().skip_while(|line| !line.starts_with("suite! {")).skip(1);
+    suite
+        .take_while(|line| !line.starts_with('}'))
+        .any(|line| line.split_whitespace().next() == Some(function))
 }
 
 #[cfg(test)]
@@ -202,6 +207,14 @@ mod tests {
                 "{no_test}"
             );
         }
+    }
+
+    #[test]
+    fn a_function_of_a_suite_is_a_test() {
+        let suite =
+            |test: &str| format!("{TESTS}// Shows P1: c\nasync fn c(table: Table) {{}}\nsuite! {{\n    {test}\n}}\n");
+        assert_eq!(found(CODE, &suite("c with x;")), [""; 0]);
+        assert_eq!(found(CODE, &suite("d")), ["b.rs:10: no test follows on `Shows P1`"]);
     }
 
     #[test]

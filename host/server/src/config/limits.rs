@@ -2,6 +2,7 @@
 //!
 //! Keeps P6: whatever a tenant can use has a limit here, and no `tenant.toml` goes beyond `[limits.max]`.
 
+use namelock_account::Budgets;
 use namelock_sandbox::CallLimits;
 use serde::{Deserialize, Deserializer};
 
@@ -21,6 +22,8 @@ pub struct Limits {
     pub admission: AdmissionLimits,
     /// What one call may use.
     pub call: CallLimits,
+    /// What all its calls together may use in a second.
+    pub budgets: Budgets,
 }
 
 impl Default for Limits {
@@ -29,6 +32,7 @@ impl Default for Limits {
             component: 32 << 20,
             admission: AdmissionLimits::default(),
             call: CallLimits::default(),
+            budgets: Budgets::default(),
         }
     }
 }

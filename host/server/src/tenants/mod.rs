@@ -199,6 +199,13 @@ impl Tenants {
         before: Option<&Ready>,
         refused: Option<NotServed>,
     ) -> Result<Ready, NotServed> {
+        let mut plan = plan;
+        // What a tenant has used is not forgotten when it is loaded again.
+        if let Some(before) = before {
+            let account = Arc::clone(&before.tenant.account);
+            account.update(&plan.budgets);
+            Arc::make_mut(&mut plan.tenant).account = account;
+        }
         let plan = Arc::new(plan);
         let (mut digest, compiled) = self.look_up(&plan, before, refused).await?;
         let handler = match compiled {

@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use namelock_account::{Account, Budgets};
 use namelock_sandbox::{Tenant, Wasm};
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
@@ -28,6 +29,7 @@ pub(super) struct Plan {
     pub(super) component: PathBuf,
     component_max: usize,
     pub(super) admission: AdmissionLimits,
+    pub(super) budgets: Budgets,
     pub(super) tokens: Tokens,
 }
 
@@ -113,12 +115,14 @@ impl Plan {
             namespace: namespace.into(),
             settings: file.settings.into_iter().map(|(key, value)| (key, value.0)).collect(),
             limits: limits.call,
+            account: Arc::new(Account::new(id.as_str(), &limits.budgets)),
         };
         Ok(Self {
             tenant: Arc::new(tenant),
             component: dir.join("handler.wasm"),
             component_max: limits.component,
             admission: limits.admission,
+            budgets: limits.budgets,
             tokens,
         })
     }
