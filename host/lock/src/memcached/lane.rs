@@ -10,7 +10,8 @@
 //! whatever comes, at once. *Connected*: it exchanges batches until one fails, or until the server closes the
 //! connection. The callers of what was sent and not answered are then told so; it is never sent again.
 //!
-//! Keeps P7: what cannot be sent now is refused at once. Keeps P6: the queue has a limit.
+//! Keeps P6: the queue has a limit.
+//! Keeps P7: what cannot be sent now is refused at once.
 
 use std::pin::pin;
 use std::sync::Arc;
