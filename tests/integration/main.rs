@@ -9,6 +9,7 @@ mod fixture;
 mod admission;
 mod authentication;
 mod bad_input;
+mod documents;
 mod fleet;
 mod guests;
 mod postgres;

@@ -18,6 +18,13 @@ pub struct Candidate {
     pub(super) plan: Result<Plan, TenantError>,
 }
 
+impl Candidate {
+    /// Why the tenant cannot be served, as far as its `tenant.toml` tells.
+    pub fn error(&self) -> Option<&TenantError> {
+        self.plan.as_ref().err()
+    }
+}
+
 /// Reads the `tenant.toml` of every tenant in `dir`; anything that is not a tenant's directory is skipped with a
 /// warning.
 pub fn scan(dir: &Path, defaults: &Limits, max: &Limits) -> Result<Vec<Candidate>, ConfigError> {
