@@ -1,6 +1,6 @@
 //! How near to a limit a tenant came within the last hour.
 //!
-//! An hour is [`WINDOWS`] windows. Each has one cell with its number and its highest share; a cell whose number is too old counts for
+//! An hour is six windows. Each has one cell with its number and its highest share; a cell whose number is too old counts for
 //! nothing, so nobody has to clear it. The answer covers the window that goes on and those before it: 50 to 60 minutes.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
