@@ -20,10 +20,10 @@
 //!   next CAS.
 //! - *Over restarts*, the number begins again at 1, but the epoch grows by more than the number ever reached. No server
 //!   makes 10⁹ changes in a second, so old epoch + old number stays behind the clock from which the new epoch is read.
-//! - *A grant belongs to the epoch of its connection.* The sentinel is read once more at the end of every batch that
-//!   takes locks, after them (`memcached::connection`). If it is still the one from when the connection was made, every
-//!   grant of the batch belongs to this epoch. If it is another one or missing (`flush_all`), the grants are not
-//!   trusted, and the connection is made anew.
+//! - *A grant belongs to the epoch of its connection.* The sentinel is read once more at the end of every batch
+//!   (`memcached::connection`). If it is still the one from when the connection was made, every grant of the batch
+//!   belongs to this epoch. If it is another one or missing (`flush_all`), the grants are not trusted, and the
+//!   connection is made anew.
 //!
 //! # Where they do not
 //!

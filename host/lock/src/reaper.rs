@@ -29,7 +29,8 @@ pub(crate) struct PendingRelease {
     pub(crate) key: LockKey,
     pub(crate) token: OwnerToken,
     pub(crate) attempt: Attempt,
-    /// Given up after the first try, so that callers do not wait for a lock service that is down.
+    /// The turn in this host's queue; dropped after the first try, so that callers do not wait for a lock service that
+    /// is down.
     pub(crate) turn: Option<Arc<Turn>>,
 }
 

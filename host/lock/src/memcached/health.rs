@@ -11,8 +11,9 @@
 //!
 //! - the leases of this host that were granted in another epoch are lost at once ([`Health::epoch`]);
 //! - nothing is granted for [`LockConfig::grace`], which is as long as anybody may trust a lease from before;
-//! - the host that sees it says so on the server itself, in an item that lives as long (`namelock:@grace`). A host that
-//!   starts in that time has known no other epoch, and this item keeps it from granting.
+//! - the host that sees it says so on the server itself, in an item that outlives the grace period by up to 3 s
+//!   (`namelock:@grace`). A host that starts in that time has known no other epoch, and this item keeps it from
+//!   granting.
 //!
 //! A server whose epoch has just begun may have forgotten everything with nobody having noticed yet. So a host that
 //! knows nothing of it waits for [`LockConfig::notice_time`] before it looks, which is how long others take to notice.

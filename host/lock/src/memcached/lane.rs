@@ -6,9 +6,10 @@
 //! While nobody wants a lock, the lane asks for the sentinel from time to time, so that it sees a server that has
 //! forgotten its locks or stands still (see [`super::health`]).
 //!
-//! The task is in one of two states. *Disconnected*: it tries to connect, with jittered backoff, and meanwhile refuses
-//! whatever comes, at once. *Connected*: it exchanges batches until one fails, or until the server closes the
-//! connection. The callers of what was sent and not answered are then told so; it is never sent again.
+//! The task is in one of two states. *Disconnected*: it tries to connect, with jittered backoff, and refuses whatever
+//! comes, at once, after the first attempt, during which requests wait. *Connected*: it exchanges batches until one
+//! fails, or until the server closes the connection. The callers of what was sent and not answered are then told so; it
+//! is never sent again.
 //!
 //! Keeps P6: the queue has a limit.
 //! Keeps P7: what cannot be sent now is refused at once.

@@ -7,11 +7,11 @@ use super::settings::{Described, MAX, SECTIONS, all};
 /// What the page says before the file.
 const INTRODUCTION: &str = "# Configuration
 
-Generated from `host/server/src/config/settings.rs` and `limits.rs` beside it; to change it, edit those files and run the
-tests with `UPDATE_DOCS=1`.
+Generated from `host/server/src/config/settings.rs` and `limits.rs` beside it; to change it, edit those files and run
+the tests with `UPDATE_DOCS=1`.
 
-A flag wins over its variable in the environment, which wins over the file, which wins over the default. An unknown key is
-an error. The file is read once, at the start of the host; each `tenant.toml` is read again at SIGHUP.
+A flag wins over its variable in the environment, which wins over the file, which wins over the default. An unknown key
+is an error. The file is read once, at the start of the host; each `tenant.toml` is read again at SIGHUP.
 
 ";
 
@@ -22,9 +22,13 @@ handlers print has the target `guest`.
 
 ## A tenant's file
 
-`DIR/TENANT/tenant.toml` may have a section `[limits]` with the keys of `[limits]` above, except `stack`. What it leaves out
-has the value of the host's file; what it sets may go up to `[limits.max]`. [limits.md](limits.md) says what happens at each
-limit.
+`DIR/TENANT/tenant.toml` may have
+
+- `namespace`, which is left out, or empty to [share locks with Python programs](protocol.md#the-python-idiom);
+- a section `[settings]`, what the [handler](handlers.md#tenanttoml) reads;
+- a section `[limits]`, with the keys of `[limits]` above, except `stack`. What it leaves out has the value of the
+  host's file; what it sets may go up to `[limits.max]`. [limits.md](limits.md) says what happens at each limit;
+- sections `[[tokens]]`, who may [call](authentication.md).
 ";
 
 /// The text of the page.

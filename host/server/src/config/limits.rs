@@ -62,7 +62,7 @@ pub(super) const TENANT: &[Tenant] = &[
         "admission::a_tenant_that_is_full_is_refused_and_others_are_served",
     ),
     Tenant::time("limits.calls_wait", 0, MINUTE, |l| (&mut l.admission.calls_wait).into())
-        .says("How long each of them waits to run")
+        .says("How long a waiting call waits to run")
         .limit(
             Reached::Code(TenantLimit),
             "admission::a_tenant_that_is_full_is_refused_and_others_are_served",

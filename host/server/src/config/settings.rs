@@ -44,7 +44,7 @@ pub(super) const HOST: &[Host] = &[
         .says("The address of the public listener")
         .flag("listen", |flags| flags.listen.clone()),
     Host::switch("http.open", |c| (&mut c.http.open).into())
-        .says("Whether to listen beyond loopback although a tenant has no tokens")
+        .says("Whether to listen beyond loopback even if a tenant has no tokens")
         .flag("open", |flags| flags.open.then(|| "true".into())),
     Host::size("http.header_bytes", 8 * KIB, MIB, |c| (&mut c.http.header_bytes).into())
         .says("Head of a request")
@@ -91,7 +91,7 @@ pub(super) const HOST: &[Host] = &[
     .says("Calls that wait for the host")
     .limit(Reached::Code(Overloaded), "admission::a_host_that_is_full_refuses"),
     Host::time("http.calls_wait", 0, MINUTE, |c| (&mut c.http.calls_wait).into())
-        .says("How long each of them waits")
+        .says("How long a waiting call waits for the host")
         .limit(Reached::Code(Overloaded), "admission::a_host_that_is_full_refuses"),
     Host::time("http.drain", 0, 10 * MINUTE, |c| (&mut c.http.drain).into())
         .says("How long running requests may go on after the signal to stop")
@@ -164,7 +164,7 @@ pub(super) const HOST: &[Host] = &[
         .says("The names database: sqlite:PATH or postgres://user@host/database")
         .flag("names", |flags| flags.names.clone()),
     Host::count("names.queue", 1, 1_000_000, |c| (&mut c.names.queue).into())
-        .says("Writes that queue for SQLite, and as many reads")
+        .says("Reads or writes that wait for the database; SQLite: as many of each")
         .limit(Reached::Code(NamesUnavailable), "sqlite::a_full_queue_refuses_at_once"),
     Host::count("names.batch", 1, 4096, |c| (&mut c.names.batch).into()).says("SQLite: writes in one transaction"),
     Host::count("names.readers", 1, 64, |c| (&mut c.names.readers).into()).says("SQLite: reads at once"),
@@ -231,7 +231,7 @@ pub(super) const HOST: &[Host] = &[
     Host::count("compiler.cache_files", 1, 100_000, |c| {
         (&mut c.compiler.cache.files).into()
     })
-    .says("Compiled components that are kept; the one that was not used for longest goes")
+    .says("Compiled components that are kept; the least recently used is removed")
     .limit(Reached::Dropped, "cache::the_least_recently_used_entry_is_removed"),
     Host::text("tenants.dir", |c| (&mut c.tenants).into())
         .says("The directory of tenants")

@@ -1,7 +1,7 @@
 //! The closed list of error codes. Each is declared once, with its status, title and page.
 //!
-//! To add a code, add one entry to `error_kinds!` and run the tests with `UPDATE_DOCS=1`. The entry gives the status, the
-//! metric and log label, and the section of `docs/errors.md`; an entry that leaves a field out does not compile.
+//! `CONTRIBUTING.md` says how to add a code. Its entry in `error_kinds!` gives the status, the metric and log label,
+//! and the section of `docs/errors.md`; an entry that leaves a field out does not compile.
 
 use axum::http::StatusCode;
 
@@ -76,7 +76,7 @@ macro_rules! error_kinds {
 }
 
 error_kinds! {
-    /// The request cannot be understood.
+    /// Something in it is missing, unknown or malformed, or its body did not arrive in time.
     InvalidRequest {
         label: "invalid_request",
         status: BAD_REQUEST,
@@ -98,7 +98,7 @@ error_kinds! {
         handler: "",
         operator: "Make a token with `namelock token new`, add it to the tenant's `tenant.toml`, and send the host SIGHUP.",
     }
-    /// The token lacks the right for this call, or the handler does not allow it to this owner.
+    /// The token lacks the right for this call, or the handler does not allow this owner to do it.
     Forbidden {
         label: "forbidden",
         status: FORBIDDEN,
@@ -182,52 +182,52 @@ error_kinds! {
         title: "The tenant is at its limit",
         retry: Later,
         why: "The tenant's requests come faster than `limits.rate`, it has as many calls as `limits.calls` and `limits.calls_waiting` allow, or one call of its handler exceeded a limit of a single call, such as `limits.leases`.",
-        caller: "Send fewer requests at once, and wait for `retry_after_ms`.",
+        caller: "Send fewer requests at once, and wait for `retry_after_ms`. If `detail` says what the handler used too much of, it may have saved the name before: use GET to find out, and compare `owner` and `created_ms`.",
         handler: "If `detail` names a limit of a single call, the handler asks for too much: waiting does not help.",
         operator: "Raise the limit in the tenant's `tenant.toml`, within `[limits.max]`. [limits.md](limits.md) lists all limits.",
     }
-    /// The handler ended in a trap.
+    /// The handler ended in a trap; it may have saved the name before.
     HandlerTrapped {
         label: "handler_trapped",
         status: INTERNAL_SERVER_ERROR,
         title: "The handler failed",
         retry: No,
         why: "The handler panicked, overflowed its stack (`limits.stack`) or did something else that WebAssembly does not allow. Its locks are released.",
-        caller: "Report it to the tenant, with the `request_id`.",
+        caller: "Report it to the tenant, with the `request_id`. Before you register the name again, use GET to find out whether it was saved; compare `owner` and `created_ms`.",
         handler: "The host's log has the backtrace under the same `request_id`, with the target `guest`.",
         operator: "Pass the log lines of the `request_id` on to the tenant.",
     }
-    /// The handler needs more memory than it may use.
+    /// The handler needs more memory than it may use; it may have saved the name before.
     HandlerOutOfMemory {
         label: "handler_out_of_memory",
         status: INTERNAL_SERVER_ERROR,
         title: "The handler ran out of memory",
         retry: No,
         why: "All memories and tables of the call together would exceed `limits.memory`.",
-        caller: "Report it to the tenant, with the `request_id`.",
+        caller: "Report it to the tenant, with the `request_id`. Before you register the name again, use GET to find out whether it was saved; compare `owner` and `created_ms`.",
         handler: "Use less memory for each call; every call starts in a fresh instance, so nothing accumulates.",
         operator: "Raise `limits.memory` for the tenant.",
     }
-    /// The handler did not finish in time; whether it saved the name, GET tells.
+    /// The handler did not finish in time; use GET to find out whether it saved the name.
     HandlerDeadline {
         label: "handler_deadline",
         status: GATEWAY_TIMEOUT,
         title: "The handler ran out of time",
         retry: No,
         why: "The call ran for longer than `limits.cpu_time`, or did not end within `limits.wall_time`. Its locks are released.",
-        caller: "Ask with GET whether the name was saved, once `names.timeout` has passed, before you register it again.",
+        caller: "Wait 2 s (the operator's `names.timeout` or `names.busy_timeout`), then use GET to find out whether the name was saved; compare `owner` and `created_ms`. Only then register it again.",
         handler: "Do less work for each call, and wait for locks for a shorter time.",
         operator: "Raise `limits.cpu_time` or `limits.wall_time` for the tenant. If it happens to all tenants, the host is short of CPU.",
     }
-    /// The lock was lost before the handler was done; whether it saved the name, GET tells.
+    /// The lock was lost before the handler was done; use GET to find out whether it saved the name.
     LeaseLost {
         label: "lease_lost",
         status: SERVICE_UNAVAILABLE,
         title: "The lock was lost before the work was done",
         retry: Later,
         why: "The handler ran for longer than its lease (`lock.lease`, or `lock.max_hold` with renewals), or memcached was restarted or flushed, so the lock was no longer certain. The host ends such a call. A write whose fencing token is older than one that the database has seen for the name is refused with this code too.",
-        caller: "Ask with GET whether the name was saved, once `names.timeout` has passed. If it was not, send the request again after `retry_after_ms`.",
-        handler: "Hold a lease only for as long as you need it, and call `renew` before `remaining-ms` runs out.",
+        caller: "Wait 2 s (the operator's `names.timeout` or `names.busy_timeout`), then use GET to find out whether the name was saved; compare `owner` and `created_ms`. If it was not, send the request again after `retry_after_ms`.",
+        handler: "Hold a lease only for as long as you need it, and call `renew` before `remaining` (in WIT `remaining-ms`) runs out.",
         operator: "Look in the log for `memcached was restarted, flushed or replaced`, and for a host that stood still. If one name keeps failing, check the hosts' clocks: fencing tokens start from them.",
     }
     /// The lock service cannot be reached, or cannot grant safely now.
@@ -237,18 +237,19 @@ error_kinds! {
         title: "The lock service is not available",
         retry: Later,
         why: "memcached does not answer, has no memory for another lock, or was restarted less than `lock.restart_grace` ago; or a queue of the host is full (`lock.waiters`, `lock.queue`, `lock.memory_locks`). What cannot be granted safely is refused at once.",
-        caller: "Send the request again after `retry_after_ms`. A handler that takes one lock has saved nothing.",
+        caller: "Send the request again after `retry_after_ms`. A handler that takes one lock has saved nothing; if it takes several, use GET to find out first.",
         handler: "Return `unavailable` when `acquire` does.",
         operator: "Check memcached, its memory (`-m`) and the network in between. After a restart it ends by itself within one lease.",
     }
-    /// The names database cannot be reached, or did not answer in time.
+    /// The names database cannot be reached, or did not answer in time; use GET to find out whether the name was
+    /// saved.
     NamesUnavailable {
         label: "names_unavailable",
         status: SERVICE_UNAVAILABLE,
         title: "The names database is not available",
         retry: Later,
-        why: "The database is down, slower than `names.timeout` (PostgreSQL) or locked for longer than `names.busy_timeout` (SQLite), or the queue of writes is full (`names.queue`).",
-        caller: "The write may have happened nevertheless. Ask with GET, once `names.timeout` has passed, then send the request again.",
+        why: "The database is down, slower than `names.timeout` (PostgreSQL) or locked for longer than `names.busy_timeout` (SQLite), or too many reads or writes wait for it (`names.queue`).",
+        caller: "The write may have happened nevertheless. Wait 2 s (the operator's `names.timeout` or `names.busy_timeout`), then use GET to find out whether the name was saved; compare `owner` and `created_ms`. If it was not, send the request again.",
         handler: "Return `unavailable` when `names` does.",
         operator: "Check the database and the network in between. For SQLite, check that no other process keeps a transaction open.",
     }
@@ -259,7 +260,7 @@ error_kinds! {
         title: "The tenant cannot be served",
         retry: No,
         why: "The component is missing, too large, does not compile or imports what the host does not offer; or `tenant.toml` has an error; or the handler returned `unavailable` without the lock or the database being the reason.",
-        caller: "Report it to the tenant.",
+        caller: "Report it to the tenant. If `detail` is the handler's own text, it may have saved the name before: use GET to find out.",
         handler: "Build the component for the world `registrar`; `unavailable` is meant for a dependency that is down.",
         operator: "`/tenants` on the admin listener and the log say why. Correct the files, and send the host SIGHUP.",
     }
@@ -274,14 +275,14 @@ error_kinds! {
         handler: "",
         operator: "Add hosts, or raise `http.calls` if there is memory for `http.calls` × `limits.memory`.",
     }
-    /// The host failed.
+    /// Something went wrong inside the host; the request is not the reason.
     Internal {
         label: "internal",
         status: INTERNAL_SERVER_ERROR,
         title: "The host failed",
         retry: No,
         why: "Something that should never happen in the host did. Nothing about it is shown to the caller.",
-        caller: "Ask with GET whether the name was saved, and report the `request_id` to the operator.",
+        caller: "Use GET to find out whether the name was saved; compare `owner` and `created_ms`. Report the `request_id` to the operator.",
         handler: "",
         operator: "The log has the cause under the same `request_id`. This is a bug in namelock: report it.",
     }
