@@ -9,7 +9,7 @@
 //! - [`admission`]: which calls may run now;
 //! - [`http`]: connections, the three calls, and what they read and write;
 //! - [`error`]: the closed list of codes, and the one place that turns them into answers;
-//! - [`limits`]: every limit in one table, with the test that reaches it;
+//! - [`limits`]: renders the page of all limits from what `config` declares;
 //! - [`documents`]: the documents that are generated from declarations;
 //! - [`text`]: errors with their causes, on one bounded line;
 //! - [`admin`], [`metrics`], [`telemetry`]: what an operator sees.

@@ -18,15 +18,15 @@ const FIXED: &str = "
 ## Fixed
 
 No key changes these: a component has at most 20 core instances, 4 memories, 8 tables of 20,000 elements; a tenant has at
-most 64 tokens and a `tenant.toml` of 64 KiB; a handler's text for a caller is cut at 1 KiB, and a longer line of its output
-continues in the next line of the log.
+most 64 tokens and a `tenant.toml` of 64 KiB; a handler's text for a caller is cut at 1 KiB, and a line of its output
+of more than 1 KiB continues in the next line of the log.
 ";
 
 /// The text of the page.
 pub fn document() -> String {
     let (tenant, host): (Vec<_>, Vec<_>) = config::all().into_iter().partition(|setting| setting.tenant);
     let mut text = INTRODUCTION.to_owned();
-    text.push_str("\n## Of a tenant\n\nA `tenant.toml` may set these anew, up to those of `[limits.max]`.\n\n");
+    text.push_str("\n## Of a tenant\n\nA `tenant.toml` may override these, up to those of `[limits.max]`.\n\n");
     table(&mut text, &tenant);
     text.push_str("\n## Of the host\n\n");
     table(&mut text, &host);

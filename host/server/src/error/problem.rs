@@ -182,7 +182,7 @@ impl From<CallError> for Problem {
             ),
             CallError::LeaseLost => Self::new(
                 ErrorKind::LeaseLost,
-                "the tenant's handler took longer than its lease; whether it saved the name, GET tells",
+                "the tenant's handler took longer than its lease; use GET to find out whether it saved the name",
             ),
             CallError::Limit { limit } => Self::new(
                 ErrorKind::TenantLimit,
