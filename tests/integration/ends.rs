@@ -22,8 +22,8 @@ ends! {
         critical_section plain save_another_name spin_in_free taken_by_itself trap_in_free;
     (422, "name_invalid"):
         big_attributes churn_leases count_calls find_giant_name giant_detail hoard_leases log_flood many_attributes
-        measure_time nearly_all_memory odd_names open_files read_environment read_settings read_stdin save_for_ever
-        save_for_no_time search_memory steal;
+        measure_time nearly_all_memory odd_names odd_settings open_files read_environment read_settings read_stdin
+        save_for_ever save_for_no_time search_memory steal;
     (423, "name_busy"):
         keep_lease lease_in_global;
     (429, "tenant_limit"):

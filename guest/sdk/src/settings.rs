@@ -28,6 +28,9 @@ pub fn setting(key: &str) -> Result<Option<String>, SettingError> {
 /// # Ok(std::time::Duration::from_millis(wait_ms)) }
 /// ```
 ///
+/// A value that is not a `T` is also reported in the tenant's log, in one line without the value, which may be a
+/// secret: a handler that goes on with a default, or answers its caller, then need not.
+///
 /// # Errors
 ///
 /// [`SettingError`] names the setting if it is not a `T` or could not be read.
@@ -35,7 +38,12 @@ pub fn setting_parsed<T>(key: &str) -> Result<Option<T>, SettingError>
 where
     T: FromStr<Err: Display>,
 {
-    setting(key)?.map(|value| parse(key, value)).transpose()
+    let parsed = setting(key)?.map(|value| parse(key, value)).transpose();
+    if let Err(SettingError::Malformed { key, reason, .. }) = &parsed {
+        // The reason is of the type's parser; an end of a line in it would end this one.
+        eprintln!("the setting `{key}` is not used: {}", reason.replace(['\n', '\r'], " "));
+    }
+    parsed
 }
 
 fn parse<T>(key: &str, value: String) -> Result<T, SettingError>

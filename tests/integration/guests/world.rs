@@ -124,3 +124,20 @@ pub(super) mod read_settings {
         assert_eq!(answer.body["detail"], r#"[("colour", "blue")]"#);
     }
 }
+
+pub(super) mod odd_settings {
+    use super::*;
+    use crate::ends::odd_settings::ENDS;
+
+    #[tokio::test]
+    async fn are_named_in_the_log_with_what_is_wrong() {
+        let host = Builder::new()
+            .tenant("t", guests::ODD_SETTINGS, r#"settings = { wait_ms = "soon" }"#)
+            .start();
+        let answer = host.post("t", "room", "ann").await;
+        answer.is_problem(ENDS.0, ENDS.1);
+        let log = host.log();
+        let words = "the setting `wait_ms` is not used: invalid digit found in string";
+        assert_eq!(log.matches(words).count(), 1, "{log}");
+    }
+}
