@@ -21,20 +21,20 @@ ends! {
     (201, "201"):
         critical_section plain save_another_name spin_in_free taken_by_itself trap_in_free;
     (422, "name_invalid"):
-        big_attributes churn_leases count_calls find_giant_name giant_detail hoard_leases log_flood many_attributes
-        measure_time nearly_all_memory odd_names odd_settings open_files read_environment read_settings read_stdin
-        save_for_ever save_for_no_time search_memory steal;
+        acquire_in_a_loop big_attributes churn_leases count_calls dirty_memory find_giant_name giant_detail hoard_leases
+        log_flood log_short_lines many_attributes measure_time nearly_all_memory odd_names odd_settings open_files
+        read_environment read_settings read_stdin save_for_ever save_for_no_time search_memory steal;
     (423, "name_busy"):
         keep_lease lease_in_global;
     (429, "tenant_limit"):
-        big_string_out giant_answer giant_list handle_flood host_call_flood random_flood;
+        big_string_out giant_answer giant_list handle_flood host_call_flood random_flood save_for_no_end;
     (500, "handler_out_of_memory"):
         grow_many_memories grow_memory grow_memory_at_once grow_table;
     (500, "handler_trapped"):
         acquire_broken_text acquire_into_nowhere acquire_wild_pointer big_frames call_in_realloc drop_twice
-        exit_holding_lease forge_lease forge_registration lie_in_realloc panic_holding_lease panic_in_drop recurse
+        exit_holding_lease forge_lease forge_log_line forge_registration lie_in_realloc panic_holding_lease panic_in_drop recurse
         recurse_in_start return_broken_text return_endless_list return_odd_pointer return_unknown_case
-        return_wild_pointer trap_after_return trap_holding_lease trap_in_start use_after_release;
+        return_wild_pointer symbols_in_frames trap_after_return trap_holding_lease trap_in_start use_after_release;
     (503, "lease_lost"):
         save_too_late;
     (503, "tenant_unavailable"):

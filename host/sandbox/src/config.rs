@@ -9,7 +9,8 @@ use namelock_account::Account;
 /// The size of the one engine of this process.
 #[derive(Debug, Clone)]
 pub struct SandboxConfig {
-    /// How many calls can have an instance at once. Address space is reserved for each, memory is not.
+    /// How many calls can run at once; a quarter more instances wait to give back the memory of calls that are gone.
+    /// Address space is reserved for each, memory is not.
     pub instances: u32,
     /// The largest size of one memory of a guest in bytes, whatever a tenant's limit is.
     pub memory_max: usize,
@@ -104,8 +105,10 @@ pub struct CallLimits {
     pub attributes: usize,
     /// Bytes of all attributes of one registration.
     pub attribute_bytes: usize,
-    /// Bytes written to its standard output and error together; more is dropped.
+    /// Bytes that its standard output and error together take in the log; more is dropped.
     pub log_bytes: usize,
+    /// Writes to the names database.
+    pub writes: u32,
 }
 
 impl Default for CallLimits {
@@ -122,6 +125,7 @@ impl Default for CallLimits {
             attributes: 32,
             attribute_bytes: 4 << 10,
             log_bytes: 16 << 10,
+            writes: 64,
         }
     }
 }

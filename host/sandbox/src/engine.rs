@@ -1,8 +1,11 @@
 //! How wasmtime is set up, in the host that runs components and in the child that compiles them.
 
+use std::num::NonZeroUsize;
+
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::config::SandboxConfig;
+use crate::trap::FRAMES_MAX;
 
 /// What one component may consist of. Real ones have one memory and a handful of core instances; each one that is
 /// allowed costs address space in every slot of the pool.
@@ -14,7 +17,7 @@ const INSTANCE_BYTES_MAX: usize = 1 << 20;
 
 /// How much of a memory stays resident when its slot is given back. What was written there is cleared, which is cheaper
 /// than having the kernel take the pages away and map them again for the next call.
-const KEEP_RESIDENT_BYTES: usize = 2 << 20;
+pub(crate) const KEEP_RESIDENT_BYTES: usize = 2 << 20;
 
 /// How much more stack the host's functions have than the guest.
 const HOST_STACK_BYTES: usize = 256 << 10;
@@ -27,9 +30,15 @@ pub(crate) fn compiler_config(memory_max: u64) -> Config {
     config
 }
 
+/// Returns how many instances there are beside those of running calls: of calls whose callers have hung up, which keep
+/// their slots until it is their turn to give their memory back.
+pub(crate) fn spare_instances(config: &SandboxConfig) -> u32 {
+    config.instances / 4
+}
+
 /// Returns the configuration of the engine that runs components.
 pub(crate) fn engine_config(config: &SandboxConfig) -> Config {
-    let count = config.instances;
+    let count = config.instances.saturating_add(spare_instances(config));
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count)
         .total_core_instances(count.saturating_mul(CORE_INSTANCES_MAX))
@@ -52,6 +61,7 @@ pub(crate) fn engine_config(config: &SandboxConfig) -> Config {
         .pagemap_scan(Enabled::Auto);
     let mut engine = compiler_config(config.memory_max as u64);
     engine
+        .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES_MAX))
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .max_wasm_stack(config.stack)
         .async_stack_size(config.stack + HOST_STACK_BYTES);

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::time::Duration;
 
+use namelock_account::Limit;
+
 use crate::cache::CacheError;
 use crate::milliseconds::milliseconds;
 
@@ -18,8 +20,8 @@ pub enum Cause {
     NamesUnavailable,
     /// A lease was lost, or it is not known whether it still was held.
     LeaseLost,
-    /// The call asked for more leases than it may hold.
-    LeaseLimit,
+    /// The call or its tenant asked for more than it may have. It may ask again after this time, where that is known.
+    Limit(Limit, Option<Duration>),
 }
 
 /// Why a call has no result. The first five are the handler's own rejections.

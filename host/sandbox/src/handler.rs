@@ -18,35 +18,34 @@
 //! - a host call that is pending when its future is dropped has recorded its claim before it sent its request, so the
 //!   reaper resolves it.
 //!
-//! The store is dropped at the end of the call: the next one sees none of its memories, tables, globals or handles.
+//! The store is dropped at the end of the call (`store`): the next one sees none of its memories, tables, globals or
+//! handles.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use namelock_account::{Counter, Limit};
 use namelock_lock::Lease;
 use namelock_names::Registration;
-use wasmtime::component::ResourceTableError;
-use wasmtime::{CallHook, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+use wasmtime::Store;
 
 use crate::config::Tenant;
 use crate::epoch::EpochTicker;
-use crate::error::{CallError, boxed};
+use crate::error::CallError;
 use crate::long_run::LongRuns;
-use crate::meter::Meter;
+use crate::meter::{Meter, metered};
 use crate::milliseconds::milliseconds;
 use crate::powers::Powers;
+use crate::service::Services;
 use crate::state::State;
+use crate::store::{self, StoreEnd};
+use crate::trap;
 use crate::wit::bindings::RegistrarPre;
 use crate::wit::bindings::exports::namelock::registration::handler as wit;
 
 /// The longest text of a handler that a caller is told, in bytes.
 const DETAIL_BYTES_MAX: usize = 1024;
-
-/// The beginnings of wasmtime's messages that a guest has handed too many bytes to the host, and that it has asked for
-/// too many random bytes. A test reaches each.
-const HOST_BYTES_MESSAGE: &str = "too much data is being copied between the host and the guest";
-const RANDOM_BYTES_MESSAGE: &str = "requested len ";
 
 /// What a caller asks a handler to register.
 #[derive(Debug, Clone)]
@@ -67,6 +66,7 @@ pub struct Handler {
     pre: RegistrarPre<State>,
     ticker: Arc<EpochTicker>,
     long_runs: Arc<LongRuns>,
+    services: Arc<Services>,
 }
 
 /// Which function of the handler a call runs, and its arguments.
@@ -83,8 +83,18 @@ enum End {
 }
 
 impl Handler {
-    pub(crate) fn new(pre: RegistrarPre<State>, ticker: Arc<EpochTicker>, long_runs: Arc<LongRuns>) -> Self {
-        Self { pre, ticker, long_runs }
+    pub(crate) fn new(
+        pre: RegistrarPre<State>,
+        ticker: Arc<EpochTicker>,
+        long_runs: Arc<LongRuns>,
+        services: Arc<Services>,
+    ) -> Self {
+        Self {
+            pre,
+            ticker,
+            long_runs,
+            services,
+        }
     }
 
     /// Runs the handler's `register`, and returns a registration that the database really gave to this call.
@@ -137,11 +147,21 @@ impl Handler {
     ) -> Result<Option<Registration>, CallError> {
         let limits = &tenant.limits;
         let meter = Meter::default();
-        let mut store = self.store(powers, tenant, request_id, &meter);
+        let place = self.long_runs.place(&tenant.account);
+        let mut store = Store::new(
+            self.pre.engine(),
+            State::new(powers, &self.services, tenant, request_id),
+        );
+        store::limit(&mut store, &meter);
+        let end = StoreEnd::new(&place, &meter);
+        let mut store = scopeguard::guard(store, {
+            let end = end.clone();
+            move |store| end.now_or_later(store)
+        });
         let _ticking = self.ticker.tick();
         let lease_watch = store.data().leases.watch();
-        let run = self.long_runs.gate(&tenant.id, &meter, self.run(&mut store, operation));
-        let end = tokio::select! {
+        let run = place.gate(&meter, self.run(&mut store, operation));
+        let ended = tokio::select! {
             // A call that has ended counts as ended, whatever else happened at the same time.
             biased;
             ended = run => End::Ran(ended),
@@ -149,57 +169,26 @@ impl Handler {
             () = tokio::time::sleep(limits.wall_time) => End::WallTime,
         };
         let leases: Vec<_> = store.data_mut().leases.take_all().collect();
-        let outcome = match end {
+        let outcome = match ended {
             End::Ran(Ok(Ok(registration))) => {
                 Ok(registration.and_then(|registration| store.data().received.confirm(registration)))
             }
             End::Ran(Ok(Err(rejection))) => Err(rejection_error(rejection, store.data())),
-            End::Ran(Err(error)) => {
-                // The tenant's log gets the names of its functions, because the code is the tenant's; a caller gets
-                // only the error code.
-                tracing::warn!(target: "guest", tenant = &*tenant.id, request_id, "the call broke down: {error:#}");
-                Err(trap_error(error, store.data()))
-            }
+            End::Ran(Err(error)) => Err(broke_down(&error, store.data())),
             End::LeaseLost => Err(CallError::LeaseLost),
-            End::WallTime => Err(CallError::Deadline {
-                limit: "wall time",
-                time: limits.wall_time,
-            }),
+            End::WallTime => {
+                tenant.account.refuse(Limit::WallTime);
+                Err(CallError::Deadline {
+                    limit: "wall time",
+                    time: limits.wall_time,
+                })
+            }
         };
-        // Gives the instance's slot in the pool back before waiting for the network.
-        drop(store);
         // Keeps P3: however the guest ended, its leases are released before the answer is given. All at once: whether
         // they were still held is of no use to a handler that has ended, and when the lock service does not answer, the
-        // lock crate goes on trying.
-        join_all(leases.into_iter().map(Lease::release)).await;
+        // lock crate goes on trying. Nor do they wait until it is the tenant's turn to give memory back.
+        tokio::join!(end.in_turn(store), join_all(leases.into_iter().map(Lease::release)));
         outcome
-    }
-
-    /// Makes a store with its limits; nothing of a guest has run yet.
-    // Keeps P6: memory, bytes handed to the host, host calls and running time of a call are limited here.
-    fn store(&self, powers: &Powers, tenant: &Arc<Tenant>, request_id: &str, meter: &Meter) -> Store<State> {
-        let limits = &tenant.limits;
-        let mut store = Store::new(self.pre.engine(), State::new(powers, tenant, request_id));
-        store.limiter(|state| &mut state.limiter);
-        store.set_hostcall_fuel(limits.host_bytes);
-        let mut host_calls_left = limits.host_calls;
-        store.call_hook(move |_, hook| {
-            if matches!(hook, CallHook::CallingHost) {
-                host_calls_left = host_calls_left.checked_sub(1).ok_or(LimitReached("host_calls"))?;
-            }
-            Ok(())
-        });
-        store.set_epoch_deadline(1);
-        let (meter, cpu_time) = (meter.clone(), limits.cpu_time);
-        store.epoch_deadline_callback(move |_| {
-            Ok(if meter.running() >= cpu_time {
-                UpdateDeadline::Interrupt
-            } else {
-                // Ends this poll, so that others run; the gate decides whether the call goes on at once.
-                UpdateDeadline::Yield(1)
-            })
-        });
-        store
     }
 
     /// Instantiates the component and calls it. The outer error is a trap, the inner one the handler's rejection.
@@ -229,6 +218,19 @@ impl Handler {
     }
 }
 
+/// Tells why a call broke down, also the tenant: its log gets the names of its functions, because the code is the
+/// tenant's. A caller gets only the error code, and the host's own log one line without them.
+fn broke_down(error: &wasmtime::Error, state: &State) -> CallError {
+    let told = trap::call_error(error, state);
+    // A call that never began has nothing to tell.
+    if !matches!(told, CallError::Overloaded) {
+        let (text, took) = metered(|| trap::describe(error));
+        state.log.warn(&format!("the call broke down: {text}"));
+        state.tenant.account.charge_time(Counter::HostNanos, took);
+    }
+    told
+}
+
 /// Turns the handler's rejection into an error. Its texts are not trusted, so they are cut.
 fn rejection_error(rejection: wit::Rejection, state: &State) -> CallError {
     match rejection {
@@ -241,52 +243,6 @@ fn rejection_error(rejection: wit::Rejection, state: &State) -> CallError {
             cause: state.cause,
         },
     }
-}
-
-/// Tells why a call trapped.
-fn trap_error(error: wasmtime::Error, state: &State) -> CallError {
-    // Keeps P7: a call for which the pool has no instance is refused at once.
-    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
-        return CallError::Overloaded;
-    }
-    if matches!(error.downcast_ref::<Trap>(), Some(Trap::Interrupt)) {
-        return CallError::Deadline {
-            limit: "CPU time",
-            time: state.tenant.limits.cpu_time,
-        };
-    }
-    if let Some(limit) = limit_reached(&error) {
-        return CallError::Limit { limit };
-    }
-    if state.limiter.denied {
-        return CallError::OutOfMemory(boxed(error));
-    }
-    CallError::Trapped(boxed(error))
-}
-
-/// The error that ends a guest which has used up the limit of this name.
-#[derive(Debug, thiserror::Error)]
-#[error("the call used more {0} than it may")]
-struct LimitReached(&'static str);
-
-/// Tells which limit ended the call. For two of them wasmtime has no error type, only a message.
-fn limit_reached(error: &wasmtime::Error) -> Option<&'static str> {
-    if let Some(LimitReached(limit)) = error.downcast_ref() {
-        return Some(limit);
-    }
-    if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
-        return Some("handles");
-    }
-    error.chain().find_map(|cause| {
-        let message = cause.to_string();
-        if message.starts_with(HOST_BYTES_MESSAGE) {
-            Some("host_bytes")
-        } else if message.starts_with(RANDOM_BYTES_MESSAGE) {
-            Some("random_bytes")
-        } else {
-            None
-        }
-    })
 }
 
 fn short(mut text: String) -> String {

@@ -19,6 +19,8 @@ pub(crate) struct Leases {
     entries: Vec<Option<Lease>>,
     watch: Arc<LeaseWatch>,
     limit: usize,
+    /// How many it held at once.
+    most: usize,
 }
 
 impl Leases {
@@ -27,6 +29,7 @@ impl Leases {
             entries: Vec::new(),
             watch: Arc::default(),
             limit,
+            most: 0,
         }
     }
 
@@ -39,6 +42,7 @@ impl Leases {
             return None;
         }
         self.entries.push(None);
+        self.most = self.entries.len();
         Some(LeaseHandle(self.entries.len() - 1))
     }
 
@@ -69,6 +73,11 @@ impl Leases {
     /// Returns the watch that tells when one of them is lost.
     pub(crate) fn watch(&self) -> Arc<LeaseWatch> {
         Arc::clone(&self.watch)
+    }
+
+    /// How many the call held at most, or asked for.
+    pub(crate) fn most(&self) -> usize {
+        self.most
     }
 
     pub(crate) fn limit(&self) -> usize {

@@ -11,10 +11,12 @@
 //! - `engine`, `epoch`: how wasmtime is set up, and the thread that interrupts running guests;
 //! - [`compiler`], [`cache`]: components are compiled in a process of their own, and the outcome is kept;
 //! - [`sandbox`]: loads a component; [`powers`]: what its calls are given;
-//! - [`handler`]: one call from its beginning to its end, however it ends; `state`: what the host keeps for it;
+//! - [`handler`]: one call from its beginning to its end, however it ends; `store`, `state`: what the host keeps for
+//!   it, and gives back; `trap`: what is said of one that broke down;
 //! - `leases`, `lease_watch`: the leases of a call, which ends when one of them is lost;
 //! - `long_run`, `meter`, `limiter`, `log`, `clock`: what keeps a call from disturbing others: turns, running time,
-//!   memory, output, coarse clocks;
+//!   memory, output, coarse clocks; `service`: says once that the lock
+//!   service or the names database fails;
 //! - `imports`: which interfaces a component may import; `wit`: those of namelock, implemented.
 //!
 //! # A minimal host
@@ -44,7 +46,10 @@ mod log;
 mod long_run;
 mod meter;
 mod milliseconds;
+mod service;
 mod state;
+mod store;
+mod trap;
 mod wit;
 
 pub use cache::{CacheError, Digest};

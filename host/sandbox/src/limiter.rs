@@ -25,6 +25,11 @@ impl Limiter {
         }
     }
 
+    /// How much the call has; memories and tables never shrink, so it is also the most that it had.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
     fn grow(&mut self, more: usize) -> bool {
         match self.used.checked_add(more).filter(|used| *used <= self.limit) {
             Some(used) => {

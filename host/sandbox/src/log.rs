@@ -1,10 +1,15 @@
-//! Turns a guest's standard output and error into lines of the tenant's log.
+//! The tenant's log: its guest's standard output and error, and what the host says of its calls.
+//!
+//! What is charged is what is written: a line costs what stands before its text too, and its text as it is escaped. A
+//! line has to fit twice, into what is left of the call's own limit and into the tenant's budget by time. Once one did
+//! not, nothing more of the guest's output is written in this call.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use namelock_account::{Account, Counter, Limit};
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -16,70 +21,117 @@ const LINE_BYTES_MAX: usize = 1024;
 /// How much a guest may write at once, in bytes.
 const WRITE_BYTES_MAX: usize = 4096;
 
-/// The output of one call. Clones share it, and its limit.
+/// What a line has besides its text, the tenant's id and the request's: time, level, names of fields, and its end. An
+/// estimate, because how a line looks is decided by whoever writes it; a test of the host compares it with what is in
+/// its log.
+const LINE_OVERHEAD_BYTES: usize = 72;
+
+/// The log of one call. Clones share it, and its limit.
 #[derive(Clone)]
 pub(crate) struct TenantLog {
     inner: Arc<Mutex<Inner>>,
 }
 
 struct Inner {
-    tenant: Arc<str>,
+    account: Arc<Account>,
     request_id: Box<str>,
     line: Vec<u8>,
-    /// How many more bytes are logged; what follows is dropped.
-    left: usize,
-    dropped: bool,
+    limit: usize,
+    /// How many bytes its guest's lines took.
+    used: usize,
+    /// Whether a line did not fit.
+    full: bool,
 }
 
 impl TenantLog {
-    pub(crate) fn new(tenant: &Arc<str>, request_id: &str, limit: usize) -> Self {
+    /// Opens the log of a call, whose output may take `limit` bytes.
+    pub(crate) fn new(account: &Arc<Account>, request_id: &str, limit: usize) -> Self {
         Self {
             inner: Arc::new(Mutex::new(Inner {
-                tenant: Arc::clone(tenant),
+                account: Arc::clone(account),
                 request_id: request_id.into(),
                 line: Vec::new(),
-                left: limit,
-                dropped: false,
+                limit,
+                used: 0,
+                full: false,
             })),
         }
+    }
+
+    /// Writes a line of the host's about this call, after what its guest has written. It is charged to the tenant's
+    /// budget alone: a call has one at most, of bounded length, and output must not be able to displace it.
+    pub(crate) fn warn(&self, text: &str) {
+        let mut inner = self.inner.lock();
+        inner.emit();
+        inner.warn(text);
+    }
+
+    /// How many bytes the guest's lines took.
+    pub(crate) fn used(&self) -> usize {
+        self.inner.lock().used
     }
 }
 
 impl Inner {
-    fn write(&mut self, bytes: &[u8]) {
-        let kept = bytes.len().min(self.left);
-        self.left -= kept;
-        for &byte in &bytes[..kept] {
-            if byte == b'\n' {
+    fn write(&mut self, mut bytes: &[u8]) {
+        while !self.full && !bytes.is_empty() {
+            let room = &bytes[..bytes.len().min(LINE_BYTES_MAX - self.line.len())];
+            let (taken, ends) = match room.iter().position(|byte| *byte == b'\n') {
+                Some(end) => (end + 1, true),
+                None => (room.len(), self.line.len() + room.len() == LINE_BYTES_MAX),
+            };
+            self.line
+                .extend(room[..taken].strip_suffix(b"\n").unwrap_or(&room[..taken]));
+            bytes = &bytes[taken..];
+            if ends {
                 self.emit();
-            } else {
-                self.line.push(byte);
-                if self.line.len() == LINE_BYTES_MAX {
-                    self.emit();
-                }
             }
         }
-        if kept < bytes.len() && !self.dropped {
-            self.dropped = true;
-            self.emit();
-            tracing::warn!(
-                target: "guest",
-                tenant = &*self.tenant,
-                request_id = &*self.request_id,
-                "more output is dropped (limits.log_bytes)"
-            );
+        if self.full {
+            let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+            self.account.charge(Counter::LogLinesDropped, lines as u64);
         }
     }
 
+    /// Writes the line that the guest has begun, if it fits.
     fn emit(&mut self) {
         if self.line.is_empty() {
             return;
         }
+        let line = std::mem::take(&mut self.line);
+        if self.full {
+            self.account.charge(Counter::LogLinesDropped, 1);
+            return;
+        }
         // Whatever a guest writes, control characters too, reaches the log as escaped text, and never as lines of its
         // own.
-        let line = String::from_utf8_lossy(&self.line).escape_debug().to_string();
-        tracing::info!(target: "guest", tenant = &*self.tenant, request_id = &*self.request_id, "{line}");
-        self.line.clear();
+        let line = String::from_utf8_lossy(&line).escape_debug().to_string();
+        let cost = self.cost(&line);
+        if cost > self.limit - self.used {
+            self.account.refuse(Limit::LogBytes);
+            self.account.charge(Counter::LogLinesDropped, 1);
+            self.fill("more output is dropped (limits.log_bytes)");
+        } else if self.account.log(cost) {
+            self.used += cost;
+            tracing::info!(target: "guest", tenant = &**self.account.tenant(), request_id = &*self.request_id, "{line}");
+        } else {
+            self.fill("more output is dropped (limits.log_rate)");
+        }
+    }
+
+    fn fill(&mut self, why: &str) {
+        self.full = true;
+        self.warn(why);
+    }
+
+    fn warn(&self, text: &str) {
+        if self.account.log(self.cost(text)) {
+            tracing::warn!(target: "guest", tenant = &**self.account.tenant(), request_id = &*self.request_id, "{text}");
+        }
+    }
+
+    fn cost(&self, text: &str) -> usize {
+        LINE_OVERHEAD_BYTES + self.account.tenant().len() + self.request_id.len() + text.len()
     }
 }
 
@@ -137,5 +189,71 @@ impl AsyncWrite for TenantLog {
 
     fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use namelock_account::Budgets;
+
+    use super::*;
+
+    fn account(log_rate: u32) -> Arc<Account> {
+        let budgets = Budgets {
+            log_rate,
+            ..Budgets::default()
+        };
+        Arc::new(Account::new("t", &budgets))
+    }
+
+    fn write(account: &Arc<Account>, limit: usize, text: &str) -> usize {
+        let log = TenantLog::new(account, "r", limit);
+        log.inner.lock().write(text.as_bytes());
+        log.used()
+    }
+
+    // Shows P6: a line of one letter costs what it takes in the log, not one byte.
+    #[test]
+    fn what_stands_before_a_line_is_charged() {
+        let account = account(1 << 30);
+        let used = write(&account, 16 << 10, &"x\n".repeat(8192));
+        assert!(used <= 16 << 10, "{used}");
+        let lines = used / (LINE_OVERHEAD_BYTES + 3);
+        assert!((100..300).contains(&lines), "{lines}");
+        let notice = LINE_OVERHEAD_BYTES + 2 + "more output is dropped (limits.log_bytes)".len();
+        assert_eq!(account.used(Counter::LogBytes), (used + notice) as u64);
+        assert_eq!(account.used(Counter::LogLinesDropped), (8192 - lines) as u64);
+        assert_eq!(account.refusals(Limit::LogBytes), 1);
+    }
+
+    #[test]
+    fn what_escaping_adds_is_charged() {
+        let account = account(1 << 30);
+        let text = "\u{1}".repeat(100);
+        assert_eq!(
+            write(&account, 1 << 20, &format!("{text}\n")),
+            LINE_OVERHEAD_BYTES + 2 + 500
+        );
+    }
+
+    #[test]
+    fn calls_of_one_tenant_share_its_budget() {
+        let account = account(100);
+        let lines: Vec<_> = (0..100).map(|_| write(&account, 16 << 10, "some line\n") > 0).collect();
+        let written = lines.iter().filter(|written| **written).count();
+        assert!((5..50).contains(&written), "{written}");
+        assert!(account.used(Counter::LogLinesDropped) >= 100 - written as u64);
+        assert!(account.refusals(Limit::LogRate) > 0 && account.refusals(Limit::LogBytes) == 0);
+    }
+
+    #[test]
+    fn long_lines_are_continued_and_the_last_needs_no_end() {
+        let account = account(1 << 30);
+        let text = format!("{}\n\nend", "x".repeat(LINE_BYTES_MAX * 2 + 1));
+        let log = TenantLog::new(&account, "r", 1 << 20);
+        log.inner.lock().write(text.as_bytes());
+        assert_eq!(log.used(), 3 * (LINE_OVERHEAD_BYTES + 2) + LINE_BYTES_MAX * 2 + 1);
+        log.warn("broken");
+        assert_eq!(log.used(), 4 * (LINE_OVERHEAD_BYTES + 2) + LINE_BYTES_MAX * 2 + 4);
     }
 }

@@ -3,27 +3,32 @@
 //! A call of an honest handler runs for a fraction of a millisecond, and needs no permit for that. A call that runs for
 //! longer goes on only with one of a few permits, fewer than there are processors.
 //!
-//! - A permit is for one poll of the call's future, which the epoch ends after a tick. Then it goes to the next call. A
-//!   call that waits for a lock or the database has none.
+//! - A permit is for one poll of the call's future, which the epoch ends after a tick. Then it goes to the next call,
+//!   which may be the same one. A call that waits for a lock or the database has none.
 //! - The time of a tenant's long runs is its debt, which is paid off slowly. Of the waiting tenants the one that owes
-//!   least is next, of equals the one that has waited longest; calls of one tenant are served in order of arrival. So a
-//!   tenant with many long calls waits for itself.
+//!   least is next, of equals the one that has waited longest. So a tenant with many long calls waits for itself.
+//! - Of one tenant's calls the one that began first is next, so it runs to its end. In order of arrival all of them
+//!   would advance together, and with many enough none would end in its time.
 //! - A tenant that owes much needs a permit for all its calls, from their beginning. Otherwise one whose calls all spin
 //!   would get the free beginning of each of them, all at once and again and again.
+//! - Giving back the memory of a call that had much of it is such a run too, under a permit and charged to the debt. A
+//!   tenant for which some waits needs a permit for all its calls, so memory is given back before more is taken.
 //!
 //! The queue needs no limit of its own: no more calls can wait than may run.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use namelock_account::{Account, Counter};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, oneshot};
 
-use crate::meter::Meter;
+use crate::meter::{Meter, metered};
 
 /// How long a call runs without a permit: several times what an honest one takes, and less than a tick of the epoch.
 const FREE: Duration = Duration::from_micros(250);
@@ -42,6 +47,10 @@ const PAY_OFF_FACTOR: u32 = 40;
 pub(crate) struct LongRuns {
     /// False while no tenant owes anything, which is most of the time: then nobody locks the mutex.
     any_debt: AtomicBool,
+    /// The number of the next call.
+    next_number: AtomicU64,
+    /// How many values may wait to be given back by nobody's future.
+    deferred: Arc<Semaphore>,
     inner: Mutex<Inner>,
 }
 
@@ -59,12 +68,23 @@ struct Inner {
 struct Debt {
     time: Duration,
     at: Instant,
+    /// How many of its calls have ended and wait to give their memory back.
+    deferred: usize,
 }
 
 #[derive(Debug)]
 struct Queue {
     tenant: Arc<str>,
-    calls: VecDeque<oneshot::Sender<RunPermit>>,
+    /// By the number of the call: the one that began first comes first.
+    calls: BTreeMap<u64, oneshot::Sender<RunPermit>>,
+}
+
+/// The place of a call among those of its tenant.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    runs: Arc<LongRuns>,
+    account: Arc<Account>,
+    number: u64,
 }
 
 /// The right to run for a tick. Dropping it gives it to the next call.
@@ -76,17 +96,22 @@ pub(crate) struct RunPermit {
 
 /// A call's future, which is polled only when the call may run.
 pub(crate) struct Gated<F> {
-    runs: Arc<LongRuns>,
-    tenant: Arc<str>,
+    place: Place,
     meter: Meter,
     call: Pin<Box<F>>,
     waiting: Option<oneshot::Receiver<RunPermit>>,
 }
 
+/// A tenant for which something waits to be given back, until this is dropped.
+struct Deferred<'a>(&'a Place);
+
 impl LongRuns {
-    pub(crate) fn new(permits: usize) -> Arc<Self> {
+    /// Permits for this many runs at once; `deferred` values may wait to be given back after their calls are gone.
+    pub(crate) fn new(permits: usize, deferred: usize) -> Arc<Self> {
         Arc::new(Self {
             any_debt: AtomicBool::new(false),
+            next_number: AtomicU64::new(0),
+            deferred: Arc::new(Semaphore::new(deferred)),
             inner: Mutex::new(Inner {
                 free: permits,
                 waiting: VecDeque::new(),
@@ -95,49 +120,27 @@ impl LongRuns {
         })
     }
 
-    /// Meters a call of a tenant, and polls it only when it may run.
-    // Keeps P6: however long the calls of one tenant run, they leave a processor to the others.
-    pub(crate) fn gate<F: Future>(self: &Arc<Self>, tenant: &Arc<str>, meter: &Meter, call: F) -> Gated<F> {
-        Gated {
+    /// Gives a call that begins its place.
+    pub(crate) fn place(self: &Arc<Self>, account: &Arc<Account>) -> Place {
+        Place {
             runs: Arc::clone(self),
-            tenant: Arc::clone(tenant),
-            meter: meter.clone(),
-            call: Box::pin(call),
-            waiting: None,
+            account: Arc::clone(account),
+            number: self.next_number.fetch_add(1, Ordering::Relaxed),
         }
     }
 
-    /// Queues for a permit.
-    fn wait(self: &Arc<Self>, tenant: &Arc<str>) -> oneshot::Receiver<RunPermit> {
-        let (sender, receiver) = oneshot::channel();
-        let mut inner = self.inner.lock();
-        if inner.free > 0 {
-            inner.free -= 1;
-            // The receiver still exists, so it is not refused.
-            let _ = sender.send(RunPermit::new(self));
-            return receiver;
-        }
-        match inner.waiting.iter_mut().find(|queue| queue.tenant == *tenant) {
-            Some(queue) => queue.calls.push_back(sender),
-            None => inner.waiting.push_back(Queue {
-                tenant: Arc::clone(tenant),
-                calls: VecDeque::from([sender]),
-            }),
-        }
-        receiver
+    /// Makes a tenant need a permit for all its calls, until as many [`Deferred`] were dropped.
+    fn defer(&self, tenant: &Arc<str>) {
+        self.inner.lock().entry(tenant).deferred += 1;
+        self.any_debt.store(true, Ordering::Relaxed);
     }
 
     /// Adds a long run to the debt of a tenant.
     fn charge(&self, tenant: &Arc<str>, ran: Duration) {
         let mut inner = self.inner.lock();
         let time = (inner.debt(tenant) + ran).min(DEBT_MAX);
-        inner.debts.insert(
-            Arc::clone(tenant),
-            Debt {
-                time,
-                at: Instant::now(),
-            },
-        );
+        let debt = inner.entry(tenant);
+        (debt.time, debt.at) = (time, Instant::now());
         self.any_debt.store(true, Ordering::Relaxed);
     }
 
@@ -147,6 +150,9 @@ impl LongRuns {
             return false;
         }
         let mut inner = self.inner.lock();
+        if inner.debts.get(tenant).is_some_and(|debt| debt.deferred > 0) {
+            return true;
+        }
         let debt = inner.debt(tenant);
         if debt.is_zero() && inner.debts.remove(tenant).is_some() && inner.debts.is_empty() {
             self.any_debt.store(false, Ordering::Relaxed);
@@ -155,7 +161,84 @@ impl LongRuns {
     }
 }
 
+impl Place {
+    /// Meters the call, and polls it only when it may run.
+    // Keeps P6: however long the calls of one tenant run, they leave a processor to the others.
+    pub(crate) fn gate<F: Future>(&self, meter: &Meter, call: F) -> Gated<F> {
+        Gated {
+            place: self.clone(),
+            meter: meter.clone(),
+            call: Box::pin(call),
+            waiting: None,
+        }
+    }
+
+    /// Queues for a permit.
+    pub(crate) fn wait(&self) -> oneshot::Receiver<RunPermit> {
+        let (sender, receiver) = oneshot::channel();
+        let mut inner = self.runs.inner.lock();
+        if inner.free > 0 {
+            inner.free -= 1;
+            // The receiver still exists, so it is not refused.
+            let _ = sender.send(RunPermit::new(&self.runs));
+            return receiver;
+        }
+        let tenant = self.account.tenant();
+        match inner.waiting.iter_mut().find(|queue| queue.tenant == *tenant) {
+            Some(queue) => drop(queue.calls.insert(self.number, sender)),
+            None => inner.waiting.push_back(Queue {
+                tenant: Arc::clone(tenant),
+                calls: BTreeMap::from([(self.number, sender)]),
+            }),
+        }
+        receiver
+    }
+
+    /// Drops something whose memory takes long to give back, and charges the time. The caller has a permit.
+    pub(crate) fn give_back<T>(&self, value: T) {
+        let ((), ran) = metered(|| drop(value));
+        self.runs.charge(self.account.tenant(), ran);
+        self.account.charge_time(Counter::HostNanos, ran);
+    }
+
+    /// Drops it when it is the call's turn, though nobody waits for that: the call's own future is being dropped.
+    // Keeps P6: hanging up spares nobody the time that its memory takes.
+    pub(crate) fn give_back_later<T: Send + 'static>(self, value: T) {
+        let (Ok(runtime), Ok(slot)) = (
+            Handle::try_current(),
+            Arc::clone(&self.runs.deferred).try_acquire_owned(),
+        ) else {
+            // More than may wait; the time is charged all the same.
+            self.give_back(value);
+            return;
+        };
+        self.runs.defer(self.account.tenant());
+        // Nobody joins this: it ends by itself, there are only as many as the semaphore allows, and at the end of the
+        // runtime all it has is dropped.
+        runtime.spawn(async move {
+            let deferred = Deferred(&self);
+            let permit = self.wait().await;
+            self.give_back(value);
+            drop((permit, deferred, slot));
+        });
+    }
+}
+
+impl Drop for Deferred<'_> {
+    fn drop(&mut self) {
+        self.0.runs.inner.lock().entry(self.0.account.tenant()).deferred -= 1;
+    }
+}
+
 impl Inner {
+    fn entry(&mut self, tenant: &Arc<str>) -> &mut Debt {
+        self.debts.entry(Arc::clone(tenant)).or_insert_with(|| Debt {
+            time: Duration::ZERO,
+            at: Instant::now(),
+            deferred: 0,
+        })
+    }
+
     fn debt(&self, tenant: &Arc<str>) -> Duration {
         let debt = self.debts.get(tenant);
         debt.map_or(Duration::ZERO, |debt| {
@@ -168,7 +251,7 @@ impl Inner {
         let debts: Vec<_> = self.waiting.iter().map(|queue| self.debt(&queue.tenant)).collect();
         let (next, _) = debts.iter().enumerate().min_by_key(|(_, debt)| **debt)?;
         let mut queue = self.waiting.remove(next)?;
-        let call = queue.calls.pop_front();
+        let call = queue.calls.pop_first().map(|(_, call)| call);
         if !queue.calls.is_empty() {
             self.waiting.push_back(queue);
         }
@@ -205,7 +288,7 @@ impl Drop for RunPermit {
 
 impl<F> Gated<F> {
     fn needs_permit(&self) -> bool {
-        self.meter.ran() >= FREE || self.runs.owes_much(&self.tenant)
+        self.meter.ran() >= FREE || self.place.runs.owes_much(self.place.account.tenant())
     }
 }
 
@@ -214,7 +297,7 @@ impl<F: Future> Future for Gated<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         if self.waiting.is_none() && self.needs_permit() {
-            self.waiting = Some(self.runs.wait(&self.tenant));
+            self.waiting = Some(self.place.wait());
         }
         let permit = match &mut self.waiting {
             // The sender is dropped only with the sandbox.
@@ -224,8 +307,13 @@ impl<F: Future> Future for Gated<F> {
         self.waiting = None;
         let meter = self.meter.clone();
         let (poll, ran) = meter.poll(|| self.call.as_mut().poll(context));
+        self.place.account.charge_time(Counter::GuestNanos, ran);
         if meter.ran() >= FREE {
-            self.runs.charge(&self.tenant, ran);
+            self.place.runs.charge(self.place.account.tenant(), ran);
+        }
+        // A call that a tick has stopped queues again before its permit goes on, so that it competes for it.
+        if meter.take_stopped() && poll.is_pending() && self.needs_permit() {
+            self.waiting = Some(self.place.wait());
         }
         drop(permit);
         poll
@@ -233,107 +321,4 @@ impl<F: Future> Future for Gated<F> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tenant(id: &str) -> Arc<str> {
-        id.into()
-    }
-
-    fn spin(time: Duration) {
-        let begin = Instant::now();
-        // Twice the time, because only the time counts that this thread really ran.
-        while begin.elapsed() < time * 2 {}
-    }
-
-    #[tokio::test]
-    async fn permits_are_given_to_tenants_in_turn() {
-        let runs = LongRuns::new(1);
-        let first = runs.wait(&tenant("greedy")).await.unwrap();
-        let (sender, mut order) = tokio::sync::mpsc::unbounded_channel();
-        for id in ["greedy", "greedy", "greedy", "modest", "other"] {
-            let (wait, sender) = (runs.wait(&tenant(id)), sender.clone());
-            tokio::spawn(async move {
-                let permit = wait.await.unwrap();
-                sender.send(id).unwrap();
-                drop(permit);
-            });
-        }
-        drop(first);
-        let mut seen = Vec::new();
-        for _ in 0..5 {
-            seen.push(order.recv().await.unwrap());
-        }
-        assert_eq!(seen, ["greedy", "modest", "other", "greedy", "greedy"]);
-        assert_eq!(runs.inner.lock().free, 1);
-    }
-
-    #[tokio::test]
-    async fn a_call_that_ends_while_it_waits_does_not_lose_the_permit() {
-        let runs = LongRuns::new(1);
-        let first = runs.wait(&tenant("a")).await.unwrap();
-        let gone = runs.wait(&tenant("a"));
-        let next = runs.wait(&tenant("b"));
-        drop(gone);
-        drop(first);
-        let permit = next.await.unwrap();
-        // Nor when it ends between being given the permit and taking it.
-        let gone = runs.wait(&tenant("a"));
-        drop(permit);
-        drop(gone);
-        assert_eq!(runs.inner.lock().free, 1);
-    }
-
-    #[tokio::test]
-    async fn the_tenant_that_owes_least_is_next() {
-        let runs = LongRuns::new(1);
-        let first = runs.wait(&tenant("greedy")).await.unwrap();
-        runs.charge(&tenant("greedy"), DEBT_MAX * 2);
-        runs.charge(&tenant("modest"), Duration::from_millis(1));
-        let (mut greedy, mut modest) = (runs.wait(&tenant("greedy")), runs.wait(&tenant("modest")));
-        drop(first);
-        let permit = modest.try_recv().unwrap();
-        assert!(greedy.try_recv().is_err());
-        drop(permit);
-        greedy.try_recv().unwrap();
-    }
-
-    // Shows P6: a tenant whose calls all run for long waits, the others do not.
-    #[tokio::test]
-    async fn a_tenant_that_owes_much_needs_a_permit_for_every_call() {
-        let runs = LongRuns::new(1);
-        let (long, other) = (tenant("long"), tenant("other"));
-        let run = |tenant: &Arc<str>, time| runs.gate(tenant, &Meter::default(), async move { spin(time) });
-        run(&long, Duration::ZERO).await;
-        run(&long, FREE).await;
-        assert!(!runs.owes_much(&long), "one long run is forgiven");
-        run(&long, CREDIT * 2).await;
-        assert!(runs.owes_much(&long) && !runs.owes_much(&other));
-
-        // While the only permit is held, the other tenant runs and this one does not.
-        let held = runs.wait(&other).await.unwrap();
-        run(&other, Duration::ZERO).await;
-        let mut waits = Box::pin(run(&long, Duration::ZERO));
-        let poll = std::future::poll_fn(|context| Poll::Ready(waits.as_mut().poll(context))).await;
-        assert!(poll.is_pending());
-        drop(held);
-        waits.await;
-        assert_eq!(runs.inner.lock().free, 1);
-    }
-
-    #[tokio::test]
-    async fn a_call_has_no_permit_while_it_waits_for_something_else() {
-        let runs = LongRuns::new(1);
-        let mut call = Box::pin(runs.gate(&tenant("a"), &Meter::default(), async {
-            spin(FREE);
-            tokio::task::yield_now().await;
-            spin(FREE);
-            std::future::pending::<()>().await;
-        }));
-        for _ in 0..3 {
-            let poll = std::future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
-            assert!(poll.is_pending());
-            assert_eq!(runs.inner.lock().free, 1);
-        }
-    }
-}
+mod tests;

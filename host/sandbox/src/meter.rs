@@ -5,7 +5,7 @@
 //! on a busy machine a thread may be suspended in the middle of a poll, and that time is not the call's.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -22,6 +22,8 @@ struct Inner {
     ended: AtomicU64,
     /// When the current poll began, by the clock of its thread.
     since: AtomicU64,
+    /// Whether the guest was stopped by a tick and would run on.
+    stopped: AtomicBool,
 }
 
 impl Meter {
@@ -36,6 +38,16 @@ impl Meter {
         Duration::from_nanos(self.inner.ended.load(Ordering::Relaxed))
     }
 
+    /// Notes that a tick ends this poll, and the guest would run on. Called from within a poll.
+    pub(crate) fn stop(&self) {
+        self.inner.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether a tick ended the last poll; otherwise the call waits for something.
+    pub(crate) fn take_stopped(&self) -> bool {
+        self.inner.stopped.load(Ordering::Relaxed) && self.inner.stopped.swap(false, Ordering::Relaxed)
+    }
+
     /// Meters one poll, and returns how long it ran.
     pub(crate) fn poll<T>(&self, poll: impl FnOnce() -> T) -> (T, Duration) {
         let since = thread_time();
@@ -45,6 +57,13 @@ impl Meter {
         self.inner.ended.fetch_add(ran, Ordering::Relaxed);
         (polled, Duration::from_nanos(ran))
     }
+}
+
+/// Does work that is no poll of a call, and returns how long it ran.
+pub(crate) fn metered<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let since = thread_time();
+    let done = work();
+    (done, Duration::from_nanos(thread_time().saturating_sub(since)))
 }
 
 /// Returns for how many nanoseconds this thread has run.

@@ -10,13 +10,14 @@ use wasmtime::component::{Component, Linker};
 use crate::cache::{Cache, Digest};
 use crate::compiler::{CompilePermit, Compiler};
 use crate::config::{CompilerConfig, SandboxConfig};
-use crate::engine::engine_config;
+use crate::engine::{engine_config, spare_instances};
 use crate::epoch::EpochTicker;
 use crate::error::{LoadError, SandboxError, boxed};
 use crate::handler::Handler;
 use crate::imports;
 use crate::long_run::LongRuns;
 use crate::milliseconds::milliseconds;
+use crate::service::Services;
 use crate::state::State;
 use crate::wit::bindings::RegistrarPre;
 
@@ -50,6 +51,7 @@ pub struct Sandbox {
     linker: Arc<Linker<State>>,
     ticker: Arc<EpochTicker>,
     long_runs: Arc<LongRuns>,
+    services: Arc<Services>,
 }
 
 impl Sandbox {
@@ -69,7 +71,8 @@ impl Sandbox {
             compiler: Arc::new(Compiler::new(compiler, config.memory_max as u64)),
             linker: Arc::new(imports::linker(&engine).map_err(setup)?),
             ticker: EpochTicker::start(&engine, config.tick)?,
-            long_runs: LongRuns::new(config.long_runs.max(1)),
+            long_runs: LongRuns::new(config.long_runs.max(1), spare_instances(config) as usize),
+            services: Arc::new(Services::new()),
             engine,
         })
     }
@@ -138,7 +141,12 @@ impl Sandbox {
         }
         let pre = self.linker.instantiate_pre(component).and_then(RegistrarPre::new);
         let pre = pre.map_err(|error| LoadError::World(boxed(error)))?;
-        Ok(Handler::new(pre, Arc::clone(&self.ticker), Arc::clone(&self.long_runs)))
+        Ok(Handler::new(
+            pre,
+            Arc::clone(&self.ticker),
+            Arc::clone(&self.long_runs),
+            Arc::clone(&self.services),
+        ))
     }
 }
 

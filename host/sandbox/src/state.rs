@@ -12,6 +12,7 @@ use crate::leases::Leases;
 use crate::limiter::Limiter;
 use crate::log::TenantLog;
 use crate::powers::Powers;
+use crate::service::Services;
 use crate::wit::locks::LocksView;
 use crate::wit::names::{NamesView, Received};
 use crate::wit::settings::SettingsView;
@@ -24,20 +25,26 @@ pub(crate) struct State {
     /// What the host last failed to do for this call.
     pub(crate) cause: Option<Cause>,
     pub(crate) received: Received,
+    pub(crate) log: TenantLog,
+    /// How often the guest has called the host.
+    pub(crate) host_calls: u32,
+    /// How many writes to the names database it has begun.
+    pub(crate) writes: u32,
     powers: Powers,
+    services: Arc<Services>,
     table: ResourceTable,
     wasi: WasiCtx,
 }
 
 impl State {
-    pub(crate) fn new(powers: &Powers, tenant: &Arc<Tenant>, request_id: &str) -> Self {
+    pub(crate) fn new(powers: &Powers, services: &Arc<Services>, tenant: &Arc<Tenant>, request_id: &str) -> Self {
         let limits = &tenant.limits;
-        let log = TenantLog::new(&tenant.id, request_id, limits.log_bytes);
+        let log = TenantLog::new(&tenant.account, request_id, limits.log_bytes);
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdout(log.clone())
-            .stderr(log)
+            .stderr(log.clone())
             .max_random_size(limits.random_bytes)
             .wall_clock(CoarseClock::new())
             .monotonic_clock(CoarseClock::new());
@@ -46,7 +53,11 @@ impl State {
             limiter: Limiter::new(limits.memory),
             cause: None,
             received: Received::default(),
+            log,
+            host_calls: 0,
+            writes: 0,
             powers: powers.clone(),
+            services: Arc::clone(services),
             table,
             wasi: wasi.build(),
             tenant: Arc::clone(tenant),
@@ -56,8 +67,8 @@ impl State {
     pub(crate) fn locks(&mut self) -> LocksView<'_> {
         LocksView {
             locks: &self.powers.locks,
-            tenant: &self.tenant.id,
-            namespace: &self.tenant.namespace,
+            service: &self.services.locks,
+            tenant: &self.tenant,
             leases: &mut self.leases,
             table: &mut self.table,
             cause: &mut self.cause,
@@ -67,7 +78,9 @@ impl State {
     pub(crate) fn names(&mut self) -> NamesView<'_> {
         NamesView {
             names: &*self.powers.names,
+            service: &self.services.names,
             tenant: &self.tenant,
+            writes: &mut self.writes,
             leases: &self.leases,
             table: &mut self.table,
             received: &mut self.received,
@@ -81,6 +94,11 @@ impl State {
 
     pub(crate) fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
+    }
+
+    /// How many handles the guest holds.
+    pub(crate) fn handles(&mut self) -> usize {
+        self.table.iter_mut().count()
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a guest says that no compiler would: it breaks the rules by which components speak to their host.
+//! What a guest says that no compiler would: it breaks the rules by which components speak to their host, or hopes that
+//! what it says is written down.
 
 use namelock_test_artifacts::guests;
 
@@ -171,5 +172,41 @@ pub(super) mod too_big_table {
     #[tokio::test]
     async fn is_not_loaded() {
         Bench::new(guests::TOO_BIG_TABLE, ENDS).ends(ENDS).await;
+    }
+}
+
+/// The longest line about a trap: of each frame a name, an offset and what joins them.
+const TRAP_LINE_MAX: usize = 16 * 140 + 300;
+
+pub(super) mod symbols_in_frames {
+    use super::*;
+    use crate::ends::symbols_in_frames::ENDS;
+
+    // Shows P6: what the host writes about a trap does not grow with what the component calls its functions.
+    #[tokio::test]
+    async fn are_cut_and_written_once() {
+        let bench = Bench::new(guests::SYMBOLS_IN_FRAMES, ENDS);
+        assert_eq!(bench.post("room").await.code(), ENDS.1);
+        let log = bench.host.log();
+        assert_eq!(log.matches("_Z1f1AIiiE").count(), 16, "{log}");
+        assert!(!log.contains("A<int"), "{log}");
+        let longest = log.lines().map(str::len).max().unwrap();
+        assert!(longest < TRAP_LINE_MAX, "{longest}: {log}");
+        bench.ends(ENDS).await;
+    }
+}
+
+pub(super) mod forge_log_line {
+    use super::*;
+    use crate::ends::forge_log_line::ENDS;
+
+    #[tokio::test]
+    async fn does_not_begin_a_line() {
+        let bench = Bench::new(guests::FORGE_LOG_LINE, ENDS);
+        bench.ends(ENDS).await;
+        let log = bench.host.log();
+        assert!(log.contains(r"f\n2026-01-01T00:00:00.000000Z ERROR"), "{log}");
+        assert!(!log.lines().any(|line| line.starts_with("2026-01-01T00")), "{log}");
+        assert!(!log.contains(&"x".repeat(101)), "{log}");
     }
 }

@@ -84,6 +84,20 @@ pub(super) mod spin_holding_lease {
     }
 
     #[tokio::test]
+    async fn is_not_told_that_it_called_the_host_too_often() {
+        let limits = r#"
+            [limits]
+            cpu_time = "300ms"
+            wall_time = "5m"
+            host_calls = 20
+        "#;
+        // It calls the host a few times. The ticks that stop it are many more, and not its calls.
+        let bench = Bench::with(guests::SPIN_HOLDING_LEASE, LONG_LEASES, limits);
+        bench.post("room").await.is_problem(ENDS.0, ENDS.1);
+        bench.has_no_lock().await;
+    }
+
+    #[tokio::test]
     async fn is_ended_with_its_lease() {
         let bench = Bench::with(guests::SPIN_HOLDING_LEASE, SHORT_LEASES, LONG_CALLS);
         bench.ends((503, "lease_lost")).await;

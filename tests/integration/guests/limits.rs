@@ -1,8 +1,12 @@
 //! What a guest wants too much of.
 
+use std::io::Write;
+use std::time::Instant;
+
 use namelock_test_artifacts::guests;
 
-use super::Bench;
+use super::{Bench, check};
+use crate::fixture::LONG_LEASES;
 
 pub(super) mod spin_in_start {
     use super::*;
@@ -45,6 +49,144 @@ pub(super) mod log_flood {
         let log = bench.host.log();
         assert!(log.contains("more output is dropped"), "{log}");
         assert!(log.len() < 200_000, "{} bytes were logged", log.len());
+    }
+}
+
+pub(super) mod log_short_lines {
+    use super::*;
+    use crate::ends::log_short_lines::ENDS;
+
+    /// Bytes of a file that belong to a tenant's guest.
+    fn guest_bytes(log: &str) -> usize {
+        let lines = log.lines().filter(|line| line.contains("guest:"));
+        lines.map(|line| line.len() + 1).sum()
+    }
+
+    // Shows P6: what is charged is what is written.
+    #[tokio::test]
+    async fn take_no_more_of_the_log_than_the_call_may() {
+        let bench = Bench::new(guests::LOG_SHORT_LINES, ENDS);
+        check(&bench.post("room").await, ENDS);
+        let log = bench.host.log();
+        assert_eq!(
+            log.matches("more output is dropped (limits.log_bytes)").count(),
+            1,
+            "{log}"
+        );
+        // Within a tenth of the default, and the line that says so.
+        let bytes = guest_bytes(&log);
+        assert!((10 << 10..18 << 10).contains(&bytes), "{bytes}");
+    }
+
+    #[tokio::test]
+    async fn of_all_calls_share_a_rate() {
+        let limits = r#"
+            [limits]
+            cpu_time = "30s"
+            wall_time = "5m"
+            log_rate = "1KiB"
+        "#;
+        let bench = Bench::with(guests::LOG_SHORT_LINES, LONG_LEASES, limits);
+        let begin = Instant::now();
+        for _ in 0..20 {
+            check(&bench.post("room").await, ENDS);
+        }
+        let log = bench.host.log();
+        let most = (1 << 10) * (10 + usize::try_from(begin.elapsed().as_secs()).unwrap() + 1);
+        let bytes = guest_bytes(&log);
+        assert!((5 << 10..most * 11 / 10).contains(&bytes), "{bytes} of {most}");
+    }
+}
+
+pub(super) mod save_for_no_end {
+    use super::*;
+    use crate::ends::save_for_no_end::ENDS;
+
+    #[tokio::test]
+    async fn ends_at_the_writes_of_a_call() {
+        let answer = Bench::new(guests::SAVE_FOR_NO_END, ENDS).ends(ENDS).await;
+        let detail = answer.body["detail"].as_str().unwrap();
+        assert!(detail.starts_with("the tenant is at its limits.writes: "), "{detail}");
+    }
+
+    #[tokio::test]
+    async fn ends_at_the_rate_of_its_tenant() {
+        let limits = r#"
+            [limits]
+            cpu_time = "30s"
+            wall_time = "5m"
+            writes = 1000
+            write_rate = 1
+        "#;
+        let config = format!("{LONG_LEASES} writes = 1000");
+        let bench = Bench::with(guests::SAVE_FOR_NO_END, &config, limits);
+        let answer = bench.post("room").await;
+        check(&answer, ENDS);
+        let detail = answer.body["detail"].as_str().unwrap();
+        assert!(
+            detail.starts_with("the tenant is at its limits.write_rate: "),
+            "{detail}"
+        );
+        assert!(
+            answer.body["retry_after_ms"].as_u64().unwrap() <= 1000,
+            "{:?}",
+            answer.body
+        );
+        bench.has_no_lock().await;
+    }
+}
+
+pub(super) mod acquire_in_a_loop {
+    use super::*;
+    use crate::ends::acquire_in_a_loop::ENDS;
+
+    #[tokio::test]
+    async fn gets_the_lock_each_time() {
+        let answer = Bench::new(guests::ACQUIRE_IN_A_LOOP, ENDS).ends(ENDS).await;
+        assert_eq!(answer.body["detail"], "got 200");
+    }
+
+    // Shows P6: what a guest meets in a loop is one line in the log of the host, while a service fails.
+    #[tokio::test]
+    async fn does_not_fill_the_log_while_memcached_is_away() {
+        let mut bench = Bench::new(guests::ACQUIRE_IN_A_LOOP, ENDS);
+        bench.memcached.kill();
+        for _ in 0..3 {
+            let answer = bench.post("room").await;
+            assert_eq!(answer.body["detail"], "got 0");
+        }
+        let log = bench.host.log();
+        assert_eq!(log.matches("it does not answer as it should").count(), 1, "{log}");
+        assert!(!log.contains("a lock could not be granted"), "{log}");
+    }
+}
+
+pub(super) mod dirty_memory {
+    use super::*;
+    use crate::ends::dirty_memory::ENDS;
+
+    #[tokio::test]
+    async fn is_given_back_and_the_next_call_is_served() {
+        Bench::new(guests::DIRTY_MEMORY, ENDS).ends(ENDS).await;
+    }
+
+    // Shows P6: callers that hang up while their calls have much memory leave room for others.
+    #[tokio::test]
+    async fn of_callers_that_hang_up_leaves_room_for_others() {
+        let bench = Bench::new(guests::DIRTY_MEMORY, ENDS);
+        for round in 0..5 {
+            let body = format!(r#"{{"name":"room {round}","owner":"ann"}}"#);
+            let request = format!(
+                "POST /v1/t/names HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let mut streams: Vec<_> = (0..16).map(|_| bench.host.connect()).collect();
+            for stream in &mut streams {
+                stream.write_all(request.as_bytes()).unwrap();
+            }
+        }
+        assert_eq!(bench.host.post("good", "meanwhile", "ann").await.status, 201);
+        bench.ends(ENDS).await;
     }
 }
 

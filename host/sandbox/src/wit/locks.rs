@@ -2,22 +2,23 @@
 
 use std::time::Duration;
 
+use namelock_account::Limit;
 use namelock_lock::Locks;
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
+use crate::config::Tenant;
 use crate::error::Cause;
 use crate::leases::{LeaseHandle, Leases};
 use crate::milliseconds::milliseconds;
+use crate::service::Service;
 use crate::wit::bindings::namelock::registration::locks::{self, AcquireError, Host, HostLease, Lost};
 
 /// What the interface needs of a call.
 pub(crate) struct LocksView<'a> {
     pub(crate) locks: &'a Locks,
-    /// The tenant's id, for the log.
-    pub(crate) tenant: &'a str,
-    /// The namespace of the tenant's locks.
-    pub(crate) namespace: &'a str,
+    pub(crate) service: &'a Service,
+    pub(crate) tenant: &'a Tenant,
     pub(crate) leases: &'a mut Leases,
     /// The handles of the guest.
     pub(crate) table: &'a mut ResourceTable,
@@ -39,13 +40,17 @@ pub(crate) fn add_to_linker<T: Send>(linker: &mut Linker<T>, view: fn(&mut T) ->
 impl Host for LocksView<'_> {
     async fn acquire(&mut self, name: String, wait_ms: u32) -> Result<Result<Resource<LeaseHandle>, AcquireError>> {
         let Some(handle) = self.leases.reserve() else {
-            *self.cause = Some(Cause::LeaseLimit);
+            self.tenant.account.refuse(Limit::Leases);
+            *self.cause = Some(Cause::Limit(Limit::Leases, None));
             let limit = format!("a call holds at most {} leases at once", self.leases.limit());
             return Ok(Err(AcquireError::Limit(limit)));
         };
         let wait = Duration::from_millis(wait_ms.into());
-        let lease = match self.locks.acquire(self.namespace, &name, wait).await {
-            Ok(lease) => lease,
+        let lease = match self.locks.acquire(&self.tenant.namespace, &name, wait).await {
+            Ok(lease) => {
+                self.service.answered();
+                lease
+            }
             Err(error) => return Ok(Err(self.acquire_error(error))),
         };
         self.leases.insert(&handle, lease);
@@ -104,7 +109,7 @@ impl LocksView<'_> {
             namelock_lock::AcquireError::InvalidName(error) => AcquireError::InvalidName(error.to_string()),
             namelock_lock::AcquireError::Unavailable { reason, retry_after } => {
                 *self.cause = Some(Cause::LockUnavailable(retry_after));
-                tracing::warn!(tenant = self.tenant, reason, "a lock could not be granted");
+                self.service.failed(&reason);
                 AcquireError::Unavailable("the lock service cannot grant now".to_owned())
             }
         }

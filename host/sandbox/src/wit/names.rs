@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use namelock_account::{Account, Counter, Limit};
 use namelock_lock::Lease;
 use namelock_names::{Free, Names, Save};
 use namelock_types::{FencingToken, check_name};
@@ -13,6 +14,7 @@ use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use crate::config::Tenant;
 use crate::error::Cause;
 use crate::leases::{LeaseHandle, Leases};
+use crate::service::Service;
 use crate::wit::bindings::namelock::registration::names::{self, Host, NamesError, Registration, SaveError};
 
 /// How many registrations from the database a call remembers, to check what its handler returns.
@@ -21,7 +23,10 @@ const RECEIVED_MAX: usize = 16;
 /// What the interface needs of a call.
 pub(crate) struct NamesView<'a> {
     pub(crate) names: &'a dyn Names,
+    pub(crate) service: &'a Service,
     pub(crate) tenant: &'a Tenant,
+    /// How many writes the call has begun.
+    pub(crate) writes: &'a mut u32,
     pub(crate) leases: &'a Leases,
     /// The handles of the guest; mutable only because a shared reference to them cannot be sent to another thread.
     pub(crate) table: &'a mut ResourceTable,
@@ -43,6 +48,13 @@ struct WriteAuthority {
     deadline: Instant,
 }
 
+/// Books the time between a request to the database and its answer; also that of a call which is dropped while it
+/// waits.
+struct DatabaseTime<'a> {
+    account: &'a Account,
+    began: Instant,
+}
+
 struct HasNames;
 
 impl HasData for HasNames {
@@ -60,8 +72,12 @@ impl Host for NamesView<'_> {
         if let Err(error) = check_name(&name) {
             return Ok(Err(NamesError::Invalid(error.to_string())));
         }
-        Ok(match self.names.find(&self.tenant.id, &name).await {
+        let time = self.database_time();
+        let found = self.names.find(&self.tenant.id, &name).await;
+        drop(time);
+        Ok(match found {
             Ok(registration) => {
+                self.service.answered();
                 if let Some(registration) = &registration {
                     self.received.record(registration);
                 }
@@ -87,6 +103,9 @@ impl Host for NamesView<'_> {
         let Some(authority) = self.write_authority(&lease)? else {
             return Ok(Err(self.lease_lost()));
         };
+        if let Err(refused) = self.begin_write() {
+            return Ok(Err(refused));
+        }
         let save = Save {
             tenant: self.tenant.id.to_string(),
             name: authority.name,
@@ -96,8 +115,12 @@ impl Host for NamesView<'_> {
             fencing_token: authority.fencing_token,
             deadline: authority.deadline,
         };
-        Ok(match self.names.save(save).await {
+        let time = self.database_time();
+        let saved = self.names.save(save).await;
+        drop(time);
+        Ok(match saved {
             Ok(saved) => {
+                self.service.answered();
                 self.received.record(&saved);
                 Ok(saved.into())
             }
@@ -109,13 +132,21 @@ impl Host for NamesView<'_> {
         let Some(authority) = self.write_authority(&lease)? else {
             return Ok(Err(self.lease_lost()));
         };
+        if let Err(refused) = self.begin_write() {
+            return Ok(Err(refused));
+        }
         let free = Free {
             tenant: self.tenant.id.to_string(),
             name: authority.name,
             fencing_token: authority.fencing_token,
             deadline: authority.deadline,
         };
+        let time = self.database_time();
         let freed = self.names.free(free).await;
+        drop(time);
+        if freed.is_ok() {
+            self.service.answered();
+        }
         Ok(freed.map_err(|error| self.save_error(error)))
     }
 }
@@ -131,6 +162,37 @@ impl NamesView<'_> {
             fencing_token: lease.fencing_token(),
             deadline: lease.deadline(),
         }))
+    }
+
+    /// Takes one write of what the call and its tenant may write.
+    // Keeps P6: a tenant writes no more than it may, however many calls it has.
+    fn begin_write(&mut self) -> std::result::Result<(), SaveError> {
+        let most = self.tenant.limits.writes;
+        if *self.writes >= most {
+            self.tenant.account.refuse(Limit::Writes);
+            let reason = format!("a call writes at most {most} times");
+            return Err(self.limit_reached(Limit::Writes, None, reason));
+        }
+        if let Err(after) = self.tenant.account.write() {
+            let reason = "the tenant writes faster than it may".to_owned();
+            return Err(self.limit_reached(Limit::WriteRate, Some(after), reason));
+        }
+        *self.writes += 1;
+        Ok(())
+    }
+
+    /// Refuses a write because of a limit: the host answers its caller with the code of the limit if the handler gives
+    /// up.
+    fn limit_reached(&mut self, limit: Limit, after: Option<Duration>, reason: String) -> SaveError {
+        *self.cause = Some(Cause::Limit(limit, after));
+        SaveError::Unavailable(reason)
+    }
+
+    fn database_time(&self) -> DatabaseTime<'_> {
+        DatabaseTime {
+            account: &self.tenant.account,
+            began: Instant::now(),
+        }
     }
 
     fn check_attributes(&self, attributes: &[(String, String)]) -> Result<(), String> {
@@ -164,9 +226,15 @@ impl NamesView<'_> {
         SaveError::LeaseLost
     }
 
-    fn unavailable(&mut self, error: &(dyn std::error::Error + 'static)) {
+    fn unavailable(&mut self, error: &dyn std::error::Error) {
         *self.cause = Some(Cause::NamesUnavailable);
-        tracing::warn!(tenant = &*self.tenant.id, error, "the names database could not be used");
+        self.service.failed(&error.to_string());
+    }
+}
+
+impl Drop for DatabaseTime<'_> {
+    fn drop(&mut self) {
+        self.account.charge_time(Counter::DatabaseNanos, self.began.elapsed());
     }
 }
 

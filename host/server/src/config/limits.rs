@@ -114,8 +114,19 @@ pub(super) const TENANT: &[Tenant] = &[
     .says("All attributes of one registration together")
     .limit(Reached::Code(NameInvalid), "guests::big_attributes"),
     Tenant::size("limits.log_bytes", 0, 16 * MIB, |l| (&mut l.call.log_bytes).into())
-        .says("Output of a call that is logged")
+        .says("Output of a call, as its lines stand in the log")
         .limit(Reached::Dropped, "guests::log_flood"),
+    Tenant::size("limits.log_rate", KIB, GIB, |l| (&mut l.budgets.log_rate).into())
+        .says("Log of all calls in a second, as it is written; ten times as much at once after a pause")
+        .limit(Reached::Dropped, "guests::log_short_lines"),
+    Tenant::count("limits.writes", 0, 1_000_000, |l| (&mut l.call.writes).into())
+        .says("Writes to the names database that a call begins")
+        .limit(Reached::Code(TenantLimit), "guests::save_for_no_end"),
+    Tenant::count("limits.write_rate", 1, 10_000_000, |l| {
+        (&mut l.budgets.write_rate).into()
+    })
+    .says("Writes of all calls in a second; twice as many at once after a pause")
+    .limit(Reached::Code(TenantLimit), "guests::save_for_no_end"),
 ];
 
 impl Limits {

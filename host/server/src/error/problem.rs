@@ -164,9 +164,16 @@ impl From<CallError> for Problem {
             CallError::Busy(wait) => Self::new(ErrorKind::NameBusy, "somebody is at work on this name").after(*wait),
             CallError::Forbidden(detail) => Self::new(ErrorKind::Forbidden, detail),
             CallError::Unavailable { detail, cause } => {
-                let problem = Self::new(kind_of(*cause), detail);
+                let problem = match cause {
+                    // The handler knows only that it was refused.
+                    Some(Cause::Limit(limit, _)) => Self::new(
+                        kind_of(*cause),
+                        format!("the tenant is at its limits.{}: {detail}", limit.key()),
+                    ),
+                    _ => Self::new(kind_of(*cause), detail),
+                };
                 match cause {
-                    Some(Cause::LockUnavailable(Some(wait))) => problem.after(*wait),
+                    Some(Cause::LockUnavailable(Some(wait)) | Cause::Limit(_, Some(wait))) => problem.after(*wait),
                     _ => problem,
                 }
             }
@@ -201,7 +208,7 @@ fn kind_of(cause: Option<Cause>) -> ErrorKind {
         Some(Cause::LockUnavailable(_)) => ErrorKind::LockUnavailable,
         Some(Cause::NamesUnavailable) => ErrorKind::NamesUnavailable,
         Some(Cause::LeaseLost) => ErrorKind::LeaseLost,
-        Some(Cause::LeaseLimit) => ErrorKind::TenantLimit,
+        Some(Cause::Limit(..)) => ErrorKind::TenantLimit,
         None => ErrorKind::TenantUnavailable,
     }
 }
@@ -209,6 +216,7 @@ fn kind_of(cause: Option<Cause>) -> ErrorKind {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use namelock_account::Limit;
 
     use super::*;
 
@@ -258,7 +266,7 @@ mod tests {
         check(Some(Cause::LockUnavailable(None)), ErrorKind::LockUnavailable);
         check(Some(Cause::NamesUnavailable), ErrorKind::NamesUnavailable);
         check(Some(Cause::LeaseLost), ErrorKind::LeaseLost);
-        check(Some(Cause::LeaseLimit), ErrorKind::TenantLimit);
+        check(Some(Cause::Limit(Limit::Writes, None)), ErrorKind::TenantLimit);
         check(None, ErrorKind::TenantUnavailable);
     }
 

@@ -248,7 +248,7 @@ mod tests {
             "[limits.max]\nmemory = \"1GiB\"",
             "FILE, line 1, limits.max: unknown field `max`, expected one of `component`, `calls`, `calls_waiting`, \
              `calls_wait`, `rate`, `burst`, `memory`, `cpu_time`, `wall_time`, `leases`, `host_calls`, `host_bytes`, \
-             `handles`, `random_bytes`, `attributes`, `attribute_bytes`, `log_bytes`",
+             `handles`, `random_bytes`, `attributes`, `attribute_bytes`, `log_bytes`, `log_rate`, `writes`, `write_rate`",
         );
         check(
             "[[tokens]]\nname = \"ci\"\nsha256 = \"nlk_secret\"\nrights = [\"find\"]",

@@ -1,0 +1,138 @@
+//! The store of one call: it begins with its limits, and ends by giving its memory back.
+//!
+//! Dropping a store is work like running. What the guest wrote is cleared or returned to the kernel, which for 64 MiB
+//! takes tens of milliseconds, so a call that had much memory waits for a permit for that too. A call that is dropped
+//! because its caller hung up cannot wait: its store is then handed over.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use namelock_account::{Counter, Level, Limit};
+use scopeguard::ScopeGuard;
+use wasmtime::{CallHook, Store, UpdateDeadline};
+
+use crate::engine::KEEP_RESIDENT_BYTES;
+use crate::long_run::Place;
+use crate::meter::Meter;
+use crate::state::State;
+use crate::trap::LimitReached;
+
+/// How much memory a call may have had to be given back without a permit: what a slot keeps, and clears, is no long
+/// run.
+const LIGHT_BYTES: usize = KEEP_RESIDENT_BYTES;
+
+/// How a call's store ends.
+#[derive(Clone)]
+pub(crate) struct StoreEnd {
+    place: Place,
+    meter: Meter,
+    began: Instant,
+}
+
+/// Gives a store the limits of its call; nothing of a guest has run yet.
+// Keeps P6: memory, bytes handed to the host, host calls and running time of a call are limited here.
+pub(crate) fn limit(store: &mut Store<State>, meter: &Meter) {
+    let limits = &store.data().tenant.limits;
+    let (host_bytes, host_calls, cpu_time) = (limits.host_bytes, limits.host_calls, limits.cpu_time);
+    store.limiter(|state| &mut state.limiter);
+    store.set_hostcall_fuel(host_bytes);
+    store.call_hook(move |mut store, hook| {
+        if matches!(hook, CallHook::CallingHost) {
+            let calls = &mut store.data_mut().host_calls;
+            // One more passes: only afterwards it is known whether it is a tick of the epoch, which is no call of the
+            // guest's.
+            if *calls > host_calls {
+                return Err(LimitReached(Limit::HostCalls).into());
+            }
+            *calls += 1;
+        }
+        Ok(())
+    });
+    store.set_epoch_deadline(1);
+    let meter = meter.clone();
+    store.epoch_deadline_callback(move |mut store| {
+        let calls = &mut store.data_mut().host_calls;
+        *calls = calls.saturating_sub(1);
+        Ok(if meter.running() >= cpu_time {
+            UpdateDeadline::Interrupt
+        } else {
+            // Ends this poll, so that others run; the gate decides whether the call goes on at once.
+            meter.stop();
+            UpdateDeadline::Yield(1)
+        })
+    });
+}
+
+impl StoreEnd {
+    pub(crate) fn new(place: &Place, meter: &Meter) -> Self {
+        Self {
+            place: place.clone(),
+            meter: meter.clone(),
+            began: Instant::now(),
+        }
+    }
+
+    /// Gives the memory of a store back when it is the call's turn. A store that nobody waits for any more, because the
+    /// caller hung up, ends with [`now_or_later`](Self::now_or_later), which is what its guard does.
+    // Keeps P6: giving memory back is metered, charged and gated as running is.
+    pub(crate) async fn in_turn(self, store: ScopeGuard<Store<State>, impl FnOnce(Store<State>)>) {
+        if is_light(&store) {
+            return drop(store);
+        }
+        let permit = self.place.wait().await;
+        let mut store = ScopeGuard::into_inner(store);
+        self.book(&mut store);
+        self.place.give_back(store);
+        drop(permit);
+    }
+
+    /// Gives the memory of a store back at once if that is no long run, otherwise when it is the call's turn.
+    pub(crate) fn now_or_later(self, mut store: Store<State>) {
+        self.book(&mut store);
+        // Keeps P3: leases do not wait for their store; dropped, they are the reaper's.
+        store.data_mut().leases.take_all().for_each(drop);
+        if is_light(&store) {
+            // By the clock on the wall, which costs less than this takes; it is too short to be interrupted often.
+            let (account, began) = (Arc::clone(&store.data().tenant.account), Instant::now());
+            drop(store);
+            account.charge_time(Counter::HostNanos, began.elapsed());
+        } else {
+            self.place.give_back_later(store);
+        }
+    }
+
+    fn book(&self, store: &mut Store<State>) {
+        store.data_mut().book(self.meter.ran(), self.began.elapsed());
+    }
+}
+
+fn is_light(store: &Store<State>) -> bool {
+    store.data().limiter.used() <= LIGHT_BYTES
+}
+
+impl State {
+    /// Books how much of its limits the call has used.
+    fn book(&mut self, ran: Duration, took: Duration) {
+        let handles = self.handles();
+        let (account, limits) = (&self.tenant.account, &self.tenant.limits);
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        account.raise(Level::MemoryPeak, self.limiter.used() as u64);
+        for (limit, used, max) in [
+            (Limit::Memory, self.limiter.used() as u64, limits.memory as u64),
+            (Limit::CpuTime, micros(ran), micros(limits.cpu_time)),
+            (Limit::WallTime, micros(took), micros(limits.wall_time)),
+            (Limit::Leases, self.leases.most() as u64, limits.leases as u64),
+            (Limit::HostCalls, self.host_calls.into(), limits.host_calls.into()),
+            (Limit::Handles, handles as u64, limits.handles as u64),
+            (Limit::LogBytes, self.log.used() as u64, limits.log_bytes as u64),
+            (Limit::Writes, self.writes.into(), limits.writes.into()),
+        ] {
+            if used > 0 {
+                account.note(limit, used, max);
+            }
+        }
+        if self.limiter.denied {
+            account.refuse(Limit::Memory);
+        }
+    }
+}
