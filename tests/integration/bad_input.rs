@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::process::Stdio;
 
-use namelock_test_artifacts::{ROOMS, guests};
+use namelock_test_artifacts::{ROOMS, guests, wants_http};
 use namelock_test_servers::Process;
 use reqwest::Method;
 use serde_json::json;
@@ -93,7 +93,7 @@ async fn a_tenant_with_a_bad_component_does_not_stop_the_others() {
         .tenant_bytes("garbage", b"this is no component", "")
         .tenant_bytes("module", module, "")
         .tenant("no-export", guests::NO_EXPORT, "")
-        .tenant("wants-sockets", guests::WANTS_SOCKETS, "")
+        .tenant_bytes("wants-http", &wants_http(), "")
         .tenant("bad-toml", ROOMS, "limits.memory = '64 parsecs'")
         .tenant("bad-namespace", ROOMS, "namespace = 'demo'")
         .start();
@@ -102,7 +102,7 @@ async fn a_tenant_with_a_bad_component_does_not_stop_the_others() {
         ("garbage", "cannot be compiled"),
         ("module", "cannot be compiled"),
         ("no-export", "namelock:registration/handler@0.1.0"),
-        ("wants-sockets", "wasi:sockets/tcp@0.2"),
+        ("wants-http", "wasi:http/outgoing-handler@0.2.0"),
         ("bad-toml", "limits.memory"),
         ("bad-namespace", "namespace"),
     ];

@@ -23,7 +23,7 @@ ends! {
     (422, "name_invalid"):
         acquire_in_a_loop big_attributes churn_leases count_calls dirty_memory find_giant_name giant_detail hoard_leases
         log_flood log_short_lines many_attributes measure_time nearly_all_memory odd_names odd_settings open_files
-        read_environment read_settings read_stdin save_for_ever save_for_no_time search_memory steal;
+        read_environment read_settings read_stdin save_for_ever save_for_no_time search_memory steal wants_sockets;
     (423, "name_busy"):
         keep_lease lease_in_global;
     (429, "tenant_limit"):
@@ -38,7 +38,7 @@ ends! {
     (503, "lease_lost"):
         save_too_late;
     (503, "tenant_unavailable"):
-        no_export too_big_memory too_big_table too_many_memories wants_sockets;
+        no_export too_big_memory too_big_table too_many_memories;
     (504, super::DEADLINE):
         fill_memory renew_for_ever sleep_for_ever sleep_holding_lease spin_holding_lease spin_in_realloc spin_in_start
         wait_long;

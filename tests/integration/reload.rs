@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use namelock_test_artifacts::{ROOMS, bombs, guests};
+use namelock_test_artifacts::{ROOMS, bombs, guests, wants_http};
 use namelock_test_servers::Memcached;
 use serde_json::json;
 
@@ -126,8 +126,8 @@ async fn a_bad_version_leaves_the_good_one_in_place() {
     };
     put(&host, "demo", b"no component");
     check("a", "cannot be compiled").await;
-    put(&host, "demo", &fs::read(guests::WANTS_SOCKETS).unwrap());
-    check("b", "imports what is not granted: wasi:sockets/").await;
+    put(&host, "demo", &wants_http());
+    check("b", "imports what is not granted: wasi:http/").await;
     put(&host, "demo", &fs::read(guests::NO_EXPORT).unwrap());
     check("c", "does not fit the world").await;
     put(&host, "demo", &vec![0; 33 << 20]);

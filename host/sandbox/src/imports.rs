@@ -1,15 +1,18 @@
 //! What a component may import, and nothing more.
 //!
 //! Of WASI these are the interfaces that language runtimes need to start. `wasi:filesystem` is one of them because
-//! wasi-libc asks for it on its way to `main`; there is no file or folder behind it. No sockets, no HTTP.
+//! wasi-libc asks for it on its way to `main`; there is no file or folder behind it. `wasi:sockets` is another, because
+//! componentize-py imports all of it for every handler; each of its functions that would make a socket or look up a
+//! name answers with an error. No HTTP.
 
 use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 use wasmtime::{Engine, Result};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
-use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, random};
+use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, random, sockets};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView as _};
+use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 
 use crate::state::State;
 use crate::wit::{locks, names, settings};
@@ -39,6 +42,13 @@ const GRANTED: &[&str] = &[
     "wasi:cli/terminal-stderr@0.2",
     "wasi:filesystem/types@0.2",
     "wasi:filesystem/preopens@0.2",
+    "wasi:sockets/instance-network@0.2",
+    "wasi:sockets/ip-name-lookup@0.2",
+    "wasi:sockets/network@0.2",
+    "wasi:sockets/tcp@0.2",
+    "wasi:sockets/tcp-create-socket@0.2",
+    "wasi:sockets/udp@0.2",
+    "wasi:sockets/udp-create-socket@0.2",
 ];
 
 struct HasIo;
@@ -74,6 +84,18 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>> {
     cli::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
     filesystem::types::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
     filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
+    // What they may use is decided by the data of a store, which allows nothing.
+    sockets::instance_network::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+    sockets::ip_name_lookup::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+    sockets::network::add_to_linker::<State, WasiSockets>(
+        l,
+        &sockets::network::LinkOptions::default(),
+        State::sockets,
+    )?;
+    sockets::tcp::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+    sockets::tcp_create_socket::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+    sockets::udp::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+    sockets::udp_create_socket::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
     Ok(linker)
 }
 
@@ -103,12 +125,13 @@ mod tests {
         for import in [
             "wasi:io/poll@0.2.6",
             "wasi:config/store@0.2.0-rc.1",
+            "wasi:sockets/tcp-create-socket@0.2.9",
             "namelock:registration/locks@0.1.0",
         ] {
             assert!(is_granted(import), "{import}");
         }
         for import in [
-            "wasi:sockets/tcp@0.2.6",
+            "wasi:sockets/types@0.3.0",
             "wasi:http/outgoing-handler@0.2.0",
             "wasi:io/poll@0.3.0",
             "wasi:io/poll@0.20.0",

@@ -15,7 +15,7 @@
 //!   it, and gives back; `trap`: what is said of one that broke down;
 //! - `leases`, `lease_watch`: the leases of a call, which ends when one of them is lost;
 //! - `long_run`, `meter`, `limiter`, `log`, `clock`: what keeps a call from disturbing others: turns, running time,
-//!   memory, output, coarse clocks; `service`: says once that the lock
+//!   memory, output, coarse clocks; `swap`: whether instances may be reset quickly; `service`: says once that the lock
 //!   service or the names database fails;
 //! - `imports`: which interfaces a component may import; `wit`: those of namelock, implemented.
 //!
@@ -49,6 +49,7 @@ mod milliseconds;
 mod service;
 mod state;
 mod store;
+mod swap;
 mod trap;
 mod wit;
 

@@ -19,6 +19,7 @@ use crate::long_run::LongRuns;
 use crate::milliseconds::milliseconds;
 use crate::service::Services;
 use crate::state::State;
+use crate::swap::Swap;
 use crate::wit::bindings::RegistrarPre;
 
 /// A component as its author built it.
@@ -63,7 +64,9 @@ impl Sandbox {
     /// See [`SandboxError`].
     pub fn new(config: &SandboxConfig, compiler: CompilerConfig) -> Result<Self, SandboxError> {
         let setup = |error| SandboxError::Engine(boxed(error));
-        let engine = Engine::new(&engine_config(config)).map_err(setup)?;
+        let swap = Swap::detect();
+        swap.log();
+        let engine = Engine::new(&engine_config(config, swap)).map_err(setup)?;
         let mut compatibility = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut compatibility);
         Ok(Self {

@@ -46,6 +46,10 @@ impl State {
         wasi.stdout(log.clone())
             .stderr(log.clone())
             .max_random_size(limits.random_bytes)
+            // There is no address either that a socket could use, and no name that can be looked up.
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
             .wall_clock(CoarseClock::new())
             .monotonic_clock(CoarseClock::new());
         Self {

@@ -148,6 +148,7 @@ mod tests {
     use super::*;
     use crate::config::SandboxConfig;
     use crate::engine::engine_config;
+    use crate::swap::Swap;
 
     /// Runs a module whose function of this name calls itself until the stack is full, and describes its trap.
     fn overflow(name: &str) -> String {
@@ -173,7 +174,7 @@ mod tests {
             instances: 1,
             ..SandboxConfig::default()
         };
-        let mut engine = engine_config(&config);
+        let mut engine = engine_config(&config, Swap::None);
         engine.epoch_interruption(false);
         let engine = Engine::new(&engine).unwrap();
         let module = Module::new(&engine, module).unwrap();

@@ -15,7 +15,19 @@
 //! namelock_test_artifacts::foreach_guest!(has_a_test);
 //! ```
 
+use wasm_encoder::{Component, ComponentImportSection, ComponentTypeRef, ComponentTypeSection, InstanceType};
+
 pub mod bombs;
+
+/// A component that imports `wasi:http`, which no handler is given.
+pub fn wants_http() -> Vec<u8> {
+    let (mut types, mut imports) = (ComponentTypeSection::new(), ComponentImportSection::new());
+    types.instance(&InstanceType::new());
+    imports.import("wasi:http/outgoing-handler@0.2.0", ComponentTypeRef::Instance(0));
+    let mut component = Component::new();
+    component.section(&types).section(&imports);
+    component.finish()
+}
 
 include!(concat!(env!("OUT_DIR"), "/components.rs"));
 
