@@ -27,6 +27,9 @@ use crate::history::{History, Section, Version};
 /// How far the clocks of a client and of the database may be from each other: they are one clock, in milliseconds.
 const GRAIN_MS: i64 = 2;
 
+/// How long after a call that was not answered its statement may still be committed: more than `names.timeout`.
+const COMMIT_MS: i64 = 5_000;
+
 /// Something that should not have happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
@@ -45,6 +48,9 @@ fn violation(check: &'static str, what: String) -> Violation {
 struct Life<'a> {
     first: &'a Version,
     end_ms: i64,
+    /// Until when others may see it. A registration that is freed ends when its row is written, and others see that once it is
+    /// committed, which is at the latest when the call that freed it was answered.
+    seen_until_ms: i64,
     /// When its caller had been told. It begins when its row is written, and others see it once that is committed: from then on they
     /// must. None: nobody was told.
     told_ms: Option<i64>,
@@ -65,7 +71,13 @@ pub fn check(history: &History) -> Vec<Violation> {
     let told: HashMap<_, _> = told.map(|call| (call.owner.as_str(), call.end_us / 1000)).collect();
     let lives: HashMap<&str, Vec<Life<'_>>> = versions
         .iter()
-        .map(|(name, versions)| (*name, lives(versions, &told)))
+        .map(|(name, versions)| {
+            let frees = history
+                .calls
+                .iter()
+                .filter(|call| call.kind == Kind::Free && call.name == *name);
+            (*name, lives(versions, &told, &frees.collect::<Vec<_>>()))
+        })
         .collect();
     let none = Vec::new();
     for call in &history.calls {
@@ -99,7 +111,7 @@ fn follow(versions: &[&Version]) -> Vec<Violation> {
 }
 
 /// The registrations of a name, by its versions, and when the caller of each owner was told of it: an owner registers once.
-fn lives<'a>(versions: &[&'a Version], told: &HashMap<&str, i64>) -> Vec<Life<'a>> {
+fn lives<'a>(versions: &[&'a Version], told: &HashMap<&str, i64>, frees: &[&Call]) -> Vec<Life<'a>> {
     let mut lives: Vec<Life<'a>> = Vec::new();
     for version in versions {
         let end_ms = version.expires_ms.unwrap_or(i64::MAX);
@@ -108,16 +120,31 @@ fn lives<'a>(versions: &[&'a Version], told: &HashMap<&str, i64>) -> Vec<Life<'a
             _ => lives.push(Life {
                 first: version,
                 end_ms,
+                seen_until_ms: end_ms,
                 told_ms: told.get(version.owner.as_str()).copied(),
             }),
         }
     }
+    for life in &mut lives {
+        life.seen_until_ms = frees
+            .iter()
+            .filter_map(|free| seen_until(life, free))
+            .fold(life.end_ms, i64::max);
+    }
     lives
+}
+
+/// Until when a registration may be seen because this call may have freed it; none: it has not.
+fn seen_until(life: &Life<'_>, free: &Call) -> Option<i64> {
+    let unanswered = matches!(free.answer, Answer::Unknown(_) | Answer::Problem { status: 500.., .. });
+    let answered_ms = free.end_us / 1000 + GRAIN_MS + if unanswered { COMMIT_MS } else { 0 };
+    let while_it_ran = (free.begin_us / 1000 - GRAIN_MS..=answered_ms).contains(&life.end_ms);
+    (free.owner == life.first.owner && while_it_ran).then_some(answered_ms)
 }
 
 fn check_call(call: &Call, lives: &[Life<'_>]) -> Option<Violation> {
     let (begin_ms, end_ms) = (call.begin_us / 1000 - GRAIN_MS, call.end_us / 1000 + GRAIN_MS);
-    let during = |life: &Life<'_>| life.first.created_ms <= end_ms && life.end_ms >= begin_ms;
+    let during = |life: &Life<'_>| life.first.created_ms <= end_ms && life.seen_until_ms >= begin_ms;
     let throughout = |life: &Life<'_>| life.told_ms.is_some_and(|told_ms| told_ms < begin_ms) && life.end_ms > end_ms;
     match (call.kind, &call.answer) {
         (
@@ -331,6 +358,22 @@ mod tests {
             checks(|h| h.calls[5] = call(Kind::Find, "", 1010, 1020, problem(404, "not_found"))),
             ["found"]
         );
+    }
+
+    #[test]
+    fn a_registration_may_be_seen_until_the_call_that_freed_it_is_answered() {
+        let find = |from, to| call(Kind::Find, "", from, to, registered("ann", 1000, 1));
+        assert_eq!(checks(|h| h.calls[1] = find(1054, 1056)), Vec::<&str>::new());
+        assert_eq!(
+            checks(|h| h.calls[1] = find(1062, 1063)),
+            ["found"],
+            "it was answered at 1055"
+        );
+        let unanswered = |h: &mut History| {
+            h.calls[3].answer = Answer::Unknown("cut".to_owned());
+            h.calls[1] = find(1062, 1063);
+        };
+        assert_eq!(checks(unanswered), Vec::<&str>::new());
     }
 
     #[test]
