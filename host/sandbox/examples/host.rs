@@ -42,13 +42,11 @@ async fn register(component: &str) -> Result<(), Box<dyn Error>> {
         cache: CacheConfig {
             dir: dir.path().join("cache"),
             files: 10,
+            bytes: 1 << 30,
         },
         ..CompilerConfig::default()
     };
     let sandbox = Sandbox::new(&config, compiler)?;
-    let permit = sandbox.compiler().await;
-    let handler = sandbox.compile(permit, &Wasm::new(std::fs::read(component)?)).await?;
-
     // Every call runs in an instance of its own.
     let tenant = Arc::new(Tenant {
         id: "demo".into(),
@@ -57,6 +55,11 @@ async fn register(component: &str) -> Result<(), Box<dyn Error>> {
         limits: CallLimits::default(),
         account: Arc::new(Account::new("demo", &Budgets::default())),
     });
+    let (permit, wasm) = (sandbox.compiler().await, Wasm::new(std::fs::read(component)?));
+    let handler = sandbox
+        .compile(permit, &wasm, 128 << 20, &tenant.account)
+        .await?
+        .handler;
     let request = Request {
         name: "blue room".to_owned(),
         owner: "ann".to_owned(),

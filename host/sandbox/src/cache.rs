@@ -1,41 +1,54 @@
 //! Keeps compiled components on disk, so that a host starts at once.
 //!
-//! wasmtime runs what it loads as machine code, and trusts it completely
-//! ([`wasmtime::component::Component::deserialize`]). So an entry is used only if this host wrote it, for this very
+//! wasmtime maps an entry from its file and runs it as machine code, and trusts it completely
+//! ([`wasmtime::component::Component::deserialize_file`]). So an entry is used only if this host wrote it, for this very
 //! component and this very compiler:
 //!
 //! - the directory belongs to the user of the host and nobody else may enter it (0700), or the host does not start;
 //! - the file name of an entry is the component's SHA-256 and wasmtime's compatibility hash;
-//! - an entry begins with the HMAC-SHA256 of its file name and content, under a random key that never leaves the
+//! - an entry ends with the HMAC-SHA256 of its file name and content, under a random key that never leaves the
 //!   directory. One that was forged, truncated, or renamed to stand for another component is removed, and the component
 //!   is compiled again;
+//! - a file is opened once: what was checked is what is mapped, whatever its name means by then ([`Entry::path`]). No host
+//!   changes a file after it was written. Whoever could change it between the check and the use is the user of this host, who
+//!   can change the memory of the host as well;
 //! - an entry is written under another name and renamed once it is on disk, so that nobody ever sees half of one.
 //!
-//! Several hosts may share a directory: the first of them makes the key. The number of entries is bounded; the least
-//! recently used one is removed.
+//! Several hosts may share a directory: the first of them makes the key. The number of entries and their bytes are bounded; the
+//! least recently used one is removed. Those that this host uses stay, even if there are more of them: otherwise they would be
+//! compiled again at every start.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+mod directory;
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, Mac};
+use parking_lot::Mutex;
 use sha2::Sha256;
 
+pub use self::directory::CacheError;
+use self::directory::{ENTRY, Key, TEMPORARY, write_temporary};
 use crate::config::CacheConfig;
 
-const KEY_FILE: &str = "key";
-const KEY_BYTES: usize = 32;
 const MAC_BYTES: usize = 32;
-const ENTRY: &str = "cwasm";
-const TEMPORARY: &str = "tmp";
+
+/// The form of an entry. One of another form is never looked up, and goes when it is the oldest.
+const FORM: u32 = 2;
+
+/// How much of an entry is read at once.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// The age at which a temporary file was left behind by a host that died while it wrote.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// The SHA-256 of a component.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Digest(pub(crate) [u8; 32]);
 
 impl Digest {
@@ -51,48 +64,51 @@ impl std::fmt::Display for Digest {
     }
 }
 
-/// Why compiled components cannot be kept in a directory.
-#[derive(Debug, thiserror::Error)]
-pub enum CacheError {
-    /// The directory or a file in it cannot be created, read or written.
-    #[error("cannot {doing} {path}; choose another directory with --cache")]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// The directory or the file.
-        path: PathBuf,
-        /// Why that failed.
-        #[source]
-        source: io::Error,
-    },
-    /// Another user could write machine code into the directory.
-    #[error("{path} {problem}; whoever can write there decides what this host runs: {fix}")]
-    Unsafe {
-        /// The directory or the key.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-        /// How to fix it.
-        fix: String,
-    },
-}
-
 /// A directory of compiled components.
 #[derive(Debug)]
 pub(crate) struct Cache {
     dir: PathBuf,
     key: Key,
     compatibility: u64,
-    artifact_max: usize,
+    /// The longest entry, in bytes.
+    entry_max: u64,
     files: usize,
+    bytes: u64,
+    /// What this host uses.
+    in_use: Mutex<HashMap<Digest, Weak<InUse>>>,
 }
 
-/// The key of the directory, which is never printed.
-struct Key([u8; KEY_BYTES]);
+/// Keeps an entry from being removed as long as it is held.
+#[derive(Debug)]
+pub(crate) struct InUse;
 
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Key(…)")
+/// A file that holds a compiled component, of which this host knows that it wrote it.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    file: File,
+    /// Bytes of the compiled component.
+    pub(crate) bytes: u64,
+}
+
+impl Entry {
+    /// A path of this very file, also after it was removed or another one was put in its place.
+    pub(crate) fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
+    }
+}
+
+/// An entry that nobody finds yet. Dropped, it is gone.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) entry: Entry,
+    temporary: PathBuf,
+    name: String,
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Not there any more if it was kept.
+        let _ = fs::remove_file(&self.temporary);
     }
 }
 
@@ -101,59 +117,104 @@ impl Cache {
     /// `artifact_max` is the longest compiled component in bytes.
     pub(crate) fn open(config: &CacheConfig, compatibility: u64, artifact_max: usize) -> Result<Self, CacheError> {
         let dir = config.dir.clone();
-        match DirBuilder::new().mode(0o700).create(&dir) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed("create", &dir)(error)),
-            Ok(()) | Err(_) => {}
-        }
-        only_ours(&dir, "directory", 0o700)?;
+        directory::open(&dir)?;
         Ok(Self {
-            key: read_or_make_key(&dir)?,
+            key: directory::read_or_make_key(&dir)?,
             dir,
             compatibility,
-            artifact_max,
+            entry_max: artifact_max as u64 + MAC_BYTES as u64,
             files: config.files,
+            bytes: config.bytes,
+            in_use: Mutex::default(),
         })
     }
 
+    /// Keeps the entry of this component from being removed.
+    pub(crate) fn hold(&self, digest: Digest) -> Arc<InUse> {
+        let mut in_use = self.in_use.lock();
+        if let Some(held) = in_use.get(&digest).and_then(Weak::upgrade) {
+            return held;
+        }
+        in_use.retain(|_, held| held.strong_count() > 0);
+        let held = Arc::new(InUse);
+        in_use.insert(digest, Arc::downgrade(&held));
+        held
+    }
+
     /// Returns the compiled component, if it is kept and was not tampered with.
-    pub(crate) fn get(&self, digest: Digest) -> Option<Vec<u8>> {
+    pub(crate) fn get(&self, digest: Digest) -> Option<Entry> {
         let name = self.name(digest);
         let path = self.dir.join(&name);
-        let bytes = match read_bounded(&path, self.artifact_max + MAC_BYTES) {
+        let entry = match self.open_and_check(&name, &path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return None,
             Err(error) => {
                 self.discard(&path, &error.to_string());
                 return None;
             }
-            Ok(bytes) => bytes,
-        };
-        let genuine = bytes
-            .split_at_checked(MAC_BYTES)
-            .filter(|(mac, artifact)| self.mac(&name, artifact).verify_slice(mac).is_ok());
-        let Some((_, artifact)) = genuine else {
-            self.discard(&path, "it is cut or forged");
-            return None;
+            Ok(entry) => entry,
         };
         // The time of the last use. If it cannot be set, the entry only looks older.
-        let _ = File::options()
-            .append(true)
-            .open(&path)
-            .and_then(|file| file.set_modified(SystemTime::now()));
-        Some(artifact.to_vec())
+        let _ = entry.file.set_modified(SystemTime::now());
+        Some(entry)
+    }
+
+    fn open_and_check(&self, name: &str, path: &Path) -> io::Result<Entry> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        if length > self.entry_max {
+            let problem = format!("it is longer than {} bytes", self.entry_max);
+            return Err(io::Error::new(ErrorKind::FileTooLarge, problem));
+        }
+        let forged = || io::Error::new(ErrorKind::InvalidData, "it is cut or forged");
+        let bytes = length.checked_sub(MAC_BYTES as u64).ok_or_else(forged)?;
+        let mut mac = self.mac(name);
+        let (mut left, mut chunk) = (bytes, vec![0; CHUNK_BYTES]);
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            let read = file.read(&mut chunk[..most])?;
+            if read == 0 {
+                return Err(forged());
+            }
+            mac.update(&chunk[..read]);
+            left -= read as u64;
+        }
+        let mut written = [0; MAC_BYTES];
+        file.read_exact(&mut written)?;
+        mac.verify_slice(&written).map_err(|_| forged())?;
+        Ok(Entry { file, bytes })
+    }
+
+    /// Writes a compiled component to disk, where nobody finds it before it is kept.
+    pub(crate) fn write(&self, digest: Digest, artifact: &[u8]) -> io::Result<Draft> {
+        let name = self.name(digest);
+        let mac = self.mac(&name).chain_update(artifact).finalize().into_bytes();
+        let temporary = write_temporary(&self.dir, &name, &[artifact, &mac])?;
+        let opened = File::open(&temporary);
+        let file = opened.inspect_err(|_| {
+            let _ = fs::remove_file(&temporary);
+        })?;
+        let entry = Entry {
+            file,
+            bytes: artifact.len() as u64,
+        };
+        Ok(Draft { entry, temporary, name })
     }
 
     /// Keeps a compiled component. If that fails, the next start compiles it again.
-    pub(crate) fn put(&self, digest: Digest, artifact: &[u8]) {
-        let name = self.name(digest);
-        let mac = self.mac(&name, artifact).finalize().into_bytes();
-        if let Err(error) = write_and_rename(&self.dir, &name, &[&mac, artifact]) {
-            tracing::warn!(
-                dir = %self.dir.display(),
-                %error,
-                "cannot keep a compiled component; it will be compiled again"
-            );
+    pub(crate) fn keep(&self, draft: &Draft) {
+        if let Err(error) = fs::rename(&draft.temporary, self.dir.join(&draft.name)) {
+            self.not_kept(&error);
         }
         self.sweep();
+    }
+
+    /// Says that a compiled component cannot be kept.
+    pub(crate) fn not_kept(&self, error: &io::Error) {
+        tracing::warn!(
+            dir = %self.dir.display(),
+            %error,
+            "cannot keep a compiled component; it will be compiled again"
+        );
     }
 
     /// Removes an entry that wasmtime refuses, or that is not what was written.
@@ -177,11 +238,12 @@ impl Cache {
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
         let mut kept = Vec::new();
         for path in entries.flatten().map(|entry| entry.path()) {
-            let Ok(modified) = fs::symlink_metadata(&path).and_then(|meta| meta.modified()) else {
+            let Ok(meta) = fs::symlink_metadata(&path) else {
                 continue;
             };
+            let Ok(modified) = meta.modified() else { continue };
             match path.extension().and_then(|extension| extension.to_str()) {
-                Some(ENTRY) => kept.push((modified, path)),
+                Some(ENTRY) => kept.push((modified, meta.len(), path)),
                 Some(TEMPORARY) if modified.elapsed().is_ok_and(|age| age > ABANDONED) => {
                     let _ = fs::remove_file(path);
                 }
@@ -189,130 +251,39 @@ impl Cache {
             }
         }
         kept.sort();
-        let too_many = kept.len().saturating_sub(self.files);
-        for (_, path) in kept.drain(..too_many) {
-            let _ = fs::remove_file(path);
+        let in_use = self.names_in_use();
+        let (mut files, mut bytes) = (kept.len(), kept.iter().map(|(_, bytes, _)| bytes).sum::<u64>());
+        for (_, length, path) in kept {
+            if files <= self.files && bytes <= self.bytes {
+                break;
+            }
+            let name = path.file_name().and_then(|name| name.to_str());
+            if name.is_some_and(|name| in_use.contains(name)) {
+                continue;
+            }
+            let _ = fs::remove_file(&path);
+            (files, bytes) = (files - 1, bytes.saturating_sub(length));
         }
     }
 
-    fn name(&self, digest: Digest) -> String {
-        format!("{digest}-{:016x}.{ENTRY}", self.compatibility)
+    fn names_in_use(&self) -> HashSet<String> {
+        let in_use = self.in_use.lock();
+        let held = in_use.iter().filter(|(_, held)| held.strong_count() > 0);
+        held.map(|(digest, _)| self.name(*digest)).collect()
     }
 
-    fn mac(&self, name: &str, artifact: &[u8]) -> Hmac<Sha256> {
+    fn name(&self, digest: Digest) -> String {
+        format!("{digest}-{:016x}-{FORM}.{ENTRY}", self.compatibility)
+    }
+
+    /// The MAC of an entry of this name; its content is still to be added.
+    fn mac(&self, name: &str) -> Hmac<Sha256> {
         // An HMAC takes a key of any length.
         #[expect(clippy::expect_used, reason = "no length of key is refused")]
         let mac = Hmac::<Sha256>::new_from_slice(&self.key.0).expect("a key of any length");
         // All names have the same length, so a forger cannot choose where the name ends and the content begins.
-        mac.chain_update(name).chain_update(artifact)
+        mac.chain_update(name)
     }
-}
-
-fn failed<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> CacheError + 'a {
-    move |source| CacheError::Io {
-        doing,
-        path: path.into(),
-        source,
-    }
-}
-
-/// Refuses what another user owns or may access.
-fn only_ours(path: &Path, kind: &str, mode: u32) -> Result<(), CacheError> {
-    let meta = fs::symlink_metadata(path).map_err(failed("inspect", path))?;
-    let is_kind = if kind == "directory" {
-        meta.is_dir()
-    } else {
-        meta.is_file()
-    };
-    let refused = |problem: String, fix: String| {
-        Err(CacheError::Unsafe {
-            path: path.into(),
-            problem,
-            fix,
-        })
-    };
-    if !is_kind {
-        return refused(
-            format!("is not a {kind}"),
-            "choose another directory with --cache".into(),
-        );
-    }
-    let us = rustix::process::geteuid().as_raw();
-    if meta.uid() != us {
-        let fix = format!("give it to user {us}, or choose another directory with --cache");
-        return refused(format!("belongs to user {}, not to user {us}", meta.uid()), fix);
-    }
-    if meta.mode() & 0o077 != 0 {
-        let fix = format!("remove what is in it, then chmod {mode:o} {}", path.display());
-        return refused(format!("is open to others (mode {:o})", meta.mode() & 0o777), fix);
-    }
-    Ok(())
-}
-
-/// Reads the key, or makes one. Of several hosts that do so at once, one makes it and the others read it.
-fn read_or_make_key(dir: &Path) -> Result<Key, CacheError> {
-    let path = dir.join(KEY_FILE);
-    if !path.exists() {
-        let mut key = [0; KEY_BYTES];
-        getrandom::fill(&mut key).map_err(|error| failed("make", &path)(io::Error::other(error)))?;
-        let temporary = write_temporary(dir, KEY_FILE, &[&key]).map_err(failed("write", &path))?;
-        let linked = fs::hard_link(&temporary, &path);
-        let _ = fs::remove_file(&temporary);
-        match linked {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed("write", &path)(error)),
-            Ok(()) | Err(_) => {}
-        }
-    }
-    only_ours(&path, "file", 0o600)?;
-    let key = read_bounded(&path, KEY_BYTES).map_err(failed("read", &path))?;
-    <[u8; KEY_BYTES]>::try_from(key)
-        .map(Key)
-        .map_err(|_| CacheError::Unsafe {
-            path,
-            problem: "is not a key of 32 bytes".into(),
-            fix: "remove it".into(),
-        })
-}
-
-/// Reads a file that has at most `max` bytes.
-fn read_bounded(path: &Path, max: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(max as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > max {
-        return Err(io::Error::new(
-            ErrorKind::FileTooLarge,
-            format!("it is longer than {max} bytes"),
-        ));
-    }
-    Ok(bytes)
-}
-
-/// Writes a file so that it is on disk completely or not at all.
-fn write_and_rename(dir: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()> {
-    let temporary = write_temporary(dir, name, parts)?;
-    fs::rename(&temporary, dir.join(name)).inspect_err(|_| {
-        let _ = fs::remove_file(&temporary);
-    })
-}
-
-/// Writes a file under a random name.
-fn write_temporary(dir: &Path, name: &str, parts: &[&[u8]]) -> io::Result<PathBuf> {
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let path = dir.join(format!("{name}.{:016x}.{TEMPORARY}", u64::from_ne_bytes(random)));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)?;
-    let written = parts
-        .iter()
-        .try_for_each(|part| file.write_all(part))
-        .and_then(|()| file.sync_all());
-    written.inspect_err(|_| {
-        let _ = fs::remove_file(&path);
-    })?;
-    Ok(path)
 }
 
 #[cfg(test)]

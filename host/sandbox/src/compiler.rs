@@ -6,17 +6,22 @@
 //! ([`compile`]):
 //!
 //! - address space and CPU time, which the kernel enforces;
-//! - no files, no core dump, the lowest priority, one thread, so that requests which are served meanwhile are not
-//!   slowed down.
+//! - no core dump, the lowest priority, one thread, so that requests which are served meanwhile are not slowed down;
+//! - no files, no network, no other programs (`confine`).
+//!
+//! It then checks what can be checked in milliseconds (`check`), and compiles only what passes.
 //!
 //! The parent limits the wall time, the length of the child's answer, and the number of children. However a child ends,
 //! the outcome is an error that says so, and only its tenant pays for it.
 
+mod check;
 mod child;
+mod confine;
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Once;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -24,13 +29,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use self::child::{COMPILED, REFUSED};
+use self::child::{COMPILED, REFUSED, UNFIT, read_unfit};
 pub use self::child::{ChildConfig, ChildError, compile};
+use self::confine::LACKING;
 use crate::config::CompilerConfig;
 use crate::error::LoadError;
 
 /// How much of a child's messages is kept, in bytes.
 const MESSAGE_BYTES_MAX: usize = 4096;
+
+/// The longest list of problems of a component that is read, in bytes.
+const UNFIT_BYTES_MAX: usize = 16 << 10;
 
 /// The messages of a program that was refused memory: of Rust's allocator before it aborts, and of the system.
 const OUT_OF_MEMORY_MESSAGES: [&str; 2] = ["memory allocation of", "Cannot allocate memory"];
@@ -46,6 +55,22 @@ pub(crate) struct Compiler {
     config: CompilerConfig,
     memory_max: u64,
     permits: Semaphore,
+    /// What the kernel cannot do is the same for all children.
+    lacking: Once,
+}
+
+/// The longest artifact that one component may be compiled to, and the key of the configuration that says so.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ArtifactMax {
+    pub(crate) bytes: usize,
+    pub(crate) key: &'static str,
+}
+
+impl ArtifactMax {
+    /// Why a longer one is refused.
+    pub(crate) fn exceeded(self) -> LoadError {
+        LoadError::too_much(self.key, format!("{} bytes", self.bytes))
+    }
 }
 
 impl Compiler {
@@ -54,7 +79,19 @@ impl Compiler {
             permits: Semaphore::new(config.processes.max(1)),
             config,
             memory_max,
+            lacking: Once::new(),
         }
+    }
+
+    /// How many children may run at once.
+    pub(crate) fn processes(&self) -> usize {
+        self.config.processes.max(1)
+    }
+
+    /// The longest artifact for a tenant with this limit.
+    pub(crate) fn artifact_max(&self, tenant: usize) -> ArtifactMax {
+        let (bytes, key) = (tenant, "limits.artifact").min((self.config.artifact, "compiler.artifact"));
+        ArtifactMax { bytes, key }
     }
 
     /// Waits until a child may be started.
@@ -63,8 +100,13 @@ impl Compiler {
         CompilePermit(self.permits.acquire().await.ok())
     }
 
-    /// Compiles a component.
-    pub(crate) async fn compile(&self, _permit: &CompilePermit<'_>, wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
+    /// Compiles a component, to no more than this.
+    pub(crate) async fn compile(
+        &self,
+        _permit: &CompilePermit<'_>,
+        wasm: &[u8],
+        artifact_max: ArtifactMax,
+    ) -> Result<Vec<u8>, LoadError> {
         let mut child = self.start().map_err(LoadError::Compiler)?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(mut input), Some(output), Some(messages)) = pipes else {
@@ -75,7 +117,7 @@ impl Compiler {
             let _ = input.write_all(wasm).await;
             drop(input);
         };
-        let answer_max = self.config.artifact + 1;
+        let answer_max = artifact_max.bytes + 1;
         let run = async {
             let ((), answer, messages) = tokio::join!(
                 give,
@@ -91,10 +133,7 @@ impl Compiler {
         let ended = tokio::time::timeout(self.config.wall_time, run).await;
         let outcome = match ended {
             Ok(Ok(Some((status, answer, messages)))) => return self.outcome(status, answer, &messages),
-            Ok(Ok(None)) => Err(LoadError::too_much(
-                "compiler.artifact",
-                format!("{} bytes", self.config.artifact),
-            )),
+            Ok(Ok(None)) => Err(artifact_max.exceeded()),
             Ok(Err(error)) => Err(LoadError::Compiler(error)),
             Err(_) => Err(LoadError::too_much(
                 "compiler.wall_time",
@@ -129,7 +168,7 @@ impl Compiler {
 
     /// Turns how a child ended into the compiled component or an error.
     fn outcome(&self, status: ExitStatus, mut answer: Vec<u8>, messages: &[u8]) -> Result<Vec<u8>, LoadError> {
-        let messages = String::from_utf8_lossy(messages);
+        let messages = self.log_what_is_lacking(&String::from_utf8_lossy(messages));
         let out_of_memory = |messages: &str| OUT_OF_MEMORY_MESSAGES.iter().any(|sign| messages.contains(sign));
         let too_much_memory = || LoadError::too_much("compiler.memory", format!("{} MiB", self.config.memory >> 20));
         match answer.first() {
@@ -145,6 +184,10 @@ impl Compiler {
                     LoadError::Compile(said.into())
                 })
             }
+            Some(&UNFIT) if status.success() => {
+                let lines = String::from_utf8_lossy(&answer[1..answer.len().min(UNFIT_BYTES_MAX)]);
+                Err(LoadError::Unfit(read_unfit(&lines)))
+            }
             _ if status.signal() == Some(Signal::XCPU.as_raw()) => {
                 Err(LoadError::too_much("compiler.cpu_time", seconds(self.config.cpu_time)))
             }
@@ -154,6 +197,19 @@ impl Compiler {
                 words: messages.trim().to_owned(),
             }),
         }
+    }
+
+    /// Logs once what the kernel cannot do for a child; returns its other messages.
+    fn log_what_is_lacking(&self, messages: &str) -> String {
+        let (lacking, other): (Vec<_>, Vec<_>) = messages.lines().partition(|line| line.starts_with(LACKING));
+        if !lacking.is_empty() {
+            self.lacking.call_once(|| {
+                for line in lacking {
+                    tracing::warn!("{}", line.escape_debug());
+                }
+            });
+        }
+        other.join("\n")
     }
 }
 
@@ -184,7 +240,10 @@ mod tests {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let compiler = Compiler::new(CompilerConfig { program, ..limits }, 64 << 20);
         // Longer than any pipe: a child that does not read must not block the parent.
-        let compiled = compiler.compile(&compiler.permit().await, &vec![0; 1 << 20]).await;
+        let artifact_max = compiler.artifact_max(usize::MAX);
+        let compiled = compiler
+            .compile(&compiler.permit().await, &vec![0; 1 << 20], artifact_max)
+            .await;
         compiled.map_err(|error| error.to_string())
     }
 
@@ -197,6 +256,7 @@ mod tests {
             cache: CacheConfig {
                 dir: "/no/such/dir".into(),
                 files: 1,
+                bytes: 1,
             },
             ..CompilerConfig::default()
         }
@@ -235,6 +295,16 @@ mod tests {
             "the compiler ended with signal: 11 (SIGSEGV): ",
         )
         .await;
+        check(
+            "printf 'uiwasi:http/a\\npis odd'",
+            "it imports what is not granted: wasi:http/a; it is odd",
+        )
+        .await;
+        check(
+            "echo 'this kernel cannot confine a compiler: Landlock: no' >&2; echo oh >&2; exit 3",
+            "the compiler ended with exit status: 3: oh",
+        )
+        .await;
         check("exit 0", "the compiler ended with exit status: 0: ").await;
         check(
             "head -c 200000 /dev/zero",
@@ -244,6 +314,22 @@ mod tests {
         let endless = "head -c 100000 /dev/zero >&2; exit 3";
         let error = outcome(endless, limits()).await.unwrap_err();
         assert!(error.len() < 2 * MESSAGE_BYTES_MAX, "{} bytes", error.len());
+    }
+
+    #[tokio::test]
+    async fn the_limit_of_a_tenant_or_of_the_host_is_reached_whichever_is_smaller() {
+        let compiler = Compiler::new(limits(), 64 << 20);
+        let check = |tenant: usize, expect: &str| {
+            assert_eq!(compiler.artifact_max(tenant).exceeded().to_string(), expect);
+        };
+        check(
+            7,
+            "compiling it takes more than 7 bytes, the limits.artifact of this host",
+        );
+        check(
+            200_000,
+            "compiling it takes more than 100000 bytes, the compiler.artifact of this host",
+        );
     }
 
     #[tokio::test]
@@ -282,7 +368,8 @@ mod tests {
         fs::write(&program, script).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let compiler = Compiler::new(CompilerConfig { program, ..limits() }, 64 << 20);
-        let compile = async |wasm: &[u8]| compiler.compile(&compiler.permit().await, wasm).await;
+        let artifact_max = compiler.artifact_max(usize::MAX);
+        let compile = async |wasm: &[u8]| compiler.compile(&compiler.permit().await, wasm, artifact_max).await;
         let all = tokio::join!(compile(b"a"), compile(b"b"), compile(b"c"));
         assert!(all.0.is_ok() && all.1.is_ok() && all.2.is_ok());
         assert!(!twice.exists());

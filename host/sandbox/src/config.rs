@@ -60,8 +60,10 @@ pub struct CompilerConfig {
 pub struct CacheConfig {
     /// The directory, which only the user of the host may access.
     pub dir: PathBuf,
-    /// How many compiled components it holds; the least recently used one is removed.
+    /// How many compiled components it holds; the least recently used one is removed, unless this host uses it.
     pub files: usize,
+    /// How many bytes they have together.
+    pub bytes: u64,
 }
 
 impl Default for CompilerConfig {
@@ -77,6 +79,7 @@ impl Default for CompilerConfig {
             cache: CacheConfig {
                 dir: PathBuf::from("namelock-cache"),
                 files: 256,
+                bytes: 4 << 30,
             },
         }
     }

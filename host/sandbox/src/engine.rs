@@ -28,7 +28,10 @@ const HOST_STACK_BYTES: usize = 256 << 10;
 /// into the other.
 pub(crate) fn compiler_config(memory_max: u64) -> Config {
     let mut config = Config::new();
-    config.epoch_interruption(true).memory_reservation(memory_max);
+    config
+        .epoch_interruption(true)
+        .memory_reservation(memory_max)
+        .memory_guaranteed_dense_image_size(DENSE_IMAGE_BYTES);
     config
 }
 
@@ -69,6 +72,28 @@ pub(crate) fn engine_config(config: &SandboxConfig, swap: Swap) -> Config {
         .async_stack_size(config.stack + HOST_STACK_BYTES);
     engine
 }
+
+/// How long the image of a memory may be that is made however few of its bytes are data: one page of a guest.
+///
+/// Of a longer one at least half of the bytes must be data, or it is filled when the instance is made. So a component is not
+/// compiled to much more than it brings: by default, two segments of one byte 16 MiB apart make an image of 16 MiB.
+const DENSE_IMAGE_BYTES: u64 = 64 << 10;
+
+/// What one component may consist of.
+pub(crate) struct ComponentMax {
+    pub(crate) core_instances: u64,
+    pub(crate) memories: u64,
+    pub(crate) tables: u64,
+    pub(crate) table_elements: u64,
+}
+
+/// What the pool has a place for; whatever is more is refused before it is compiled.
+pub(crate) const COMPONENT_MAX: ComponentMax = ComponentMax {
+    core_instances: CORE_INSTANCES_MAX as u64,
+    memories: MEMORIES_MAX as u64,
+    tables: TABLES_MAX as u64,
+    table_elements: TABLE_ELEMENTS_MAX as u64,
+};
 
 #[cfg(test)]
 mod tests {

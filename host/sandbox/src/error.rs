@@ -7,6 +7,7 @@ use namelock_account::Limit;
 
 use crate::cache::CacheError;
 use crate::milliseconds::milliseconds;
+use crate::unfit::Unfit;
 
 /// The cause of an error, for an operator's log.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -103,9 +104,9 @@ pub enum LoadError {
     /// The compiler could not be started or communicated with; the component may be valid.
     #[error("the compiler could not be run")]
     Compiler(#[source] std::io::Error),
-    /// It imports interfaces that no component is given.
-    #[error("it imports what is not granted: {}", .0.join(", "))]
-    NotGranted(Vec<String>),
+    /// It imports what no component is given, exports no handler, or is larger than a place in the pool.
+    #[error("it {}", .0.describe(usize::MAX))]
+    Unfit(Unfit),
     /// An import has another type than the host's, or a required export is missing.
     #[error("it does not fit the world namelock:registration/registrar@0.1.0")]
     World(#[source] BoxError),
@@ -121,7 +122,7 @@ impl LoadError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::TooMuch { limit, .. } => *limit != "compiler.wall_time",
-            Self::Compile(_) | Self::Crashed { .. } | Self::NotGranted(_) | Self::World(_) => true,
+            Self::Compile(_) | Self::Crashed { .. } | Self::Unfit(_) | Self::World(_) => true,
             Self::Compiler(_) => false,
         }
     }

@@ -15,6 +15,7 @@ use wasmtime_wasi::random::{WasiRandom, WasiRandomView as _};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 
 use crate::state::State;
+use crate::unfit::Unfit;
 use crate::wit::{locks, names, settings};
 
 /// The interfaces that a component may import. Every version of the same line is granted: 0.2.x for WASI.
@@ -100,16 +101,17 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>> {
 }
 
 /// Lists the imports of a component that are not granted.
-pub(crate) fn not_granted(engine: &Engine, component: &Component) -> Vec<String> {
-    let imports = component.component_type();
-    let imports = imports.imports(engine).map(|(name, _)| name);
-    imports
-        .filter(|import| !is_granted(import))
-        .map(str::to_owned)
-        .collect()
+pub(crate) fn not_granted(engine: &Engine, component: &Component) -> Unfit {
+    let mut unfit = Unfit::default();
+    for (import, _) in component.component_type().imports(engine) {
+        if !is_granted(import) {
+            unfit.import(import);
+        }
+    }
+    unfit
 }
 
-fn is_granted(import: &str) -> bool {
+pub(crate) fn is_granted(import: &str) -> bool {
     GRANTED.iter().any(|granted| {
         let rest = import.strip_prefix(granted);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))

@@ -10,7 +10,7 @@
 //! - [`config`]: the limits, and what the sandbox knows of a tenant; [`error`]: the ways a call can end;
 //! - `engine`, `epoch`: how wasmtime is set up, and the thread that interrupts running guests;
 //! - [`compiler`], [`cache`]: components are compiled in a process of their own, and the outcome is kept;
-//! - [`sandbox`]: loads a component; [`powers`]: what its calls are given;
+//! - `unfit`: what a component is refused for; [`sandbox`]: loads a component; [`powers`]: what its calls are given;
 //! - [`handler`]: one call from its beginning to its end, however it ends; `store`, `state`: what the host keeps for
 //!   it, and gives back; `trap`: what is said of one that broke down;
 //! - `leases`, `lease_watch`: the leases of a call, which ends when one of them is lost;
@@ -51,6 +51,7 @@ mod state;
 mod store;
 mod swap;
 mod trap;
+mod unfit;
 mod wit;
 
 pub use cache::{CacheError, Digest};
@@ -58,4 +59,5 @@ pub use config::{CacheConfig, CallLimits, CompilerConfig, SandboxConfig, Tenant}
 pub use error::{CallError, Cause, LoadError, SandboxError};
 pub use handler::{Handler, Request};
 pub use powers::Powers;
-pub use sandbox::{Sandbox, Wasm};
+pub use sandbox::{Loaded, Sandbox, Wasm};
+pub use unfit::Unfit;

@@ -4,11 +4,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
+use namelock_account::{Account, Counter};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
-use crate::cache::{Cache, Digest};
-use crate::compiler::{CompilePermit, Compiler};
+use crate::cache::{Cache, Digest, Entry, InUse};
+use crate::compiler::{ArtifactMax, CompilePermit, Compiler};
 use crate::config::{CompilerConfig, SandboxConfig};
 use crate::engine::{engine_config, spare_instances};
 use crate::epoch::EpochTicker;
@@ -37,10 +38,27 @@ impl Wasm {
         }
     }
 
+    /// Its length.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The digest of the component.
     pub fn digest(&self) -> Digest {
         self.digest
     }
+}
+
+/// A component that was loaded. Its artifact stays in the cache as long as this does.
+#[derive(Clone)]
+pub struct Loaded {
+    /// Runs its calls.
+    pub handler: Handler,
+    /// Which component it is.
+    pub digest: Digest,
+    /// Bytes of what it was compiled to.
+    pub artifact_bytes: u64,
+    _in_use: Arc<InUse>,
 }
 
 /// Loads components. Clones share one engine, its instance pool and its epoch; there should be one in a process.
@@ -80,21 +98,34 @@ impl Sandbox {
         })
     }
 
-    /// Loads a component from the cache; none where it is not there.
+    /// How many components may be compiled at once.
+    pub fn compilers(&self) -> usize {
+        self.compiler.processes()
+    }
+
+    /// Loads a component from the cache; none where it is not there. `artifact_max` is its tenant's `limits.artifact`.
     ///
     /// # Errors
     ///
     /// See [`LoadError`].
-    pub async fn load_compiled(&self, digest: Digest) -> Result<Option<Handler>, LoadError> {
-        let sandbox = self.clone();
-        let compiled = blocking(move || {
-            let artifact = sandbox.cache.get(digest)?;
-            sandbox
-                .component(&artifact)
-                .map_err(|error| sandbox.cache.discard_entry(digest, &format!("{error:#}")))
-                .ok()
-        });
-        compiled.await?.map(|component| self.handler(&component)).transpose()
+    pub async fn load_compiled(&self, digest: Digest, artifact_max: usize) -> Result<Option<Loaded>, LoadError> {
+        let (sandbox, artifact_max) = (self.clone(), self.compiler.artifact_max(artifact_max));
+        let load = move || {
+            // Held from before it is looked at, so that it is not removed meanwhile.
+            let in_use = sandbox.cache.hold(digest);
+            let Some(entry) = sandbox.cache.get(digest) else {
+                return Ok(None);
+            };
+            within(entry.bytes, artifact_max)?;
+            match sandbox.map(&entry) {
+                Ok(component) => sandbox.loaded(&component, digest, entry.bytes, in_use).map(Some),
+                Err(error) => {
+                    sandbox.cache.discard_entry(digest, &format!("{error:#}"));
+                    Ok(None)
+                }
+            }
+        };
+        blocking(load).await?
     }
 
     /// Waits until one more component may be compiled.
@@ -102,45 +133,89 @@ impl Sandbox {
         self.compiler.permit().await
     }
 
-    /// Compiles a component, unless that was done while the caller waited for its permit, and checks that it fits.
+    /// Compiles a component, unless that was done while the caller waited for its permit, and checks that it fits. The time is
+    /// booked to `account`; `artifact_max` is its tenant's `limits.artifact`.
     ///
     /// # Errors
     ///
     /// See [`LoadError`].
-    pub async fn compile(&self, permit: CompilePermit<'_>, wasm: &Wasm) -> Result<Handler, LoadError> {
+    pub async fn compile(
+        &self,
+        permit: CompilePermit<'_>,
+        wasm: &Wasm,
+        artifact_max: usize,
+        account: &Account,
+    ) -> Result<Loaded, LoadError> {
         let digest = wasm.digest();
-        if let Some(handler) = self.load_compiled(digest).await? {
-            return Ok(handler);
+        if let Some(loaded) = self.load_compiled(digest, artifact_max).await? {
+            return Ok(loaded);
         }
         tracing::info!(component = %digest, bytes = wasm.bytes.len(), "compiling a component");
         let began = Instant::now();
-        let artifact = self.compiler.compile(&permit, &wasm.bytes).await?;
+        let artifact_max = self.compiler.artifact_max(artifact_max);
+        let compiled = self.compiler.compile(&permit, &wasm.bytes, artifact_max).await;
+        account.charge_time(Counter::CompileNanos, began.elapsed());
+        let artifact = compiled?;
         let took_ms = milliseconds(began.elapsed());
         tracing::info!(component = %digest, bytes = artifact.len(), took_ms, "component compiled");
         let sandbox = self.clone();
-        let compiled = blocking(move || {
-            let component = sandbox.component(&artifact)?;
-            sandbox.cache.put(digest, &artifact);
-            Ok(component)
-        });
-        let component = compiled.await?.map_err(|error| LoadError::Compile(boxed(error)))?;
+        let loaded = blocking(move || sandbox.load_and_keep(digest, &artifact)).await?;
         // Whoever compiles next finds it in the cache.
         drop(permit);
-        self.handler(&component)
+        loaded
     }
 
-    /// Maps what a compiler wrote as machine code.
-    fn component(&self, artifact: &[u8]) -> wasmtime::Result<Component> {
-        // SAFETY: the bytes are the output of `Engine::precompile_component` in this very program: they come through a
-        // pipe from the child that ran it, or from the cache, whose MAC shows that a host wrote there what it had
-        // received in that way. wasmtime itself checks that version and settings are those of this engine.
-        unsafe { Component::deserialize(&self.engine, artifact) }
+    /// Loads what was compiled, and keeps it only once it is known to fit.
+    fn load_and_keep(&self, digest: Digest, artifact: &[u8]) -> Result<Loaded, LoadError> {
+        let in_use = self.cache.hold(digest);
+        let draft = self
+            .cache
+            .write(digest, artifact)
+            .inspect_err(|error| self.cache.not_kept(error))
+            .ok();
+        let component = match &draft {
+            Some(draft) => self.map(&draft.entry),
+            // SAFETY: as of `map`; the bytes came through the pipe just now.
+            None => unsafe { Component::deserialize(&self.engine, artifact) },
+        };
+        let component = component.map_err(|error| LoadError::Compile(boxed(error)))?;
+        let loaded = self.loaded(&component, digest, artifact.len() as u64, in_use)?;
+        if let Some(draft) = draft {
+            self.cache.keep(&draft);
+        }
+        Ok(loaded)
+    }
+
+    /// Maps what a compiler wrote as machine code. The pages come from the file when they are used, and all processes that have
+    /// mapped it share them; they are no memory of this one.
+    fn map(&self, entry: &Entry) -> wasmtime::Result<Component> {
+        // SAFETY: the file holds the output of `Engine::precompile_component` in this very program: it came through a pipe from
+        // the child that ran it, and was written by a host, as the MAC shows. The file is not changed once it was written, by
+        // anybody but the user of this host (see `cache`). What follows the artifact in it, the MAC, is no part of the image.
+        // wasmtime itself checks that version and settings are those of this engine.
+        unsafe { Component::deserialize_file(&self.engine, entry.path()) }
+    }
+
+    fn loaded(
+        &self,
+        component: &Component,
+        digest: Digest,
+        artifact_bytes: u64,
+        in_use: Arc<InUse>,
+    ) -> Result<Loaded, LoadError> {
+        let handler = self.handler(component)?;
+        Ok(Loaded {
+            handler,
+            digest,
+            artifact_bytes,
+            _in_use: in_use,
+        })
     }
 
     fn handler(&self, component: &Component) -> Result<Handler, LoadError> {
         let not_granted = imports::not_granted(&self.engine, component);
         if !not_granted.is_empty() {
-            return Err(LoadError::NotGranted(not_granted));
+            return Err(LoadError::Unfit(not_granted));
         }
         let pre = self.linker.instantiate_pre(component).and_then(RegistrarPre::new);
         let pre = pre.map_err(|error| LoadError::World(boxed(error)))?;
@@ -151,6 +226,14 @@ impl Sandbox {
             Arc::clone(&self.services),
         ))
     }
+}
+
+/// Refuses an artifact that was compiled for a tenant that may have a longer one.
+fn within(bytes: u64, max: ArtifactMax) -> Result<(), LoadError> {
+    if bytes > max.bytes as u64 {
+        return Err(max.exceeded());
+    }
+    Ok(())
 }
 
 /// Runs work that reads files or maps code on a thread that may block; a panic there is an error of this component.

@@ -1,12 +1,48 @@
 //! Components that are made to break a compiler: small to send, and as much work as their format allows.
 
 use wasm_encoder::{
-    BlockType, CodeSection, Component, ComponentTypeSection, ComponentValType, Function, FunctionSection,
-    Instruction as I, Module, ModuleSection, NestedComponentSection, PrimitiveValType, TypeSection, ValType,
+    BlockType, CodeSection, Component, ComponentExportKind, ComponentExportSection, ComponentInstanceSection,
+    ComponentTypeSection, ComponentValType, ConstExpr, DataSection, Function, FunctionSection, Instruction as I,
+    MemorySection, MemoryType, Module, ModuleSection, NestedComponentSection, PrimitiveValType, TypeSection, ValType,
 };
 
 /// A function as long as one may be, whose values are alive all the time: the register allocator drowns in it.
 pub fn giant_function() -> Vec<u8> {
+    component(&giant_module())
+}
+
+/// The same, in a component that is no handler, which can be known without compiling it.
+pub fn giant_function_without_handler() -> Vec<u8> {
+    let mut component = Component::new();
+    component.section(&ModuleSection(&giant_module()));
+    component.finish()
+}
+
+/// Modules of a few bytes whose memories have data at their beginning and at their end: as images, they take almost 128 MiB.
+pub fn sparse_data() -> Vec<u8> {
+    const PAGES: u64 = 255;
+    let (mut memories, mut data) = (MemorySection::new(), DataSection::new());
+    memories.memory(MemoryType {
+        minimum: PAGES,
+        maximum: None,
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    });
+    for offset in [0, (PAGES as i32 * 65_536) - 1] {
+        data.active(0, &ConstExpr::i32_const(offset), [1]);
+    }
+    let mut module = Module::new();
+    module.section(&memories).section(&data);
+    let mut component = Component::new();
+    for _ in 0..8 {
+        component.section(&ModuleSection(&module));
+    }
+    export_handler(&mut component);
+    component.finish()
+}
+
+fn giant_module() -> Module {
     const LOCALS: u32 = 20_000;
     let mut body = Function::new([(LOCALS, ValType::I64)]);
     // Any order will do that is far from regular.
@@ -29,7 +65,7 @@ pub fn giant_function() -> Vec<u8> {
             .instruction(&I::End);
     }
     body.instruction(&I::End);
-    component(&module([body]))
+    module([body])
 }
 
 /// Tens of thousands of functions, none of them remarkable.
@@ -82,6 +118,7 @@ pub fn huge_type() -> Vec<u8> {
     }
     let mut component = Component::new();
     component.section(&types);
+    export_handler(&mut component);
     component.finish()
 }
 
@@ -101,5 +138,20 @@ fn module(bodies: impl IntoIterator<Item = Function>) -> Module {
 fn component(module: &Module) -> Vec<u8> {
     let mut component = Component::new();
     component.section(&ModuleSection(module));
+    export_handler(&mut component);
     component.finish()
+}
+
+/// Exports what looks like a handler from outside, so that the compiler gets to see the component.
+fn export_handler(component: &mut Component) {
+    let nothing: [(&str, ComponentExportKind, u32); 0] = [];
+    let (mut instances, mut exports) = (ComponentInstanceSection::new(), ComponentExportSection::new());
+    instances.export_items(nothing);
+    exports.export(
+        "namelock:registration/handler@0.1.0",
+        ComponentExportKind::Instance,
+        0,
+        None,
+    );
+    component.section(&instances).section(&exports);
 }

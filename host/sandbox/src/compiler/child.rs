@@ -1,15 +1,25 @@
 //! The child process that compiles one component, and how the parent tells it what to do.
 
 use std::io::{self, Read, Write};
+use std::sync::mpsc;
 
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use wasmtime::{Engine, InstanceAllocationStrategy};
 
+use super::check::check;
+use super::confine;
 use crate::engine::compiler_config;
+use crate::unfit::Unfit;
 
 /// The first byte of a child's answer: what follows is the compiled component, or the reason why there is none.
 pub(super) const COMPILED: u8 = b'c';
 pub(super) const REFUSED: u8 = b'r';
+/// What follows are lines: why the component was not compiled at all.
+pub(super) const UNFIT: u8 = b'u';
+
+/// The first character of such a line: an import that is not granted, or another problem.
+const IMPORT: char = 'i';
+const PROBLEM: char = 'p';
 
 /// The stack of a compiler, in bytes. A stack of fixed size is allocated at the start; one that grows would end in a
 /// fault without a message when the address space is used up.
@@ -76,34 +86,77 @@ pub struct ChildError {
     source: io::Error,
 }
 
-/// Runs the child: limits this process, compiles the component that it reads, and writes the outcome.
+/// Runs the child: limits and confines this process, checks and compiles the component that it reads, and writes the outcome.
 ///
 /// # Errors
 ///
 /// See [`ChildError`]. That the component cannot be compiled is an answer, not an error.
-// Keeps P6: what compiling a component may cost is limited before a byte of it is read.
+// Keeps P6: what compiling a component may cost and reach is limited before a byte of it is read.
 pub fn compile(config: &ChildConfig, mut input: impl Read, mut output: impl Write) -> Result<(), ChildError> {
     limit_this_process(config).map_err(failed("set limits"))?;
-    let mut wasm = Vec::new();
-    input.read_to_end(&mut wasm).map_err(failed("read a component"))?;
+    confine::forbid_files_and_network(io::stderr());
+    let (confined, is_confined) = mpsc::channel();
+    let (give, given) = mpsc::channel::<Vec<u8>>();
     let memory_max = config.memory_max;
     let thread = std::thread::Builder::new()
         .name("compiler".to_owned())
         .stack_size(STACK);
     let thread = thread
-        .spawn(move || precompile(&wasm, memory_max))
+        .spawn(move || {
+            // By the last thread that is started, for all of them.
+            confine::forbid_system_calls(io::stderr());
+            // Whoever does not listen any more sends nothing either.
+            let _ = confined.send(());
+            given.recv().map(|wasm| answer(&wasm, memory_max)).unwrap_or_default()
+        })
         .map_err(failed("start a thread"))?;
-    let compiled = thread
+    let stopped = |_| failed("compile")(io::Error::other("the thread of the compiler has ended"));
+    is_confined.recv().map_err(stopped)?;
+    let mut wasm = Vec::new();
+    input.read_to_end(&mut wasm).map_err(failed("read a component"))?;
+    give.send(wasm).map_err(|_| stopped(mpsc::RecvError))?;
+    let (tag, content) = thread
         .join()
         .map_err(|_| failed("go on after a panic")(io::Error::other("the compiler panicked")))?;
-    let (tag, content) = match compiled {
-        Ok(artifact) => (COMPILED, artifact),
-        Err(error) => (REFUSED, format!("{error:#}").into_bytes()),
-    };
     let written = output.write_all(&[tag]).and_then(|()| output.write_all(&content));
     written
         .and_then(|()| output.flush())
         .map_err(failed("write what was compiled"))
+}
+
+/// Checks a component, and compiles it if nothing is wrong.
+fn answer(wasm: &[u8], memory_max: u64) -> (u8, Vec<u8>) {
+    let unfit = check(wasm, memory_max);
+    if !unfit.is_empty() {
+        return (UNFIT, write_unfit(&unfit).into_bytes());
+    }
+    match precompile(wasm, memory_max) {
+        Ok(artifact) => (COMPILED, artifact),
+        Err(error) => (REFUSED, format!("{error:#}").into_bytes()),
+    }
+}
+
+/// Writes everything that is wrong, one on each line; no name has a line break in it.
+fn write_unfit(unfit: &Unfit) -> String {
+    let imports = unfit.imports.iter().map(|import| (IMPORT, import));
+    let problems = unfit.problems.iter().map(|problem| (PROBLEM, problem));
+    imports
+        .chain(problems)
+        .map(|(kind, text)| format!("{kind}{text}\n"))
+        .collect()
+}
+
+/// Reads it again.
+pub(super) fn read_unfit(text: &str) -> Unfit {
+    let of = |kind| {
+        text.lines()
+            .filter_map(move |line| line.strip_prefix(kind))
+            .map(str::to_owned)
+    };
+    Unfit {
+        imports: of(IMPORT).collect(),
+        problems: of(PROBLEM).collect(),
+    }
 }
 
 fn precompile(wasm: &[u8], memory_max: u64) -> wasmtime::Result<Vec<u8>> {
@@ -161,5 +214,14 @@ mod tests {
         assert_eq!(ChildConfig::from_args([]), None);
         assert_eq!(ChildConfig::from_args(["rooms.wasm".to_owned()]), None);
         assert_eq!(ChildConfig::from_args(args[..5].to_vec()), None);
+    }
+
+    #[test]
+    fn what_is_wrong_comes_through_the_pipe() {
+        let unfit = Unfit {
+            imports: vec!["wasi:sockets/tcp@0.2.0".to_owned(), "évil".to_owned()],
+            problems: vec!["has 3 memories, and 2 are allowed".to_owned()],
+        };
+        assert_eq!(read_unfit(&write_unfit(&unfit)), unfit);
     }
 }

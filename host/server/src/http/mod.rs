@@ -186,6 +186,7 @@ mod tests {
                 cache: CacheConfig {
                     dir: dir.path().join("cache"),
                     files: 1,
+                    bytes: 1,
                 },
                 ..CompilerConfig::default()
             };

@@ -70,15 +70,7 @@ impl TenantError {
                 }
                 LoadError::Crashed { .. } => "the compiler crashes on its component".into(),
                 LoadError::Compiler(_) => "its component could not be compiled now".into(),
-                LoadError::NotGranted(imports) => {
-                    let listed: Vec<_> = imports.iter().take(IMPORTS_LISTED_MAX).map(String::as_str).collect();
-                    let more = if imports.len() > IMPORTS_LISTED_MAX {
-                        ", …"
-                    } else {
-                        ""
-                    };
-                    format!("its component imports what is not granted: {}{more}", listed.join(", "))
-                }
+                LoadError::Unfit(unfit) => format!("its component {}", unfit.describe(IMPORTS_LISTED_MAX)),
                 LoadError::World(_) => "its component does not fit the world of a handler".into(),
             },
         }

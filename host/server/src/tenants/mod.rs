@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use namelock_sandbox::{Digest, Handler, LoadError, Sandbox, Tenant};
+use namelock_sandbox::{Digest, Handler, LoadError, Loaded, Sandbox, Tenant};
 use parking_lot::RwLock;
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -49,8 +49,8 @@ pub struct Ready {
     pub tenant: Arc<Tenant>,
     /// Its compiled component.
     pub handler: Handler,
-    /// Which component that is.
-    digest: Digest,
+    /// Which component that is, and what keeps its artifact.
+    loaded: Loaded,
     /// What it uses of the host, and how much it may use. A tenant that is loaded again keeps its state
     /// ([`Admission::merge_into`]): a new one would forget the calls that run.
     pub admission: Arc<Admission>,
@@ -121,7 +121,7 @@ impl Tenants {
             .iter()
             .map(|(id, entry)| Status {
                 tenant: id.to_string(),
-                component: entry.serving.as_ref().map(|ready| ready.digest.to_string()),
+                component: entry.serving.as_ref().map(|ready| ready.loaded.digest.to_string()),
                 refused: entry.refused.as_ref().map(|refused| refused.reason.clone()),
             })
             .collect();
@@ -170,7 +170,7 @@ impl Tenants {
                 if let Some(before) = &before {
                     ready.admission = ready.admission.merge_into(&before.admission);
                 }
-                tracing::info!(tenant = %id, component = %ready.digest, "tenant loaded");
+                tracing::info!(tenant = %id, component = %ready.loaded.digest, "tenant loaded");
                 Entry {
                     serving: Some(Arc::new(ready)),
                     refused: None,
@@ -207,35 +207,35 @@ impl Tenants {
             Arc::make_mut(&mut plan.tenant).account = account;
         }
         let plan = Arc::new(plan);
-        let (mut digest, compiled) = self.look_up(&plan, before, refused).await?;
-        let handler = match compiled {
-            Some(handler) => handler,
+        let compiled = self.look_up(&plan, before, refused).await?;
+        let loaded = match compiled {
+            Some(loaded) => loaded,
             // Many may wait here, so the component is not kept meanwhile: each is read again when its turn comes.
             None => {
                 let compiler = self.sandbox.compiler().await;
                 let wasm = plan.read_component().await;
                 let wasm = wasm.map_err(|error| NotServed::because(&error, None))?;
-                digest = wasm.digest();
-                let compiled = self.sandbox.compile(compiler, &wasm).await;
-                compiled.map_err(|error| NotServed::because_of_load(&plan, error, digest))?
+                let account = &plan.tenant.account;
+                let compiled = self.sandbox.compile(compiler, &wasm, usize::MAX, account).await;
+                compiled.map_err(|error| NotServed::because_of_load(&plan, error, wasm.digest()))?
             }
         };
         Ok(Ready {
             tenant: Arc::clone(&plan.tenant),
-            handler,
-            digest,
+            handler: loaded.handler.clone(),
+            loaded,
             admission: Arc::new(Admission::new(&plan.admission)),
             tokens: plan.tokens.clone(),
         })
     }
 
-    /// Reads the component, one tenant at a time; returns its digest, and its handler if it need not be compiled.
+    /// Reads the component, one tenant at a time; returns it if it need not be compiled.
     async fn look_up(
         &self,
         plan: &Arc<Plan>,
         before: Option<&Ready>,
         refused: Option<NotServed>,
-    ) -> Result<(Digest, Option<Handler>), NotServed> {
+    ) -> Result<Option<Loaded>, NotServed> {
         // Nobody closes the semaphore.
         let _turn = self.reading.acquire().await.ok();
         let wasm = plan.read_component().await;
@@ -244,12 +244,11 @@ impl Tenants {
         if let Some(refused) = refused.filter(|refused| refused.digest == Some(digest)) {
             return Err(refused);
         }
-        if let Some(before) = before.filter(|before| before.digest == digest) {
-            return Ok((digest, Some(before.handler.clone())));
+        if let Some(before) = before.filter(|before| before.loaded.digest == digest) {
+            return Ok(Some(before.loaded.clone()));
         }
-        let compiled = self.sandbox.load_compiled(digest).await;
-        let compiled = compiled.map_err(|error| NotServed::because_of_load(plan, error, digest))?;
-        Ok((digest, compiled))
+        let compiled = self.sandbox.load_compiled(digest, usize::MAX).await;
+        compiled.map_err(|error| NotServed::because_of_load(plan, error, digest))
     }
 
     fn current(&self, id: &TenantId) -> (Option<Arc<Ready>>, Option<NotServed>) {
@@ -320,6 +319,7 @@ mod tests {
             cache: CacheConfig {
                 dir: elsewhere.path().join("cache"),
                 files: 1,
+                bytes: 1,
             },
             // This test is not the program that has the command `compile`.
             program: "/no/such/program".into(),

@@ -145,6 +145,7 @@ fn a_file_can_set_everything() {
         cache: CacheConfig {
             dir: "/var/cache/namelock".into(),
             files: 12,
+            bytes: 4 << 30,
         },
     };
     assert_eq!(config.compiler, compiler);

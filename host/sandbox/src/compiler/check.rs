@@ -1,0 +1,280 @@
+//! Looks at a component before it is compiled, and says everything at once that it would be refused for.
+//!
+//! Compiling takes seconds to minutes; this takes milliseconds. It reads the sections of the component and of what is nested in
+//! it, once and without recursion, and never a function's body. So its time and its memory are bounded by the length of the
+//! component ([`DEPTH_MAX`] levels of nesting, and what an [`Unfit`] holds).
+//!
+//! What cannot be known here counts as nothing: the sandbox checks what was compiled against the world and the pool again, and
+//! that check decides. A component that cannot be parsed is left to the compiler, which says why.
+
+use wasmparser::{
+    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef, Encoding,
+    Instance, Parser, Payload,
+};
+
+use crate::engine::COMPONENT_MAX;
+use crate::imports;
+use crate::unfit::Unfit;
+
+/// How deep components and modules may be nested.
+const DEPTH_MAX: usize = 64;
+
+/// The interface that a component must export, in any version of 0.1.
+const HANDLER: &str = "namelock:registration/handler@0.1";
+
+/// What is said of a component without it.
+const NO_WORLD: &str = "does not fit the world namelock:registration/registrar@0.1.0";
+
+/// The size of a page of a memory, as a power of two, unless the memory says otherwise.
+const PAGE_BYTES_LOG2: u32 = 16;
+
+/// What instantiating something once takes.
+#[derive(Clone, Copy, Default)]
+struct Needs {
+    core_instances: u64,
+    memories: u64,
+    tables: u64,
+    /// The largest memory, in bytes.
+    memory_bytes: u64,
+    /// The largest table.
+    table_elements: u64,
+}
+
+impl Needs {
+    /// A core module of which nothing is known.
+    const MODULE: Self = Self {
+        core_instances: 1,
+        memories: 0,
+        tables: 0,
+        memory_bytes: 0,
+        table_elements: 0,
+    };
+
+    /// Adds another one. A component that instantiates another one twice, level by level, doubles: hence saturating.
+    fn add(&mut self, other: Self) {
+        self.core_instances = self.core_instances.saturating_add(other.core_instances);
+        self.memories = self.memories.saturating_add(other.memories);
+        self.tables = self.tables.saturating_add(other.tables);
+        self.memory_bytes = self.memory_bytes.max(other.memory_bytes);
+        self.table_elements = self.table_elements.max(other.table_elements);
+    }
+
+    fn problems(&self, memory_max: u64) -> Vec<String> {
+        let max = &COMPONENT_MAX;
+        [
+            ("core instances", self.core_instances, max.core_instances),
+            ("memories", self.memories, max.memories),
+            ("tables", self.tables, max.tables),
+            ("bytes in a memory at its start", self.memory_bytes, memory_max),
+            (
+                "elements in a table at its start",
+                self.table_elements,
+                max.table_elements,
+            ),
+        ]
+        .into_iter()
+        .filter(|(_, has, most)| has > most)
+        .map(|(what, has, most)| format!("has {has} {what}, and {most} are allowed"))
+        .collect()
+    }
+}
+
+/// A component or module whose end was not reached yet.
+#[derive(Default)]
+struct Open {
+    is_module: bool,
+    needs: Needs,
+    /// The index spaces of a component.
+    modules: Vec<Needs>,
+    components: Vec<Needs>,
+}
+
+/// Lists everything that this component would be refused for; `memory_max` is the largest memory in bytes.
+// Keeps P6: what no handler may be is refused before it costs a compiler its time.
+pub(super) fn check(wasm: &[u8], memory_max: u64) -> Unfit {
+    let mut unfit = Unfit::default();
+    let mut exports_handler = false;
+    let mut open: Vec<Open> = Vec::new();
+    for payload in Parser::new(0).parse_all(wasm) {
+        let Ok(payload) = payload else { return unfit };
+        let depth = open.len();
+        match payload {
+            Payload::Version { encoding, .. } => {
+                let is_module = encoding == Encoding::Module;
+                if depth == 0 && is_module {
+                    return unfit;
+                }
+                if depth == DEPTH_MAX {
+                    unfit.problems.push(format!("is nested deeper than {DEPTH_MAX} levels"));
+                    return unfit;
+                }
+                let needs = if is_module { Needs::MODULE } else { Needs::default() };
+                open.push(Open {
+                    is_module,
+                    needs,
+                    ..Open::default()
+                });
+            }
+            Payload::End(_) => {
+                let Some(ended) = open.pop() else { return unfit };
+                match open.last_mut() {
+                    Some(outer) if ended.is_module => outer.modules.push(ended.needs),
+                    Some(outer) => outer.components.push(ended.needs),
+                    None => {
+                        unfit.problems.extend(ended.needs.problems(memory_max));
+                        if !exports_handler {
+                            unfit.problems.push(format!("{NO_WORLD}: it exports no {HANDLER}"));
+                        }
+                    }
+                }
+            }
+            Payload::ComponentImportSection(imports) if depth == 1 => {
+                for import in imports.into_iter().flatten() {
+                    // A type that is imported by itself is no power; whether it fits is checked later.
+                    let is_type = matches!(import.ty, ComponentTypeRef::Type(_));
+                    if !is_type && !imports::is_granted(import.name.name) {
+                        unfit.import(import.name.name);
+                    }
+                    open[0].imported(import.ty);
+                }
+            }
+            Payload::ComponentExportSection(exports) => {
+                for export in exports.into_iter().flatten() {
+                    exports_handler |= depth == 1 && is_handler(export.name.name);
+                    if let Some(inner) = open.last_mut() {
+                        inner.exported(export.kind, export.index);
+                    }
+                }
+            }
+            payload => section(&mut open, payload),
+        }
+    }
+    unfit
+}
+
+fn is_handler(export: &str) -> bool {
+    let rest = export.strip_prefix(HANDLER);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// Reads a section that says what is instantiated, or adds to an index space.
+fn section(open: &mut [Open], payload: Payload<'_>) {
+    let Some((inner, outer)) = open.split_last_mut() else {
+        return;
+    };
+    match payload {
+        Payload::MemorySection(memories) => {
+            for memory in memories.into_iter().flatten() {
+                let page = memory.page_size_log2.unwrap_or(PAGE_BYTES_LOG2).min(PAGE_BYTES_LOG2);
+                inner.needs.memories += 1;
+                inner.needs.memory_bytes = inner.needs.memory_bytes.max(memory.initial.saturating_mul(1 << page));
+            }
+        }
+        Payload::TableSection(tables) => {
+            for table in tables.into_iter().flatten() {
+                inner.needs.tables += 1;
+                inner.needs.table_elements = inner.needs.table_elements.max(table.ty.initial);
+            }
+        }
+        Payload::InstanceSection(instances) => {
+            for instance in instances.into_iter().flatten() {
+                if let Instance::Instantiate { module_index, .. } = instance {
+                    let module = inner.modules.get(module_index as usize);
+                    inner.needs.add(module.copied().unwrap_or(Needs::MODULE));
+                }
+            }
+        }
+        Payload::ComponentInstanceSection(instances) => {
+            for instance in instances.into_iter().flatten() {
+                if let ComponentInstance::Instantiate { component_index, .. } = instance {
+                    let component = inner.components.get(component_index as usize);
+                    inner.needs.add(component.copied().unwrap_or_default());
+                }
+            }
+        }
+        Payload::ComponentAliasSection(aliases) => {
+            for alias in aliases.into_iter().flatten() {
+                inner.aliased(outer, &alias);
+            }
+        }
+        Payload::ComponentImportSection(imports) => {
+            imports
+                .into_iter()
+                .flatten()
+                .for_each(|import| inner.imported(import.ty));
+        }
+        _ => {}
+    }
+}
+
+impl Open {
+    /// An import adds to an index space; what comes in through it is not known here.
+    fn imported(&mut self, ty: ComponentTypeRef) {
+        match ty {
+            ComponentTypeRef::Module(_) => self.modules.push(Needs::MODULE),
+            ComponentTypeRef::Component(_) => self.components.push(Needs::default()),
+            _ => {}
+        }
+    }
+
+    /// An export gives what it exports one more index.
+    fn exported(&mut self, kind: ComponentExternalKind, index: u32) {
+        let known = |space: &[Needs], unknown| space.get(index as usize).copied().unwrap_or(unknown);
+        match kind {
+            ComponentExternalKind::Module => self.modules.push(known(&self.modules, Needs::MODULE)),
+            ComponentExternalKind::Component => self.components.push(known(&self.components, Needs::default())),
+            _ => {}
+        }
+    }
+
+    fn aliased(&mut self, outer: &[Self], alias: &ComponentAlias<'_>) {
+        match *alias {
+            ComponentAlias::InstanceExport {
+                kind: ComponentExternalKind::Module,
+                ..
+            } => {
+                self.modules.push(Needs::MODULE);
+            }
+            ComponentAlias::InstanceExport {
+                kind: ComponentExternalKind::Component,
+                ..
+            } => {
+                self.components.push(Needs::default());
+            }
+            ComponentAlias::Outer {
+                kind: ComponentOuterAliasKind::CoreModule,
+                count,
+                index,
+            } => {
+                let module = self
+                    .enclosing(outer, count)
+                    .and_then(|from| from.modules.get(index as usize));
+                let module = module.copied().unwrap_or(Needs::MODULE);
+                self.modules.push(module);
+            }
+            ComponentAlias::Outer {
+                kind: ComponentOuterAliasKind::Component,
+                count,
+                index,
+            } => {
+                let component = self
+                    .enclosing(outer, count)
+                    .and_then(|from| from.components.get(index as usize));
+                let component = component.copied().unwrap_or_default();
+                self.components.push(component);
+            }
+            _ => {}
+        }
+    }
+
+    /// The component that is `count` levels further out; none levels further out is this one.
+    fn enclosing<'a>(&'a self, outer: &'a [Self], count: u32) -> Option<&'a Self> {
+        match count as usize {
+            0 => Some(self),
+            count => outer.get(outer.len().checked_sub(count)?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! Everything that a component is refused for, in words of bounded length.
+
+/// How many imports that are not granted are listed.
+const LISTED_MAX: usize = 32;
+
+/// How much of a name is repeated, in bytes.
+const NAME_BYTES_MAX: usize = 100;
+
+/// Everything that a component is refused for before it is compiled; the text of it follows the word "it".
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unfit {
+    /// The beginnings of the names of imports that are not granted.
+    pub(crate) imports: Vec<String>,
+    /// What else is wrong, each a clause that follows the word "it".
+    pub(crate) problems: Vec<String>,
+}
+
+impl Unfit {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.imports.is_empty() && self.problems.is_empty()
+    }
+
+    /// Says what is wrong with at most `most` imports by name.
+    pub fn describe(&self, most: usize) -> String {
+        let mut clauses = Vec::new();
+        if !self.imports.is_empty() {
+            let listed = self.imports[..self.imports.len().min(most)].join(", ");
+            let more = if self.imports.len() > most { ", …" } else { "" };
+            clauses.push(format!("imports what is not granted: {listed}{more}"));
+        }
+        clauses.extend(self.problems.iter().cloned());
+        clauses.join("; it ")
+    }
+
+    /// Adds an import that is not granted.
+    pub(crate) fn import(&mut self, name: &str) {
+        if self.imports.len() < LISTED_MAX {
+            self.imports.push(cut(name));
+        } else if self.imports.len() == LISTED_MAX {
+            self.imports.push("more".to_owned());
+        }
+    }
+}
+
+/// The beginning of a name on one line; a name that nobody has checked yet may hold anything.
+fn cut(name: &str) -> String {
+    let mut end = String::new();
+    for c in name.chars().flat_map(char::escape_debug) {
+        if end.len() + c.len_utf8() > NAME_BYTES_MAX {
+            end.push('…');
+            break;
+        }
+        end.push(c);
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Shows P6: names of imports are repeated in part, and none of their lines.
+    #[test]
+    fn a_list_of_imports_is_short_whatever_their_names_are() {
+        let mut unfit = Unfit::default();
+        for number in 0..1000 {
+            unfit.import(&format!("a{number}\n{}", "x".repeat(100_000)));
+        }
+        assert_eq!((unfit.imports.len(), unfit.imports[LISTED_MAX].as_str()), (33, "more"));
+        assert!(unfit.imports[0].starts_with("a0\\nxxx"), "{}", unfit.imports[0]);
+        assert!(unfit.imports[0].len() <= NAME_BYTES_MAX + '…'.len_utf8());
+        assert!(unfit.describe(8).len() < 1000);
+    }
+}
