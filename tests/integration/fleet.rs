@@ -63,8 +63,9 @@ async fn one_of_many_requests_over_two_hosts_gets_the_name() {
 async fn a_host_and_the_python_idiom_exclude_each_other() {
     let memcached = Memcached::start();
     let slow = format!("{EMPTY_NAMESPACE}{LONG_CALLS}");
+    let shared = LONG_LEASES.replace("[lock]", "[lock]\nshared_namespace = ['demo', 'slow']");
     let host = Builder::new()
-        .config(LONG_LEASES)
+        .config(&shared)
         .lock(&memcached)
         .tenant("demo", ROOMS, EMPTY_NAMESPACE)
         .tenant("slow", guests::SLEEP_HOLDING_LEASE, &slow)

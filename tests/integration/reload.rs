@@ -1,14 +1,15 @@
 //! Tenants are added, changed and removed while the host serves, and compiling their components costs only them.
 
+mod components;
+
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use namelock_test_artifacts::{ROOMS, bombs, guests, wants_http};
 use namelock_test_servers::Memcached;
 use serde_json::json;
 
-use crate::fixture::{Builder, DEADLINE, Host, LONG_CALLS, LONG_LEASES, eventually, lock_is_taken};
+use crate::fixture::{Builder, Host, LONG_CALLS, LONG_LEASES, eventually, lock_is_taken};
 
 /// Puts this component into a tenant's directory, as a deployment does: whole or not at all.
 fn put(host: &Host, tenant: &str, component: &[u8]) {
@@ -135,10 +136,6 @@ async fn a_bad_version_leaves_the_good_one_in_place() {
     fs::remove_file(host.tenant("demo").join("handler.wasm")).unwrap();
     check("e", "No such file").await;
     put(&host, "demo", &rooms());
-    fs::write(host.tenant("demo").join("tenant.toml"), "x = 1").unwrap();
-    check("f", "unknown field `x`").await;
-
-    fs::remove_file(host.tenant("demo").join("tenant.toml")).unwrap();
     reload(&host, "demo", "tenant loaded").await;
     assert_eq!(host.tenant_status("demo").await, served);
 }
@@ -173,144 +170,107 @@ async fn a_tenant_without_tokens_is_refused_where_others_could_call_it() {
         .await
         .is_problem(503, "tenant_unavailable");
     fs::remove_file(host.tenant("demo").join("tenant.toml")).unwrap();
+    reload(&host, "demo", "it cannot be served").await;
+    host.post("demo", "a", "ann")
+        .await
+        .is_problem(503, "tenant_unavailable");
+}
+
+/// A `tenant.toml` with a token whose secret is this.
+fn token(secret: &str) -> String {
+    use sha2::{Digest, Sha256};
+    let sha256: String = Sha256::digest(secret)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("[[tokens]]\nname = 't'\nsha256 = '{sha256}'\nrights = ['register']\n")
+}
+
+/// The code with which a secret is answered.
+async fn code_for(host: &Host, secret: &str) -> String {
+    let body = json!({ "name": "a", "owner": "ann" }).to_string();
+    let send = |client: &reqwest::Client, url: &str| {
+        client
+            .post(format!("{url}/v1/demo/names"))
+            .bearer_auth(secret)
+            .body(body)
+    };
+    host.send(send).await.code()
+}
+
+// Shows P7: a secret that was revoked is refused, whatever else is wrong with its tenant.
+#[tokio::test]
+async fn a_revoked_token_is_refused_although_the_component_is_broken() {
+    let host = Builder::new().tenant("demo", ROOMS, &token("old")).start();
+    assert_eq!(code_for(&host, "old").await, "201");
+    put(&host, "demo", b"no component");
+    fs::write(host.tenant("demo").join("tenant.toml"), token("new")).unwrap();
     reload(&host, "demo", "it is served as it was").await;
-    host.post("demo", "a", "ann").await.is_problem(401, "unauthorized");
+    assert_eq!(code_for(&host, "old").await, "unauthorized");
+    assert_eq!(code_for(&host, "new").await, "name_taken");
 }
 
-/// The compiled components in a directory.
-fn entries(cache: &Path) -> Vec<PathBuf> {
-    let all = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path());
-    all.filter(|path| path.extension().is_some_and(|extension| extension == "cwasm"))
-        .collect()
-}
-
+// Shows P7: where nobody knows who may call a tenant, nobody may.
 #[tokio::test]
-async fn a_compiled_component_is_used_by_the_next_start_unless_it_was_changed() {
-    let dir = tempfile::tempdir().unwrap();
-    let cache = dir.path().join("cache");
-    let start = |expect: usize| {
-        let host = Builder::new().demo().cache(&cache).start();
-        assert_eq!(compiled(&host), expect, "{}", host.log());
-        host
-    };
-    assert_eq!(start(1).post("demo", "a", "ann").await.status, 201);
-    assert_eq!(fs::metadata(&cache).unwrap().permissions().mode() & 0o777, 0o700);
-    assert_eq!(start(0).post("demo", "a", "ann").await.status, 201);
-
-    let entry = entries(&cache).pop().unwrap();
-    let mut bytes = fs::read(&entry).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&entry, &bytes).unwrap();
-    let host = start(1);
-    assert!(host.log().contains("it is cut or forged"), "{}", host.log());
-    assert_eq!(host.post("demo", "a", "ann").await.status, 201);
-    assert_eq!(entries(&cache), [entry]);
-    start(0);
-}
-
-#[tokio::test]
-async fn a_component_of_many_tenants_is_compiled_once() {
-    let cache = tempfile::tempdir().unwrap();
-    let host = Builder::new().demo().cache(&cache.path().join("cache")).start();
-    let tenants = ["acme", "bolt", "core"];
-    for tenant in tenants {
-        put(&host, tenant, &fs::read(guests::TRAP_HOLDING_LEASE).unwrap());
-    }
-    assert_eq!(compiled(&host), 1, "that of demo");
-    host.process.signal("HUP");
-    for tenant in tenants {
-        let served = async || host.post(tenant, "a", "ann").await.status == 500;
-        eventually("the new tenant is served", served).await;
-    }
-    assert_eq!(compiled(&host), 2, "{}", host.log());
-}
-
-#[tokio::test]
-async fn a_cache_that_others_can_write_stops_the_start() {
-    let dir = tempfile::tempdir().unwrap();
-    let cache = dir.path().join("cache");
-    fs::create_dir(&cache).unwrap();
-    fs::set_permissions(&cache, fs::Permissions::from_mode(0o770)).unwrap();
-    let output = Builder::new()
-        .demo()
-        .cache(&cache)
-        .command()
-        .stderr(std::process::Stdio::piped())
-        .output()
-        .unwrap();
-    let line = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{line}");
-    let expect = format!(
-        "namelock: cannot run handlers on this machine: cannot keep compiled components: {}",
-        cache.display()
-    );
-    let last = line.lines().last().unwrap();
-    assert!(last.starts_with(&expect) && last.contains("chmod 700"), "{line}");
-}
-
-// Shows P6: a component that is made to break the compiler is refused, and other tenants are served meanwhile.
-#[tokio::test]
-async fn a_compile_bomb_costs_its_tenant_alone() {
-    let limits = r#"
-        [compiler]
-        memory = "512MiB"
-        cpu_time = "2s"
-        wall_time = "5m"
-        artifact = "8MiB"
-    "#;
-    // Compiles the component of `demo` without these limits, which a slow machine would run into.
-    drop(Builder::new().demo().start());
-    let host = Builder::new().demo().config(limits).start();
-    let bombs: [(&str, Vec<u8>, &[&str]); 6] = [
-        (
-            "giant-function",
-            bombs::giant_function(),
-            &["compiling its component takes more than"],
-        ),
-        (
-            "many-functions",
-            bombs::many_functions(),
-            &["compiling its component takes more than"],
-        ),
-        ("deep-blocks", bombs::deep_blocks(), &["compiling", "component"]),
-        ("deep-components", bombs::deep_components(), &["its component"]),
-        ("huge-type", bombs::huge_type(), &["its component is not valid"]),
-        (
-            "long",
-            vec![0; 100 << 20],
-            &["its component is longer than 33554432 bytes"],
-        ),
-    ];
-    for (tenant, component, _) in &bombs {
-        put(&host, tenant, component);
-    }
-    host.process.signal("HUP");
-    let mut served = 0;
-    let all_refused = async {
-        for (tenant, ..) in &bombs {
-            while host.tenant_status(tenant).await["refused"]
-                .as_str()
-                .is_none_or(|why| why.ends_with("being loaded"))
-            {
-                served += 1;
-                assert_eq!(host.post("demo", &format!("room {served}"), "ann").await.status, 201);
-            }
-        }
-    };
-    let waited = tokio::time::timeout(10 * DEADLINE, all_refused).await;
-    assert!(waited.is_ok(), "{}", host.log());
-    assert!(served > 0, "nobody else was served meanwhile");
-    for (tenant, _, expect) in &bombs {
-        let answer = host.post(tenant, "a", "ann").await;
+async fn a_tenant_whose_file_cannot_be_read_is_refused_although_it_was_served() {
+    let host = Builder::new().tenant("demo", ROOMS, &token("old")).start();
+    let served = host.tenant_status("demo").await;
+    let file = host.tenant("demo").join("tenant.toml");
+    let check = async |reason: &str, public: &str| {
+        reload(&host, "demo", "it cannot be served").await;
+        let answer = host.post("demo", "a", "ann").await;
         answer.is_problem(503, "tenant_unavailable");
         let detail = answer.body["detail"].as_str().unwrap();
-        let refused = host.tenant_status(tenant).await["refused"].clone();
-        println!("{tenant}: {detail}; {refused}");
-        assert!(expect.iter().any(|words| detail.contains(words)), "{tenant}: {detail}");
-    }
+        assert!(detail.ends_with(public), "{detail}");
+        let status = host.tenant_status("demo").await;
+        assert_eq!(status["state"], "refused");
+        assert!(status["refused"].as_str().unwrap().contains(reason), "{status}");
+    };
+    fs::write(&file, token("old").replace("sha256", "sha")).unwrap();
+    check("unknown field `sha`", "its tenant.toml is not valid").await;
+    fs::write(&file, [0xff]).unwrap();
+    check("is not UTF-8", "its tenant.toml is not valid").await;
+    fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    check("is not a regular file", "its tenant.toml cannot be read").await;
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, token("new")).unwrap();
+    reload(&host, "demo", "tenant loaded").await;
+    assert_eq!(host.tenant_status("demo").await, served);
+    assert_eq!(code_for(&host, "old").await, "unauthorized");
+    assert_eq!(code_for(&host, "new").await, "201");
+}
+
+// Shows P6: neither a pipe nor a compiler that takes long keeps others from being read again.
+#[tokio::test]
+async fn what_is_in_files_applies_while_a_component_is_compiled() {
+    let config = r#"
+        [compiler]
+        cpu_time = "1h"
+        wall_time = "1h"
+    "#;
+    drop(Builder::new().demo().start());
+    let host = Builder::new()
+        .config(config)
+        .tenant("demo", ROOMS, &token("old"))
+        .start();
+    assert_eq!(code_for(&host, "old").await, "201");
     let before = compiled(&host);
-    reload(&host, "giant-function", "it cannot be served").await;
-    assert_eq!(compiled(&host), before, "what was refused is not tried again");
-    assert_eq!(host.post("demo", "last", "ann").await.status, 201);
+    put(&host, "bomb", &bombs::giant_function());
+    fs::create_dir(host.tenant("pipe")).unwrap();
+    let pipe = host.tenant("pipe").join("handler.wasm");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    host.process.signal("HUP");
+    eventually("the bomb is being compiled", async || compiled(&host) > before).await;
+
+    fs::write(host.tenant("demo").join("tenant.toml"), token("new")).unwrap();
+    put(&host, "acme", &rooms());
+    host.process.signal("HUP");
+    let revoked = async || code_for(&host, "old").await == "unauthorized";
+    eventually("the token is revoked", revoked).await;
+    // Compiled before, so it need not wait for the compiler.
+    let served = async || host.post("acme", "a", "ann").await.status == 201;
+    eventually("a new tenant is served", served).await;
+    // Compiling the bomb takes as long as hundreds of these answers.
+    assert_eq!(host.tenant_status("bomb").await["state"], "loading");
 }

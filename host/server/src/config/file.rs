@@ -48,9 +48,10 @@ impl Config {
         config.limits = file.given.over(&Limits::default());
         // What is left out may not be raised by a tenant, so that the operator decides on every limit that may.
         config.limits_max = file.max.over(&config.limits);
-        config
-            .limits
-            .within(&config.limits_max, |key| source.place(None, key))?;
+        let beyond = config.limits.beyond(&config.limits_max, |key| source.place(None, key));
+        if let Some(error) = beyond.into_iter().next() {
+            return Err(error);
+        }
         check_lock(&config.lock, &source)?;
         Ok(config)
     }

@@ -78,6 +78,7 @@ impl<'de> DeserializeSeed<'de> for Kind {
             Self::Size(min, max) => units::size(deserializer, min, max)?,
             Self::Count(min, max) => units::count(deserializer, min, max)?,
             Self::Switch => Value::Switch(bool::deserialize(deserializer)?),
+            Self::List => Value::List(Vec::deserialize(deserializer)?),
             Self::Text => {
                 let text = Spanned::<String>::deserialize(deserializer)?;
                 let start = text.span().start;

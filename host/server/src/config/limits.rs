@@ -18,6 +18,8 @@ use crate::error::ErrorKind::{HandlerDeadline, HandlerOutOfMemory, NameInvalid, 
 pub struct Limits {
     /// Longest component, in bytes.
     pub component: usize,
+    /// Longest artifact that its component is compiled to, in bytes.
+    pub artifact: usize,
     /// How many calls it may have, and how fast they may come.
     pub admission: AdmissionLimits,
     /// What one call may use.
@@ -30,6 +32,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             component: 32 << 20,
+            artifact: 128 << 20,
             admission: AdmissionLimits::default(),
             call: CallLimits::default(),
             budgets: Budgets::default(),
@@ -46,6 +49,12 @@ pub(super) const TENANT: &[Tenant] = &[
         .limit(
             Reached::Code(TenantUnavailable),
             "tenants::a_tenant_that_cannot_be_loaded_keeps_its_reason",
+        ),
+    Tenant::size("limits.artifact", 64 * KIB, 4 * GIB, |l| (&mut l.artifact).into())
+        .says("What the tenant's component is compiled to")
+        .limit(
+            Reached::Code(TenantUnavailable),
+            "reload::an_artifact_that_is_too_long_for_its_tenant_is_refused",
         ),
     Tenant::count("limits.calls", 1, 100_000, |l| (&mut l.admission.calls).into())
         .says("Calls of the tenant that run at once")
@@ -130,9 +139,10 @@ pub(super) const TENANT: &[Tenant] = &[
 ];
 
 impl Limits {
-    /// Refuses limits that go beyond `max`; `place` names the place of a key.
-    pub fn within(&self, max: &Self, place: impl Fn(&str) -> String) -> Result<(), ConfigError> {
+    /// Lists the limits that go beyond `max`; `place` names the place of a key.
+    pub fn beyond(&self, max: &Self, place: impl Fn(&str) -> String) -> Vec<ConfigError> {
         let (mut limits, mut max) = (self.clone(), max.clone());
+        let mut wrong = Vec::new();
         for setting in TENANT {
             if let (Some(value), Some(max)) = (setting.value(&mut limits), setting.value(&mut max))
                 && value > max
@@ -142,10 +152,10 @@ impl Limits {
                     "{value} is above limits.max.{} of this host, {max}; lower the one or raise the other",
                     setting.entry.name()
                 );
-                return Err(ConfigError::new(place(key), problem));
+                wrong.push(ConfigError::new(place(key), problem));
             }
         }
-        Ok(())
+        wrong
     }
 }
 

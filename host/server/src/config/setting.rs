@@ -13,6 +13,7 @@ use namelock_names::NamesUrl;
 use super::flags::ServeFlags;
 use super::units::{SIZES, TIMES, Value, show};
 use crate::error::ErrorKind;
+use crate::tenants::{InvalidTenantId, TenantId};
 
 /// A setting of the host (`T` is `Config`) or of a tenant (`T` is `Limits`).
 #[derive(Debug)]
@@ -91,6 +92,8 @@ pub enum Kind {
     Switch,
     /// Text, whose form the field decides.
     Text,
+    /// A list of such texts.
+    List,
 }
 
 impl Kind {
@@ -100,7 +103,7 @@ impl Kind {
             Self::Time(min, max) => (min, max, TIMES.as_slice()),
             Self::Size(min, max) => (min, max, SIZES.as_slice()),
             Self::Count(min, max) => (min, max, [].as_slice()),
-            Self::Switch | Self::Text => return None,
+            Self::Switch | Self::Text | Self::List => return None,
         };
         Some(format!("{} to {}", show(min, units), show(max, units)))
     }
@@ -178,6 +181,11 @@ impl<T> Setting<T> {
         Self::new(key, Kind::Text, field)
     }
 
+    /// A list of tenants.
+    pub const fn tenants(key: &'static str, field: fn(&mut T) -> Field<'_>) -> Self {
+        Self::new(key, Kind::List, field)
+    }
+
     /// Adds the sentence about it.
     pub const fn says(mut self, says: &'static str) -> Self {
         self.entry.says = says;
@@ -237,6 +245,7 @@ fields! {
     NamesUrl(NamesUrl),
     Path(PathBuf),
     OptionalPath(Option<PathBuf>),
+    Tenants(Vec<TenantId>),
 }
 
 impl Field<'_> {
@@ -258,6 +267,7 @@ impl Field<'_> {
             Self::NamesUrl(url) => Value::Text(url.to_string().into()),
             Self::Path(path) => Value::Text(path.as_os_str().into()),
             Self::OptionalPath(path) => Value::Text(path.as_ref()?.into()),
+            Self::Tenants(ids) => Value::List(ids.iter().map(ToString::to_string).collect()),
         })
     }
 
@@ -275,6 +285,11 @@ impl Field<'_> {
             (Self::Switch(field), Value::Switch(on)) => *field = on,
             (Self::Path(field), Value::Text(path)) => *field = path.into(),
             (Self::OptionalPath(field), Value::Text(path)) => *field = Some(path.into()),
+            (Self::Tenants(field), Value::List(ids)) => {
+                let id =
+                    |text: &String| parse(text, |error: InvalidTenantId| format!("`{text}` is no tenant; {error}"));
+                *field = ids.iter().map(id).collect::<Result<_, _>>()?;
+            }
             (field, Value::Text(text)) => {
                 let text = text.to_str().ok_or("the value is not UTF-8; write it in UTF-8")?;
                 field.parse(text)?;

@@ -160,6 +160,9 @@ pub(super) const HOST: &[Host] = &[
         Reached::Code(LockUnavailable),
         "memory::a_full_table_refuses_until_a_lock_expires",
     ),
+    Host::tenants("lock.shared_namespace", |c| (&mut c.shared_namespace).into()).says(
+        "The tenants that may use the empty namespace, and so share locks with each other and with Python programs",
+    ),
     Host::text("names.url", |c| (&mut c.names_url).into())
         .says("The names database: sqlite:PATH or postgres://user@host/database")
         .flag("names", |flags| flags.names.clone()),
@@ -231,8 +234,13 @@ pub(super) const HOST: &[Host] = &[
     Host::count("compiler.cache_files", 1, 100_000, |c| {
         (&mut c.compiler.cache.files).into()
     })
-    .says("Compiled components that are kept; the least recently used is removed")
+    .says("Compiled components that are kept; the least recently used is removed, unless this host uses it")
     .limit(Reached::Dropped, "cache::the_least_recently_used_entry_is_removed"),
+    Host::size("compiler.cache_bytes", MIB, 1024 * GIB, |c| {
+        (&mut c.compiler.cache.bytes).into()
+    })
+    .says("What all of them take; those that this host uses stay, even if they take more")
+    .limit(Reached::Dropped, "cache::the_bytes_of_all_entries_are_bounded"),
     Host::text("tenants.dir", |c| (&mut c.tenants).into())
         .says("The directory of tenants")
         .flag("tenants", |flags| flags.tenants.clone()),

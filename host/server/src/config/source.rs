@@ -8,11 +8,17 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
 
 use crate::text::one_line;
 
 /// Longest message of a configuration error, in bytes.
 const MESSAGE_MAX: usize = 1024;
+
+/// How many problems of one file are listed.
+const PROBLEMS_MAX: usize = 16;
 
 /// What is wrong with the configuration, on one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,9 +50,15 @@ pub struct Source {
 impl Source {
     /// Reads the file at `path`.
     pub fn read(path: &Path, max: u64) -> Result<Self, ConfigError> {
+        let file = File::open(path).map_err(|error| cannot_read(path, &error))?;
+        Self::read_from(file, path, max)
+    }
+
+    /// Reads a file that is open already.
+    pub fn read_from(file: File, path: &Path, max: u64) -> Result<Self, ConfigError> {
         Ok(Self {
             path: Some(path.into()),
-            text: read(path, max)?,
+            text: read(file, path, max)?,
         })
     }
 
@@ -73,6 +85,34 @@ impl Source {
         })
     }
 
+    /// Parses the file as [`parse`](Self::parse) does, and goes on without what is wrong: lists all of it, up to a bound. There is
+    /// nothing without it if the file is no TOML, or if there is too much of it.
+    pub fn parse_all<T: DeserializeOwned>(&self) -> (Option<T>, Vec<ConfigError>) {
+        let mut table = match DeTable::parse(&self.text) {
+            Ok(table) => table,
+            Err(_) => return (None, self.parse::<T>().err().into_iter().collect()),
+        };
+        let mut wrong = Vec::new();
+        loop {
+            let error = match serde_path_to_error::deserialize(toml::Deserializer::from(table.clone())) {
+                Ok(parsed) => return (Some(parsed), wrong),
+                Err(error) => error,
+            };
+            let path: Vec<_> = error.path().iter().collect();
+            // Without the numbers of elements, which do not count those that were removed.
+            let keys = path.iter().filter_map(|segment| match segment {
+                Segment::Map { key } => Some(key.as_str()),
+                _ => None,
+            });
+            let key = keys.collect::<Vec<_>>().join(".");
+            let start = error.inner().span().map(|span| span.start);
+            wrong.push(ConfigError::new(self.place(start, &key), error.inner().message()));
+            if wrong.len() == PROBLEMS_MAX || !remove(table.get_mut(), &path) {
+                return (None, wrong);
+            }
+        }
+    }
+
     /// Names a place in the file: its path, the line of byte `start`, and the key.
     pub fn place(&self, start: Option<usize>, key: &str) -> String {
         let mut place = self.path.as_deref().unwrap_or(Path::new("")).display().to_string();
@@ -89,17 +129,20 @@ impl Source {
     }
 }
 
+fn cannot_read(path: &Path, error: &std::io::Error) -> ConfigError {
+    ConfigError::new(
+        path.display().to_string(),
+        format!("cannot read this file: {error}; check its path"),
+    )
+}
+
 /// Reads a file of at most `max` bytes as UTF-8.
-fn read(path: &Path, max: u64) -> Result<String, ConfigError> {
+fn read(file: File, path: &Path, max: u64) -> Result<String, ConfigError> {
     let place = path.display().to_string();
-    let failed =
-        |error: std::io::Error| ConfigError::new(&place, format!("cannot read this file: {error}; check its path"));
     let mut bytes = Vec::new();
-    File::open(path)
-        .map_err(failed)?
-        .take(max + 1)
+    file.take(max + 1)
         .read_to_end(&mut bytes)
-        .map_err(failed)?;
+        .map_err(|error| cannot_read(path, &error))?;
     if bytes.len() as u64 > max {
         return Err(ConfigError::new(
             &place,
@@ -107,4 +150,28 @@ fn read(path: &Path, max: u64) -> Result<String, ConfigError> {
         ));
     }
     String::from_utf8(bytes).map_err(|_| ConfigError::new(&place, "this file is not UTF-8; write it in UTF-8"))
+}
+
+/// Removes what a path leads to, or the last part of it that is there; false: nothing was removed.
+fn remove(table: &mut DeTable<'_>, path: &[&Segment]) -> bool {
+    let Some((Segment::Map { key }, rest)) = path.split_first() else {
+        return false;
+    };
+    let inner = match table.get_mut(key.as_str()).map(Spanned::get_mut) {
+        Some(DeValue::Table(inner)) => remove(inner, rest),
+        Some(DeValue::Array(inner)) => remove_element(inner, rest),
+        _ => false,
+    };
+    inner || table.remove(key.as_str()).is_some()
+}
+
+/// Removes an element of an array as a whole: it lacks what is wrong in it.
+fn remove_element(array: &mut DeArray<'_>, path: &[&Segment]) -> bool {
+    let Some(Segment::Seq { index }) = path.first() else {
+        return false;
+    };
+    let before = array.len();
+    let left = array.iter().enumerate().filter(|(at, _)| at != index);
+    *array = left.map(|(_, element)| element.clone()).collect();
+    array.len() < before
 }

@@ -11,6 +11,7 @@ use namelock_names::{NamesConfig, NamesUrl};
 use namelock_sandbox::{CompilerConfig, SandboxConfig};
 
 use super::limits::Limits;
+use crate::tenants::TenantId;
 
 /// The configuration of `namelock serve`.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Config {
     pub lock_url: LockUrl,
     /// The limits of the lock service.
     pub lock: LockConfig,
+    /// The tenants that may use the empty namespace.
+    pub shared_namespace: Vec<TenantId>,
     /// Which database holds the registrations.
     pub names_url: NamesUrl,
     /// The limits of the names database.
@@ -79,6 +82,7 @@ impl Default for Config {
             admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
             lock_url: LockUrl::Memory,
             lock: LockConfig::default(),
+            shared_namespace: Vec::new(),
             names_url: NamesUrl::Sqlite(PathBuf::from("namelock.db")),
             names: NamesConfig::default(),
             limits: Limits::default(),

@@ -45,6 +45,8 @@ pub enum Value {
     Switch(bool),
     /// An address, URL or path.
     Text(OsString),
+    /// A list of texts.
+    List(Vec<String>),
 }
 
 impl fmt::Display for Value {
@@ -58,6 +60,7 @@ impl fmt::Display for Value {
             Self::Count(count) => write!(f, "{count}"),
             Self::Switch(on) => write!(f, "{on}"),
             Self::Text(text) => write!(f, "{:?}", text.to_string_lossy()),
+            Self::List(texts) => write!(f, "{texts:?}"),
         }
     }
 }

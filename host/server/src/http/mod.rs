@@ -139,7 +139,7 @@ fn tenant_of(app: &App, uri: &Uri) -> Result<Arc<Ready>, Problem> {
     let id = text.parse::<TenantId>().map_err(|_| unknown())?;
     app.tenants.get(id.as_str()).ok_or_else(unknown)?.map_err(|not_served| {
         let detail = format!("this tenant cannot be served: {}", not_served.public_reason);
-        Problem::new(ErrorKind::TenantUnavailable, detail).because_of(not_served.reason)
+        Problem::new(ErrorKind::TenantUnavailable, detail).because_of(not_served.reason.to_string())
     })
 }
 
@@ -165,7 +165,7 @@ mod tests {
     use super::observe::REQUEST_ID;
     use super::*;
     use crate::config::Limits;
-    use crate::tenants::directory;
+    use crate::tenants::{Rules, directory};
 
     /// A host whose only tenant, `broken`, has no component.
     struct Host {
@@ -190,7 +190,13 @@ mod tests {
                 },
                 ..CompilerConfig::default()
             };
-            let candidates = directory::scan(&tenants, &Limits::default(), &Limits::default()).unwrap();
+            let limits = Limits::default();
+            let rules = Rules {
+                defaults: &limits,
+                max: &limits,
+                shared_namespace: &[],
+            };
+            let candidates = directory::scan(&tenants, &rules).unwrap();
             let tenants = Tenants::new(Sandbox::new(&config, compiler).unwrap());
             tenants.load(candidates).await;
             let names = NamesUrl::Sqlite(dir.path().join("names.db"));

@@ -29,8 +29,8 @@ use crate::http::connections::{self, ConnectionLimits};
 use crate::http::{self, App, BodyLimits};
 use crate::metrics::Metrics;
 use crate::rlimit;
-use crate::tenants::Tenants;
 use crate::tenants::directory::{self, Candidate};
+use crate::tenants::{Rules, Tenants};
 
 /// How long leases may take to be released, and the database to finish, once no request runs.
 ///
@@ -84,7 +84,7 @@ pub async fn serve(
     reload: impl AsyncFnMut(),
 ) -> Result<(), RunError> {
     rlimit::ensure_open_files(config.http.connections)?;
-    let candidates = directory::scan(&config.tenants, &config.limits, &config.limits_max)?;
+    let candidates = directory::scan(&config.tenants, &rules(&config))?;
     checks::refuse_open(&config.http, &candidates)?;
     let locks = Locks::open(&config.lock_url, config.lock.clone()).map_err(|source| RunError::Locks {
         url: config.lock_url.to_string(),
@@ -108,7 +108,8 @@ pub async fn serve(
     }
 }
 
-/// Loads the candidates, notifies `loaded`, and then scans and loads again whenever `reload` returns.
+/// Applies the candidates, notifies `loaded` once their components are loaded, and scans and applies again whenever `reload`
+/// returns. A compile that takes long delays nothing but its own tenant's new version.
 async fn keep_loading(
     config: &Config,
     tenants: &Tenants,
@@ -116,23 +117,38 @@ async fn keep_loading(
     loaded: &Notify,
     mut reload: impl AsyncFnMut(),
 ) {
-    tenants.load(candidates).await;
-    loaded.notify_one();
-    loop {
-        reload().await;
-        tracing::info!(dir = %config.tenants.display(), "reading the tenants again");
-        let (dir, limits, limits_max) = (config.tenants.clone(), config.limits.clone(), config.limits_max.clone());
-        let scan = tokio::task::spawn_blocking(move || directory::scan(&dir, &limits, &limits_max));
-        let panicked = |panic: JoinError| Err(ConfigError::new("tenants.dir", panic.to_string()));
-        match scan.await.unwrap_or_else(panicked) {
-            Ok(mut candidates) => {
-                if !checks::open_is_allowed(&config.http) {
-                    directory::refuse_open(&mut candidates);
+    tenants.apply(candidates);
+    let started = async {
+        tenants.settled().await;
+        loaded.notify_one();
+    };
+    let reloading = async {
+        loop {
+            reload().await;
+            tracing::info!(dir = %config.tenants.display(), "reading the tenants again");
+            let again = config.clone();
+            let scan = tokio::task::spawn_blocking(move || directory::scan(&again.tenants, &rules(&again)));
+            let panicked = |panic: JoinError| Err(ConfigError::new("tenants.dir", panic.to_string()));
+            match scan.await.unwrap_or_else(panicked) {
+                Ok(mut candidates) => {
+                    if !checks::open_is_allowed(&config.http) {
+                        directory::refuse_open(&mut candidates);
+                    }
+                    tenants.apply(candidates);
                 }
-                tenants.load(candidates).await;
+                Err(error) => tracing::error!(%error, "cannot reload the tenants; they are served as they were"),
             }
-            Err(error) => tracing::error!(%error, "cannot reload the tenants; they are served as they were"),
         }
+    };
+    let ((), (), ()) = tokio::join!(tenants.work(), started, reloading);
+}
+
+/// What the configuration says about every `tenant.toml`.
+fn rules(config: &Config) -> Rules<'_> {
+    Rules {
+        defaults: &config.limits,
+        max: &config.limits_max,
+        shared_namespace: &config.shared_namespace,
     }
 }
 

@@ -7,8 +7,7 @@ use std::str::FromStr;
 
 use super::error::TenantError;
 use super::id::{InvalidTenantId, TenantId};
-use super::plan::Plan;
-use crate::config::Limits;
+use super::plan::{Plan, Rules};
 use crate::config::source::ConfigError;
 
 /// A tenant whose directory was found, and whose component is not loaded yet.
@@ -27,7 +26,7 @@ impl Candidate {
 
 /// Reads the `tenant.toml` of every tenant in `dir`; anything that is not a tenant's directory is skipped with a
 /// warning.
-pub fn scan(dir: &Path, defaults: &Limits, max: &Limits) -> Result<Vec<Candidate>, ConfigError> {
+pub fn scan(dir: &Path, rules: &Rules<'_>) -> Result<Vec<Candidate>, ConfigError> {
     let failed = |error: io::Error| {
         let problem = format!("cannot read the directory of tenants: {error}; create it or pass --tenants DIR");
         ConfigError::new(dir.display().to_string(), problem)
@@ -43,7 +42,7 @@ pub fn scan(dir: &Path, defaults: &Limits, max: &Limits) -> Result<Vec<Candidate
         // The type of the entry itself: a link is not followed, because it may lead out of the directory.
         match (id, entry.file_type().map_err(failed)?.is_dir()) {
             (Some(id), true) => candidates.push(Candidate {
-                plan: Plan::read(&id, &path, defaults, max),
+                plan: Plan::read(&id, &path, rules),
                 id,
             }),
             (Some(_), false) => {
@@ -80,9 +79,16 @@ pub fn refuse_open(candidates: &mut [Candidate]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Limits;
 
     fn scan_with_defaults(dir: &Path) -> Result<Vec<Candidate>, ConfigError> {
-        scan(dir, &Limits::default(), &Limits::default())
+        let limits = Limits::default();
+        let rules = Rules {
+            defaults: &limits,
+            max: &limits,
+            shared_namespace: &[],
+        };
+        scan(dir, &rules)
     }
 
     fn ids(candidates: &[Candidate], of: impl Fn(&&Candidate) -> bool) -> Vec<&str> {

@@ -13,9 +13,9 @@ const IMPORTS_LISTED_MAX: usize = 8;
 /// Why a tenant cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum TenantError {
-    /// Its `tenant.toml` is invalid.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
+    /// Its `tenant.toml` is invalid, for each of these reasons.
+    #[error("{}", list(.0))]
+    Config(Vec<ConfigError>),
     /// A file cannot be read.
     #[error("cannot read {path}")]
     Read {
@@ -54,18 +54,33 @@ pub enum TenantError {
     Open(PathBuf),
 }
 
+/// Puts everything that is wrong on one line.
+fn list(errors: &[ConfigError]) -> String {
+    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    errors.join("; ")
+}
+
+impl From<ConfigError> for TenantError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(vec![error])
+    }
+}
+
 impl TenantError {
     /// The reason that callers see: it describes the component and reveals nothing about the host.
     pub(super) fn public_reason(&self) -> String {
         match self {
-            Self::Config(_) => "its settings are not valid".into(),
+            Self::Config(_) => "its tenant.toml is not valid".into(),
             Self::Open(_) => "it has no tokens".into(),
+            Self::Read { path, .. } | Self::NotAFile(path) if path.ends_with("tenant.toml") => {
+                "its tenant.toml cannot be read".into()
+            }
             Self::Read { .. } | Self::NotAFile(_) => "its component cannot be read".into(),
             Self::TooLarge { max, .. } => format!("its component is longer than {max} bytes"),
             Self::Load { source, .. } => match source {
                 LoadError::Compile(_) => "its component is not valid".into(),
                 LoadError::TooMuch { limit, most } => {
-                    let what = limit.strip_prefix("compiler.").unwrap_or(limit);
+                    let what = limit.split_once('.').map_or(*limit, |(_, name)| name);
                     format!("compiling its component takes more than {most} ({what})")
                 }
                 LoadError::Crashed { .. } => "the compiler crashes on its component".into(),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
 use super::error::TenantError;
+use super::files::{open_if_there, open_regular};
 use super::id::TenantId;
 use super::tokens::{TokenSection, Tokens};
 use crate::admission::AdmissionLimits;
@@ -22,12 +22,25 @@ use crate::config::{Limits, LimitsSection};
 /// Longest `tenant.toml` that is read, in bytes.
 const SETTINGS_FILE_MAX: u64 = 64 << 10;
 
+/// What the host's configuration says about every `tenant.toml`.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// What a tenant may use unless its file says otherwise.
+    pub defaults: &'a Limits,
+    /// What no file may go beyond.
+    pub max: &'a Limits,
+    /// The tenants that may use the empty namespace.
+    pub shared_namespace: &'a [TenantId],
+}
+
 /// What a `tenant.toml` and the defaults of the host make of a tenant.
 pub(super) struct Plan {
     pub(super) tenant: Arc<Tenant>,
     /// The path of the component.
     pub(super) component: PathBuf,
-    component_max: usize,
+    pub(super) component_max: usize,
+    /// Bytes of what the component may be compiled to.
+    pub(super) artifact_max: usize,
     pub(super) admission: AdmissionLimits,
     pub(super) budgets: Budgets,
     pub(super) tokens: Tokens,
@@ -85,31 +98,37 @@ impl Visitor<'_> for SettingVisitor {
 
 impl Plan {
     /// Reads the `tenant.toml` in `dir`, if there is one.
-    pub(super) fn read(id: &TenantId, dir: &Path, defaults: &Limits, max: &Limits) -> Result<Self, TenantError> {
+    pub(super) fn read(id: &TenantId, dir: &Path, rules: &Rules<'_>) -> Result<Self, TenantError> {
         let path = dir.join("tenant.toml");
-        let source = match require_regular_file(&path) {
-            Ok(()) => Source::read(&path, SETTINGS_FILE_MAX)?,
-            Err(TenantError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Source::default(),
-            Err(error) => return Err(error),
+        let source = match open_if_there(&path)? {
+            Some(file) => Source::read_from(file, &path, SETTINGS_FILE_MAX)?,
+            None => Source::default(),
         };
-        Self::parse(id, dir, &source, defaults, max)
+        Self::parse(id, dir, &source, rules)
     }
 
-    /// Makes a plan of the text of a `tenant.toml`, which is empty if the tenant has none.
-    fn parse(id: &TenantId, dir: &Path, source: &Source, defaults: &Limits, max: &Limits) -> Result<Self, TenantError> {
+    /// Makes a plan of the text of a `tenant.toml`, which is empty if the tenant has none. An error has everything that is wrong.
+    fn parse(id: &TenantId, dir: &Path, source: &Source, rules: &Rules<'_>) -> Result<Self, TenantError> {
         let path = dir.join("tenant.toml");
         let location = |key: &str| format!("{}, {key}", path.display());
-        let file: TenantFile = source.parse()?;
+        let (file, mut wrong) = source.parse_all::<TenantFile>();
+        let file = file.unwrap_or_default();
         let namespace = file.namespace.unwrap_or_else(|| id.to_string());
-        // Any other namespace would be another tenant's, and the two would wait for each other.
-        if !namespace.is_empty() && namespace != id.as_str() {
-            let problem = format!("`{namespace}` is not allowed; leave it out for \"{id}\", or write \"\"");
-            return Err(ConfigError::new(location("namespace"), problem).into());
+        if let Some(problem) = wrong_namespace(id, &namespace, rules.shared_namespace) {
+            wrong.push(ConfigError::new(location("namespace"), problem));
         }
-        let limits = file.limits.over(defaults);
-        limits.within(max, location)?;
-        let tokens =
-            Tokens::new(file.tokens).map_err(|error| ConfigError::new(location("tokens"), error.to_string()))?;
+        let limits = file.limits.over(rules.defaults);
+        wrong.extend(limits.beyond(rules.max, location));
+        let tokens = Tokens::new(file.tokens).unwrap_or_else(|errors| {
+            let errors = errors
+                .into_iter()
+                .map(|error| ConfigError::new(location("tokens"), error.to_string()));
+            wrong.extend(errors);
+            Tokens::default()
+        });
+        if !wrong.is_empty() {
+            return Err(TenantError::Config(wrong));
+        }
         let tenant = Tenant {
             id: id.as_str().into(),
             namespace: namespace.into(),
@@ -121,6 +140,7 @@ impl Plan {
             tenant: Arc::new(tenant),
             component: dir.join("handler.wasm"),
             component_max: limits.component,
+            artifact_max: limits.artifact,
             admission: limits.admission,
             budgets: limits.budgets,
             tokens,
@@ -139,12 +159,11 @@ impl Plan {
 
     fn read_component_blocking(&self) -> Result<Wasm, TenantError> {
         let path = &self.component;
-        require_regular_file(path)?;
         let failed = |source| TenantError::Read {
             path: path.clone(),
             source,
         };
-        let file = File::open(path).map_err(failed)?;
+        let file = open_regular(path)?;
         let length = file.metadata().map_err(failed)?.len();
         // Allocated at once: a buffer that grows is mapped, copied and unmapped, and every call waits for that.
         let mut wasm = Vec::with_capacity(usize::try_from(length).unwrap_or(usize::MAX).min(self.component_max) + 1);
@@ -161,102 +180,34 @@ impl Plan {
     }
 }
 
-/// Refuses what is not a regular file, before it is opened.
-fn require_regular_file(path: &Path) -> Result<(), TenantError> {
-    let meta = fs::symlink_metadata(path).map_err(|source| TenantError::Read {
-        path: path.into(),
-        source,
-    })?;
-    if meta.is_file() {
-        Ok(())
-    } else {
-        Err(TenantError::NotAFile(path.into()))
+/// What is wrong with a namespace, and how to fix it.
+fn wrong_namespace(id: &TenantId, namespace: &str, shared: &[TenantId]) -> Option<String> {
+    // Any other namespace would be another tenant's, and the two would wait for each other. The empty one is shared: whoever
+    // uses it can hold the locks of others, so it is given by the operator and not taken.
+    if namespace == id.as_str() || (namespace.is_empty() && shared.contains(id)) {
+        return None;
     }
+    Some(if namespace.is_empty() {
+        format!(
+            "\"\" is for tenants to which the host gives it; leave it out for \"{id}\", or add \"{id}\" to \
+             lock.shared_namespace in the host's configuration"
+        )
+    } else {
+        format!("`{namespace}` is not allowed; leave it out for \"{id}\"")
+    })
 }
 
 /// Reads any text as a `tenant.toml`, for a fuzz target.
 #[cfg(fuzzing)]
 pub fn fuzz_tenant_toml(text: &str) {
     let (id, limits) = ("fuzz".parse().unwrap_or_else(|_| unreachable!()), Limits::default());
-    let _ = Plan::parse(&id, Path::new("fuzz"), &Source::of(text), &limits, &limits);
+    let rules = Rules {
+        defaults: &limits,
+        max: &limits,
+        shared_namespace: &[],
+    };
+    let _ = Plan::parse(&id, Path::new("fuzz"), &Source::of(text), &rules);
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::text::chain;
-
-    /// Reads the plan of tenant `acme` from this `tenant.toml`.
-    fn plan(file: &str) -> Result<Arc<Tenant>, String> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tenant.toml");
-        fs::write(&path, file).unwrap();
-        let id = "acme".parse().unwrap();
-        let plan = Plan::read(&id, dir.path(), &Limits::default(), &Limits::default());
-        plan.map(|plan| plan.tenant)
-            .map_err(|error| chain(&error).replace(&path.display().to_string(), "FILE"))
-    }
-
-    #[test]
-    fn a_tenant_without_settings_has_the_defaults() {
-        let tenant = plan("").unwrap();
-        assert_eq!((&*tenant.id, &*tenant.namespace), ("acme", "acme"));
-        assert_eq!(tenant.limits.leases, namelock_sandbox::CallLimits::default().leases);
-    }
-
-    #[test]
-    fn a_tenant_file_sets_namespace_settings_and_limits() {
-        let file = r#"
-            namespace = ""
-            [settings]
-            max = 3
-            prefix = "r-"
-            open = true
-            [limits]
-            cpu_time = "20ms"
-        "#;
-        let tenant = plan(file).unwrap();
-        assert_eq!(&*tenant.namespace, "");
-        let expect = [("max", "3"), ("open", "true"), ("prefix", "r-")].map(|(key, value)| (key.into(), value.into()));
-        assert_eq!(tenant.settings, expect);
-        assert_eq!(tenant.limits.cpu_time, Duration::from_millis(20));
-    }
-
-    #[test]
-    fn a_wrong_tenant_file_says_what_and_where() {
-        let check = |file: &str, expect: &str| assert_eq!(plan(file).err().unwrap(), expect, "{file}");
-        check(
-            r#"namespace = "other""#,
-            "FILE, namespace: `other` is not allowed; leave it out for \"acme\", or write \"\"",
-        );
-        check(
-            "[settings]\nlist = [1]",
-            "FILE, line 2, settings.list: invalid type: sequence, expected a string, a whole number, true or false",
-        );
-        check(
-            "[limits]\nmemory = \"1GB\"",
-            "FILE, line 2, limits.memory: `1GB` is not a size with its unit, as in \"64KiB\" or \"64MiB\"",
-        );
-        check(
-            "[limits]\nmemory = \"65MiB\"",
-            "FILE, limits.memory: \"65MiB\" is above limits.max.memory of this host, \"64MiB\"; \
-             lower the one or raise the other",
-        );
-        check(
-            "[limits.max]\nmemory = \"1GiB\"",
-            "FILE, line 1, limits.max: unknown field `max`, expected one of `component`, `calls`, `calls_waiting`, \
-             `calls_wait`, `rate`, `burst`, `memory`, `cpu_time`, `wall_time`, `leases`, `host_calls`, `host_bytes`, \
-             `handles`, `random_bytes`, `attributes`, `attribute_bytes`, `log_bytes`, `log_rate`, `writes`, `write_rate`",
-        );
-        check(
-            "[[tokens]]\nname = \"ci\"\nsha256 = \"nlk_secret\"\nrights = [\"find\"]",
-            "FILE, tokens: the sha256 of `ci` is not 64 hexadecimal digits; make a new token with `namelock token new`",
-        );
-        check(
-            "name = 1",
-            "FILE, line 1, name: unknown field `name`, expected one of `namespace`, `settings`, `limits`, `tokens`",
-        );
-    }
-}
+mod tests;

@@ -157,32 +157,40 @@ impl fmt::Debug for Token {
 }
 
 impl Tokens {
-    /// Validates the tokens of a `tenant.toml`.
-    pub fn new(sections: Vec<TokenSection>) -> Result<Self, InvalidTokens> {
+    /// Validates the tokens of a `tenant.toml`; an error has what is wrong with each of them.
+    pub fn new(sections: Vec<TokenSection>) -> Result<Self, Vec<InvalidTokens>> {
         if sections.len() > TOKENS_MAX {
-            return Err(InvalidTokens::TooMany(sections.len()));
+            return Err(vec![InvalidTokens::TooMany(sections.len())]);
         }
-        let mut tokens: Vec<Token> = Vec::with_capacity(sections.len());
-        for TokenSection { name, sha256, rights } in sections {
-            if !is_name(&name) {
-                return Err(InvalidTokens::Name(name));
+        let (mut tokens, mut wrong) = (Self::default(), Vec::new());
+        for section in sections {
+            match tokens.check_new(section) {
+                Ok(token) => tokens.0.push(token),
+                Err(error) => wrong.push(error),
             }
-            if tokens.iter().any(|token| token.name == name) {
-                return Err(InvalidTokens::Twice(name));
-            }
-            let Some(sha256) = from_hex(&sha256) else {
-                return Err(InvalidTokens::Hash(name));
-            };
-            if tokens.iter().any(|token| token.sha256 == sha256) {
-                return Err(InvalidTokens::SameSecret(name));
-            }
-            let rights = rights.into_iter().fold(0, |sum, right| sum | right as u8);
-            if rights == 0 {
-                return Err(InvalidTokens::NoRights(name));
-            }
-            tokens.push(Token { name, sha256, rights });
         }
-        Ok(Self(tokens))
+        if wrong.is_empty() { Ok(tokens) } else { Err(wrong) }
+    }
+
+    /// Validates one more token.
+    fn check_new(&self, TokenSection { name, sha256, rights }: TokenSection) -> Result<Token, InvalidTokens> {
+        if !is_name(&name) {
+            return Err(InvalidTokens::Name(name));
+        }
+        if self.0.iter().any(|token| token.name == name) {
+            return Err(InvalidTokens::Twice(name));
+        }
+        let Some(sha256) = from_hex(&sha256) else {
+            return Err(InvalidTokens::Hash(name));
+        };
+        if self.0.iter().any(|token| token.sha256 == sha256) {
+            return Err(InvalidTokens::SameSecret(name));
+        }
+        let rights = rights.into_iter().fold(0, |sum, right| sum | right as u8);
+        if rights == 0 {
+            return Err(InvalidTokens::NoRights(name));
+        }
+        Ok(Token { name, sha256, rights })
     }
 
     /// Whether anybody may call this tenant.
@@ -368,7 +376,7 @@ mod tests {
     #[test]
     fn invalid_tokens_are_refused_without_repeating_their_hash() {
         let check = |sections: Vec<TokenSection>, expect: InvalidTokens| {
-            assert_eq!(Tokens::new(sections).unwrap_err(), expect);
+            assert_eq!(Tokens::new(sections).unwrap_err(), [expect]);
         };
         let good = || section("a", "s", &[Right::Find]);
         let again = || section("a", "t", &[Right::Find]);

@@ -72,6 +72,7 @@ fn a_file_can_set_everything() {
         max_wait = "5s"
         waiters = 9
         memory_locks = 99
+        shared_namespace = ["acme", "old-site"]
         [names]
         url = "sqlite:/var/lib/names.db"
         queue = 10
@@ -85,6 +86,7 @@ fn a_file_can_set_everything() {
         retention = "2h"
         [limits]
         component = "1MiB"
+        artifact = "2MiB"
         memory = "16MiB"
         cpu_time = "10ms"
         wall_time = "2s"
@@ -112,6 +114,7 @@ fn a_file_can_set_everything() {
         processes = 2
         cache = "/var/cache/namelock"
         cache_files = 12
+        cache_bytes = "1GiB"
         [tenants]
         dir = "/srv/tenants"
         wait = "9s"
@@ -124,6 +127,11 @@ fn a_file_can_set_everything() {
     assert_eq!(config.lock_url.to_string(), "memcached://a:1");
     assert_eq!(config.lock.max_wait, Duration::from_secs(5));
     assert_eq!(config.lock.restart_grace, Some(Duration::from_secs(15)));
+    assert_eq!(
+        config.shared_namespace,
+        ["acme", "old-site"].map(|id| id.parse().unwrap())
+    );
+    assert_eq!(config.limits.artifact, 2 << 20);
     assert_eq!(config.limits.call.attribute_bytes, 1024);
     assert_eq!(config.limits.call.memory, 16 << 20);
     assert_eq!(config.limits.admission.burst, 7);
@@ -145,7 +153,7 @@ fn a_file_can_set_everything() {
         cache: CacheConfig {
             dir: "/var/cache/namelock".into(),
             files: 12,
-            bytes: 4 << 30,
+            bytes: 1 << 30,
         },
     };
     assert_eq!(config.compiler, compiler);
@@ -311,6 +319,7 @@ fn sample(kind: Kind) -> Value {
         Kind::Count(min, _) => Value::Count(min),
         Kind::Switch => Value::Switch(true),
         Kind::Text => Value::Text("x".into()),
+        Kind::List => Value::List(vec!["x".to_owned()]),
     }
 }
 

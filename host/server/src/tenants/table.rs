@@ -1,0 +1,323 @@
+//! The table of tenants: what is served of each, and why not.
+//!
+//! A tenant has two parts, which change apart from each other:
+//!
+//! - what its `tenant.toml` says: tokens, limits, settings. It applies at once. If it cannot be read, nobody knows any more who
+//!   may call the tenant, so its calls are refused, also if it was served before;
+//! - its component, which may take minutes to compile. A bad version leaves the good one before it in place.
+//!
+//! Beside them an entry has what outlives both: the account, and the calls that are admitted.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use namelock_account::{Account, Budgets, Level, Limit};
+use namelock_sandbox::{Digest, Handler, LoadError, Loaded, Tenant};
+use parking_lot::RwLock;
+use serde::Serialize;
+
+use super::directory::Candidate;
+use super::error::TenantError;
+use super::id::TenantId;
+use super::plan::Plan;
+use super::tokens::Tokens;
+use crate::admission::Admission;
+use crate::text::{chain, one_line};
+
+/// Longest reason that is kept for a tenant that is not served, in bytes.
+const REASON_MAX: usize = 4096;
+
+/// A tenant that can be served.
+pub struct Ready {
+    /// Its id, settings and limits.
+    pub tenant: Arc<Tenant>,
+    /// Its compiled component.
+    pub handler: Handler,
+    /// What it uses of the host, and how much it may use.
+    pub admission: Arc<Admission>,
+    /// Who may call it.
+    pub tokens: Tokens,
+}
+
+/// Why a tenant is not served. Cloned for each of its calls, so it is shared.
+#[derive(Clone, Debug)]
+pub struct NotServed {
+    /// The reason that callers see.
+    pub public_reason: Arc<str>,
+    /// The chain of causes, for the log and the operator.
+    pub reason: Arc<str>,
+}
+
+impl NotServed {
+    fn because(error: &TenantError) -> Self {
+        Self {
+            public_reason: error.public_reason().into(),
+            reason: one_line(&chain(error), REASON_MAX).into(),
+        }
+    }
+
+    fn loading() -> Self {
+        Self {
+            public_reason: "its component is being loaded; try again soon".into(),
+            reason: "its component is being loaded".into(),
+        }
+    }
+}
+
+/// Why a component is not served.
+#[derive(Clone, Debug)]
+pub(super) struct Refused {
+    why: NotServed,
+    /// The component, if it would be refused again.
+    pub(super) digest: Option<Digest>,
+    limit: Option<Limit>,
+}
+
+impl Refused {
+    pub(super) fn because(error: &TenantError) -> Self {
+        let limit = matches!(error, TenantError::TooLarge { .. }).then_some(Limit::Component);
+        Self {
+            why: NotServed::because(error),
+            digest: None,
+            limit,
+        }
+    }
+
+    /// The sandbox refused the component; the digest is remembered only if it would refuse it again.
+    pub(super) fn because_of_load(plan: &Plan, source: LoadError, digest: Digest) -> Self {
+        let of_artifact = matches!(&source, LoadError::TooMuch { limit, .. } if limit.ends_with(".artifact"));
+        let digest = source.is_final().then_some(digest);
+        let path = plan.component.clone();
+        Self {
+            why: NotServed::because(&TenantError::Load { path, source }),
+            digest,
+            limit: of_artifact.then_some(Limit::Artifact),
+        }
+    }
+}
+
+/// Whether a tenant is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Its calls are answered, perhaps by an older version of its component.
+    Serving,
+    /// It has never been served, and its component is being loaded.
+    Loading,
+    /// Its calls are refused.
+    Refused,
+}
+
+/// The state of a tenant, for an operator.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// Its id.
+    pub tenant: String,
+    /// Whether it is served.
+    pub state: State,
+    /// The SHA-256 of the component that is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
+    /// What that was compiled to, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact_bytes: Option<u64>,
+    /// Why the contents of the directory are not served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// What it has used.
+    #[serde(skip)]
+    pub account: Arc<Account>,
+}
+
+/// One tenant in the table.
+struct Entry {
+    /// Where everything is booked that the tenant causes, for as long as the tenant is in the table.
+    account: Arc<Account>,
+    /// What it uses of the host; none before its `tenant.toml` could be read. A new one would forget the calls that run.
+    admission: Option<Arc<Admission>>,
+    settings: Result<Arc<Plan>, NotServed>,
+    component: Option<Loaded>,
+    /// Why the newest component is not served.
+    refused: Option<Refused>,
+    /// What the parts make together, if they make a tenant that can be served.
+    ready: Option<Arc<Ready>>,
+}
+
+impl Entry {
+    fn new(account: Arc<Account>) -> Self {
+        Self {
+            account,
+            admission: None,
+            settings: Err(NotServed::loading()),
+            component: None,
+            refused: None,
+            ready: None,
+        }
+    }
+
+    /// Applies what the `tenant.toml` says now.
+    // Keeps P7: where nobody knows who may call a tenant, nobody may.
+    fn apply(&mut self, plan: Result<Plan, TenantError>) -> Result<(), Arc<str>> {
+        self.settings = match plan {
+            Ok(mut plan) => {
+                self.account.update(&plan.budgets);
+                // What a tenant has used is not forgotten when it is read again.
+                Arc::make_mut(&mut plan.tenant).account = Arc::clone(&self.account);
+                let new = Arc::new(Admission::new(&plan.admission));
+                self.admission = Some(match &self.admission {
+                    Some(existing) => new.merge_into(existing),
+                    None => new,
+                });
+                // What was too long before may not be any more.
+                if let Some(refused) = self.refused.as_mut().filter(|refused| refused.limit.is_some()) {
+                    refused.digest = None;
+                }
+                Ok(Arc::new(plan))
+            }
+            Err(error) => Err(NotServed::because(&error)),
+        };
+        self.make_ready();
+        self.settings
+            .as_ref()
+            .map(drop)
+            .map_err(|refused| Arc::clone(&refused.reason))
+    }
+
+    fn make_ready(&mut self) {
+        self.ready = match (&self.settings, &self.component, &self.admission) {
+            (Ok(plan), Some(component), Some(admission)) => Some(Arc::new(Ready {
+                tenant: Arc::clone(&plan.tenant),
+                handler: component.handler.clone(),
+                admission: Arc::clone(admission),
+                tokens: plan.tokens.clone(),
+            })),
+            _ => None,
+        };
+    }
+
+    fn get(&self) -> Result<Arc<Ready>, NotServed> {
+        let refused = || match (&self.settings, &self.refused) {
+            (Err(refused), _) => refused.clone(),
+            (Ok(_), Some(refused)) => refused.why.clone(),
+            (Ok(_), None) => NotServed::loading(),
+        };
+        self.ready.clone().ok_or_else(refused)
+    }
+
+    fn status(&self, id: &TenantId) -> Status {
+        let refused = match (&self.settings, &self.refused) {
+            (Err(refused), _) => Some(refused.clone()),
+            (Ok(_), Some(refused)) => Some(refused.why.clone()),
+            (Ok(_), None) => self.component.is_none().then(NotServed::loading),
+        };
+        let state = match (&self.ready, &self.settings, &self.refused) {
+            (Some(_), ..) => State::Serving,
+            (None, Ok(_), None) => State::Loading,
+            (None, ..) => State::Refused,
+        };
+        Status {
+            tenant: id.to_string(),
+            state,
+            component: self.component.as_ref().map(|loaded| loaded.digest.to_string()),
+            artifact_bytes: self.component.as_ref().map(|loaded| loaded.artifact_bytes),
+            refused: refused.map(|refused| refused.reason.to_string()),
+            account: Arc::clone(&self.account),
+        }
+    }
+}
+
+/// What has to be known to load a tenant's component.
+pub(super) struct ToLoad {
+    /// What the `tenant.toml` says now.
+    pub(super) plan: Arc<Plan>,
+    /// The component that is served.
+    pub(super) serving: Option<Loaded>,
+    /// The component that would be refused again.
+    pub(super) refused: Option<Refused>,
+}
+
+/// All tenants of this host.
+#[derive(Default)]
+pub(super) struct Table {
+    entries: RwLock<HashMap<TenantId, Entry>>,
+}
+
+impl Table {
+    pub(super) fn get(&self, id: &str) -> Option<Result<Arc<Ready>, NotServed>> {
+        self.entries.read().get(id).map(Entry::get)
+    }
+
+    /// The state of every tenant, ordered by id.
+    pub(super) fn status(&self) -> Vec<Status> {
+        let entries = self.entries.read();
+        let mut all: Vec<_> = entries.iter().map(|(id, entry)| entry.status(id)).collect();
+        drop(entries);
+        all.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+        all
+    }
+
+    /// Applies what every `tenant.toml` says now, and removes the tenants that are gone; returns those whose component is to be
+    /// loaded, with their accounts.
+    pub(super) fn apply(&self, candidates: Vec<Candidate>) -> Vec<(TenantId, Arc<Account>)> {
+        let mut entries = self.entries.write();
+        let mut before = std::mem::take(&mut *entries);
+        let mut to_load = Vec::new();
+        for Candidate { id, plan } in candidates {
+            let mut entry = before.remove(&id).unwrap_or_else(|| {
+                let budgets = plan
+                    .as_ref()
+                    .map_or_else(|_| Budgets::default(), |plan| plan.budgets.clone());
+                Entry::new(Arc::new(Account::new(id.as_str(), &budgets)))
+            });
+            match entry.apply(plan) {
+                Ok(()) => to_load.push((id.clone(), Arc::clone(&entry.account))),
+                Err(error) => tracing::error!(tenant = %id, %error, "tenant refused; it cannot be served"),
+            }
+            entries.insert(id, entry);
+        }
+        for id in before.keys() {
+            tracing::info!(tenant = %id, "tenant removed");
+        }
+        to_load
+    }
+
+    /// What has to be known to load a tenant's component; none: it is gone, or its `tenant.toml` cannot be read.
+    pub(super) fn to_load(&self, id: &TenantId, account: &Arc<Account>) -> Option<ToLoad> {
+        let entries = self.entries.read();
+        let entry = entries.get(id).filter(|entry| Arc::ptr_eq(&entry.account, account))?;
+        Some(ToLoad {
+            plan: Arc::clone(entry.settings.as_ref().ok()?),
+            serving: entry.component.clone(),
+            refused: entry.refused.clone(),
+        })
+    }
+
+    /// Puts a component in place, or says why it is not. A tenant that was removed meanwhile, and perhaps came again, is not
+    /// touched: its account is not the one for which the component was loaded.
+    pub(super) fn finish(&self, id: &TenantId, account: &Arc<Account>, loaded: Result<Loaded, Refused>) {
+        let mut entries = self.entries.write();
+        let Some(entry) = entries.get_mut(id).filter(|entry| Arc::ptr_eq(&entry.account, account)) else {
+            return;
+        };
+        match loaded {
+            Ok(loaded) => {
+                tracing::info!(tenant = %id, component = %loaded.digest, "tenant loaded");
+                account.set(Level::ArtifactBytes, loaded.artifact_bytes);
+                (entry.component, entry.refused) = (Some(loaded), None);
+                entry.make_ready();
+            }
+            Err(refused) => {
+                let served = if entry.ready.is_some() {
+                    "it is served as it was"
+                } else {
+                    "it cannot be served"
+                };
+                tracing::error!(tenant = %id, error = %refused.why.reason, "tenant refused; {served}");
+                if let Some(limit) = refused.limit {
+                    account.refuse(limit);
+                }
+                entry.refused = Some(refused);
+            }
+        }
+    }
+}
