@@ -13,5 +13,6 @@ mod documents;
 mod fleet;
 mod guests;
 mod postgres;
+mod quota;
 mod reload;
 mod story;

@@ -4,6 +4,7 @@ use std::error::Error;
 
 use namelock_types::LengthError;
 
+use crate::quota::QuotaKind;
 use crate::registration::Registration;
 
 /// Why the database could not be read.
@@ -38,6 +39,12 @@ pub enum SaveError {
         /// What failed, for a log.
         reason: String,
     },
+    /// The tenant would keep more than it may.
+    #[error("the tenant may not keep more {} in the names database", match .0 {
+        QuotaKind::Registrations => "registrations",
+        QuotaKind::Bytes => "bytes",
+    })]
+    Quota(QuotaKind),
     /// The write breaks a rule.
     #[error("{reason}")]
     Invalid {

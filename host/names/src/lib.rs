@@ -7,9 +7,11 @@
 //! In reading order:
 //!
 //! - `registration`: what is stored, and what a write consists of;
+//! - `quota`: how much of it a tenant may keep;
 //! - `error`: what can go wrong at the edge of this crate;
 //! - `config`: the limits and timeouts, with their defaults;
 //! - `rules`: what a write must satisfy, and how its values are stored;
+//! - `fair`: how tenants take turns where they have to wait;
 //! - `names`: the trait [`Names`], what every names database does;
 //! - `url`: where a names database is;
 //! - `sqlite`: the one in a file on this machine;
@@ -23,6 +25,7 @@
 //!   free.
 //! - A write with a smaller fencing token than the row has seen is refused, even when the name is free.
 //! - What was saved is on disk before the answer is given (P2).
+//! - A tenant that is at its quota, or that floods the database with writes, is in nobody else's way (P6).
 
 #[cfg(all(
     not(debug_assertions),
@@ -34,9 +37,11 @@ compile_error!(
 
 mod config;
 mod error;
+mod fair;
 mod names;
 mod open;
 mod postgres;
+mod quota;
 mod registration;
 mod rules;
 mod sqlite;
@@ -47,6 +52,7 @@ pub use error::{NamesError, OpenError, SaveError};
 pub use namelock_types::FencingToken;
 pub use names::Names;
 pub use open::open;
+pub use quota::{Quota, QuotaKind, Usage};
 pub use registration::{Free, Registration, Save};
 pub use rules::{LIFETIME_MAX, check_attributes};
 pub use url::NamesUrl;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::{NamesError, SaveError};
+use crate::quota::Usage;
 use crate::registration::{Free, Registration, Save};
 
 /// A database of registrations. Every implementation passes the same tests (`tests/suite.rs`).
@@ -17,7 +18,8 @@ pub trait Names: Send + Sync + 'static {
     /// See [`NamesError`].
     async fn find(&self, tenant: &str, name: &str) -> Result<Option<Registration>, NamesError>;
 
-    /// Saves a registration that begins now, if the name has no active one. It is durable when this returns.
+    /// Saves a registration that begins now, if the name has no active one and the tenant's quota has room for it. It is
+    /// durable when this returns.
     ///
     /// # Errors
     ///
@@ -30,6 +32,13 @@ pub trait Names: Send + Sync + 'static {
     ///
     /// See [`SaveError`].
     async fn free(&self, free: Free) -> Result<bool, SaveError>;
+
+    /// Returns what a tenant keeps in the database.
+    ///
+    /// # Errors
+    ///
+    /// See [`NamesError`].
+    async fn usage(&self, tenant: &str) -> Result<Usage, NamesError>;
 
     /// Checks that the database answers.
     ///

@@ -5,6 +5,8 @@ use std::time::Duration;
 use namelock_types::FencingToken;
 use tokio::time::Instant;
 
+use crate::quota::Quota;
+
 /// A name that has an owner, for a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
@@ -39,6 +41,8 @@ pub struct Save {
     pub fencing_token: FencingToken,
     /// Until when the lease provably lasts; the write does not begin later.
     pub deadline: Instant,
+    /// What the tenant may keep in the database, this registration included.
+    pub quota: Quota,
 }
 
 /// A registration to be ended.

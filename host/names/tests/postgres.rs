@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use namelock_names::{FencingToken, Names, NamesConfig, OpenError, Save, SaveError, open};
+use namelock_names::{FencingToken, Names, NamesConfig, OpenError, Quota, QuotaKind, Save, SaveError, Usage, open};
 use namelock_test_servers::Postgres;
 use tokio_postgres::{Client, NoTls, Transaction};
 
@@ -32,6 +32,7 @@ fn save(name: &str, fencing_token: u64) -> Save {
         attributes: Vec::new(),
         fencing_token: FencingToken::new(fencing_token),
         deadline: tokio::time::Instant::now() + Duration::from_secs(60),
+        quota: Quota::default(),
     }
 }
 
@@ -213,10 +214,11 @@ async fn hosts_that_start_together_create_the_tables_once() {
     }
     let versions = client(&server)
         .await
-        .query("SELECT version FROM namelock_schema", &[])
+        .query("SELECT version FROM namelock_schema ORDER BY version", &[])
         .await
         .unwrap();
-    assert_eq!(versions.len(), 1);
+    let versions: Vec<i64> = versions.iter().map(|row| row.get(0)).collect();
+    assert_eq!(versions, [1, 2]);
 }
 
 #[tokio::test]
@@ -327,4 +329,191 @@ async fn a_registration_begins_no_earlier_than_the_one_before_it_ended() {
         third.created_ms >= second.created_ms + 60_000,
         "it begins where the one before it ended"
     );
+}
+
+/// The tables as version 1 left them.
+const VERSION_1: &str = "
+    CREATE TABLE namelock_schema (version bigint NOT NULL);
+    INSERT INTO namelock_schema VALUES (1);
+    CREATE TABLE namelock_registrations (
+        tenant text NOT NULL COLLATE \"C\", name bytea NOT NULL, owner bytea NOT NULL, created_ms bigint NOT NULL,
+        expires_ms bigint, fencing_token bigint NOT NULL, attributes text NOT NULL, PRIMARY KEY (tenant, name)
+    ) WITH (fillfactor = 70);
+    CREATE INDEX namelock_registrations_by_end ON namelock_registrations (expires_ms) WHERE expires_ms IS NOT NULL;
+";
+
+#[tokio::test]
+async fn tables_of_version_1_are_counted_and_a_host_that_still_writes_them_is_counted_too() {
+    let server = Postgres::start();
+    let old = client(&server).await;
+    old.batch_execute(VERSION_1).await.unwrap();
+    // As version 1 saves.
+    let insert = "INSERT INTO namelock_registrations VALUES ('t', $1, 'ann', 1, NULL, 1, '[]')
+        ON CONFLICT (tenant, name) DO UPDATE SET owner = 'anna'";
+    let insert = old.prepare(insert).await.unwrap();
+    for name in ["a", "b"] {
+        old.execute(&insert, &[&name.as_bytes()]).await.unwrap();
+    }
+    let usage = |registrations, bytes| Usage { registrations, bytes };
+    let row = 128 + 1 + 1 + 3 + 2;
+    let names = open_server(&server.url()).await.unwrap();
+    until_ready(&names).await;
+    assert_eq!(names.usage("t").await.unwrap(), usage(2, 2 * row));
+    for name in ["b", "c"] {
+        old.execute(&insert, &[&name.as_bytes()]).await.unwrap();
+    }
+    assert_eq!(names.usage("t").await.unwrap(), usage(3, 3 * row + 1));
+    let delete = "DELETE FROM namelock_registrations WHERE name IN ('a', 'b')";
+    old.execute(delete, &[]).await.unwrap();
+    assert_eq!(names.usage("t").await.unwrap(), usage(1, row));
+    names.save(save("d", 1)).await.unwrap();
+    assert_eq!(names.usage("t").await.unwrap(), usage(2, 2 * row));
+    old.execute("TRUNCATE namelock_registrations", &[]).await.unwrap();
+    assert_eq!(names.usage("t").await.unwrap(), Usage::default());
+}
+
+#[tokio::test]
+async fn a_migration_may_take_longer_than_a_read_or_write() {
+    const ROWS: u64 = 200_000;
+    let server = Postgres::start();
+    let operator = client(&server).await;
+    operator.batch_execute(VERSION_1).await.unwrap();
+    operator
+        .batch_execute(&format!(
+            "INSERT INTO namelock_registrations
+             SELECT 't', n::text::bytea, 'ann', 1, NULL, 1, '[]' FROM generate_series(1, {ROWS}) AS n"
+        ))
+        .await
+        .unwrap();
+    let config = NamesConfig {
+        timeout: Duration::from_millis(5),
+        ..NamesConfig::default()
+    };
+    let hasty = open(&server.url().parse().unwrap(), config).await.unwrap();
+    let migrated = async {
+        let version = "SELECT max(version) FROM namelock_schema";
+        while operator.query_one(version, &[]).await.unwrap().get::<_, i64>(0) < 2 {
+            let _ = hasty.ready().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), migrated).await.unwrap();
+    let names = open_server(&server.url()).await.unwrap();
+    until_ready(&names).await;
+    assert_eq!(names.usage("t").await.unwrap().registrations, ROWS);
+}
+
+// Shows P6: what is written beyond the quota is bounded by what is under way at once.
+#[tokio::test]
+async fn concurrent_saves_go_beyond_the_quota_by_no_more_than_there_are_connections() {
+    const QUOTA: u64 = 20;
+    let server = Postgres::start();
+    let config = || NamesConfig {
+        connections: 4,
+        timeout: Duration::from_secs(60),
+        ..NamesConfig::default()
+    };
+    let url = server.url().parse().unwrap();
+    let hosts = [open(&url, config()).await.unwrap(), open(&url, config()).await.unwrap()];
+    let mut saves = tokio::task::JoinSet::new();
+    for number in 0..200 {
+        let names = Arc::clone(&hosts[number % 2]);
+        let mut wish = save(&number.to_string(), 1);
+        wish.quota.registrations = QUOTA;
+        saves.spawn(async move { names.save(wish).await });
+    }
+    let mut saved = 0;
+    for result in saves.join_all().await {
+        match result {
+            Ok(_) => saved += 1,
+            Err(error) => assert_eq!(error, SaveError::Quota(QuotaKind::Registrations)),
+        }
+    }
+    assert!((QUOTA..QUOTA + 8).contains(&saved), "{saved}");
+    assert_eq!(hosts[0].usage("t").await.unwrap().registrations, saved);
+    let mut wish = save("late", 1);
+    wish.quota.registrations = QUOTA;
+    assert_eq!(
+        hosts[1].save(wish).await,
+        Err(SaveError::Quota(QuotaKind::Registrations))
+    );
+}
+
+#[tokio::test]
+async fn a_host_looks_again_within_a_second_whether_a_tenant_is_still_far_from_its_quota() {
+    let server = Postgres::start();
+    let names = open_server(&server.url()).await.unwrap();
+    let mut wish = save("first", 1);
+    wish.quota.registrations = 70_000;
+    names.save(wish.clone()).await.unwrap();
+    // Another host fills the quota.
+    let fill = "INSERT INTO namelock_registrations
+        SELECT 't', n::text::bytea, 'ann', 1, NULL, 1, '[]' FROM generate_series(1, 70000) AS n";
+    client(&server).await.execute(fill, &[]).await.unwrap();
+    let mut number = 0;
+    let refused = async {
+        loop {
+            number += 1;
+            wish.name = format!("next {number}");
+            match names.save(wish.clone()).await {
+                Ok(_) => {}
+                Err(SaveError::Quota(QuotaKind::Registrations)) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), refused).await.unwrap();
+}
+
+// Shows P6: a tenant that floods is in nobody's way.
+#[tokio::test]
+async fn the_next_free_connection_is_for_a_tenant_that_has_waited_and_not_for_the_longest_queue() {
+    let server = Postgres::start();
+    let config = NamesConfig {
+        connections: 1,
+        timeout: Duration::from_secs(60),
+        ..NamesConfig::default()
+    };
+    let names = open(&server.url().parse().unwrap(), config).await.unwrap();
+    names.save(save("held", 1)).await.unwrap();
+    let mut other = client(&server).await;
+    // The order in which rows are written.
+    other
+        .batch_execute(
+            "CREATE TABLE written (number bigserial, tenant text);
+             CREATE FUNCTION written() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN INSERT INTO written (tenant) VALUES (NEW.tenant); RETURN NULL; END $$;
+             CREATE TRIGGER written AFTER INSERT ON namelock_registrations
+                 FOR EACH ROW EXECUTE FUNCTION written();",
+        )
+        .await
+        .unwrap();
+    let transaction = other.transaction().await.unwrap();
+    let hold = "UPDATE namelock_registrations SET owner = 'x'";
+    transaction.execute(hold, &[]).await.unwrap();
+    let mut saves = tokio::task::JoinSet::new();
+    // The first one waits for the row on the only connection, the others for the connection.
+    saves.spawn({
+        let names = Arc::clone(&names);
+        async move { names.save(save("held", 2)).await.is_ok() }
+    });
+    for number in 0..100 {
+        let names = Arc::clone(&names);
+        saves.spawn(async move { names.save(save(&number.to_string(), 1)).await.is_ok() });
+    }
+    tokio::task::yield_now().await;
+    let mut wish = save("a", 1);
+    wish.tenant = "neighbour".to_owned();
+    saves.spawn({
+        let names = Arc::clone(&names);
+        async move { names.save(wish).await.is_ok() }
+    });
+    tokio::task::yield_now().await;
+    transaction.rollback().await.unwrap();
+    let saved = saves.join_all().await.into_iter().filter(|saved| *saved).count();
+    assert_eq!(saved, 101, "all but the name that is taken");
+    let place = "SELECT count(*) FROM written
+        WHERE number <= (SELECT number FROM written WHERE tenant = 'neighbour')";
+    let place: i64 = client(&server).await.query_one(place, &[]).await.unwrap().get(0);
+    // One of the flood is before it in turn; it may have read why the first save failed in one more turn.
+    assert!(place <= 3, "{place}");
 }

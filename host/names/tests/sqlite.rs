@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use namelock_names::{FencingToken, Free, Names, NamesConfig, NamesUrl, OpenError, Save, SaveError, open};
+use namelock_names::{
+    FencingToken, Free, Names, NamesConfig, NamesUrl, OpenError, Quota, Save, SaveError, Usage, open,
+};
 use rusqlite::Connection;
 
 async fn open_file(path: &Path) -> Result<Arc<dyn Names>, OpenError> {
@@ -26,6 +28,7 @@ fn save(name: &str) -> Save {
         attributes: Vec::new(),
         fencing_token: FencingToken::new(1),
         deadline: tokio::time::Instant::now() + Duration::from_secs(10),
+        quota: Quota::default(),
     }
 }
 
@@ -89,7 +92,7 @@ async fn an_empty_file_becomes_a_names_database() {
     names.save(save("a")).await.unwrap();
     let raw = Connection::open(&path).unwrap();
     let pragma = |name| raw.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
-    assert_eq!((pragma("user_version"), pragma("application_id")), (1, 0x6e6d_6c6b));
+    assert_eq!((pragma("user_version"), pragma("application_id")), (2, 0x6e6d_6c6b));
 }
 
 #[cfg(unix)]
@@ -230,7 +233,15 @@ async fn several_processes_may_create_the_file_at_once() {
     for _ in 0..20 {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("names.db");
-        let opened = tokio::join!(open_file(&path), open_file(&path), open_file(&path));
+        // However long it takes on a busy machine.
+        let open = || async {
+            let config = NamesConfig {
+                busy_timeout: Duration::from_secs(60),
+                ..NamesConfig::default()
+            };
+            open(&NamesUrl::Sqlite(path.clone()), config).await
+        };
+        let opened = tokio::join!(open(), open(), open());
         let names = [opened.0.unwrap(), opened.1.unwrap(), opened.2.unwrap()];
         for (number, names) in names.iter().enumerate() {
             names.save(save(&number.to_string())).await.unwrap();
@@ -343,6 +354,119 @@ async fn rows_are_deleted_once_their_retention_is_over() {
         .map(Result::unwrap)
         .collect();
     assert_eq!(left, ["endless", "late", "new"]);
+}
+
+/// A file as version 1 left it, with a row.
+const VERSION_1: &str = "
+    CREATE TABLE registrations (
+        tenant TEXT NOT NULL, name TEXT NOT NULL, owner TEXT NOT NULL, created_ms INTEGER NOT NULL, expires_ms INTEGER,
+        fencing_token INTEGER NOT NULL, attributes TEXT NOT NULL, PRIMARY KEY (tenant, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX registrations_by_end ON registrations (expires_ms) WHERE expires_ms IS NOT NULL;
+    INSERT INTO registrations VALUES ('t', 'a' || char(0) || 'ü', 'ann', 1, NULL, 1, '[]');
+    PRAGMA application_id = 0x6e6d6c6b;
+    PRAGMA user_version = 1;
+";
+
+#[tokio::test]
+async fn a_file_of_version_1_is_counted_and_who_writes_it_still_is_counted_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    // A process of version 1, whose statements are prepared before the file is migrated.
+    let raw = Connection::open(&path).unwrap();
+    raw.execute_batch(VERSION_1).unwrap();
+    raw.pragma_update(None, "journal_mode", "wal").unwrap();
+    let insert = "INSERT INTO registrations VALUES ('t', ?, 'ann', 1, NULL, 1, '[]')
+        ON CONFLICT (tenant, name) DO UPDATE SET owner = 'anna'";
+    let mut old = raw.prepare(insert).unwrap();
+    old.execute(["b"]).unwrap();
+    let usage = |registrations, bytes| Usage { registrations, bytes };
+    let row = 128 + 1 + 1 + 3 + 2;
+
+    let names = open_file(&path).await.unwrap();
+    assert_eq!(names.usage("t").await.unwrap(), usage(2, 2 * row + 3));
+    old.execute(["c"]).unwrap();
+    old.execute(["c"]).unwrap();
+    raw.execute("UPDATE registrations SET tenant = 'u' WHERE name = 'b'", [])
+        .unwrap();
+    raw.execute("DELETE FROM registrations WHERE name > 'a' AND name < 'b'", [])
+        .unwrap();
+    assert_eq!(names.usage("t").await.unwrap(), usage(1, row + 1));
+    assert_eq!(names.usage("u").await.unwrap(), usage(1, row));
+    names.close().await;
+
+    // Back to version 1, and on again.
+    raw.pragma_update(None, "user_version", 1).unwrap();
+    old.execute(["d"]).unwrap();
+    let names = open_file(&path).await.unwrap();
+    assert_eq!(names.usage("t").await.unwrap(), usage(2, 2 * row + 1));
+    names.save(save("e")).await.unwrap();
+    assert_eq!(names.usage("t").await.unwrap(), usage(3, 3 * row + 1));
+}
+
+// Shows P6: of many saves at once no more are done than the quota has room for.
+#[tokio::test]
+async fn concurrent_saves_of_two_processes_do_not_go_beyond_the_quota() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    let processes = [open_file(&path).await.unwrap(), open_file(&path).await.unwrap()];
+    let mut saves = tokio::task::JoinSet::new();
+    for number in 0..100 {
+        let names = Arc::clone(&processes[number % 2]);
+        let mut wish = save(&number.to_string());
+        wish.quota.registrations = 30;
+        saves.spawn(async move { names.save(wish).await.is_ok() });
+    }
+    let saved = saves.join_all().await.into_iter().filter(|saved| *saved).count();
+    let usage = processes[0].usage("t").await.unwrap();
+    // Where the file was locked for too long, a save was refused for that.
+    assert!(saved <= 30 && usage.registrations == saved as u64, "{saved} {usage:?}");
+}
+
+// Shows P6: a tenant that floods delays others by the batch that runs, and no more.
+#[tokio::test]
+async fn a_write_comes_in_the_next_batch_whatever_others_have_queued() {
+    const BATCH: usize = 10;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    let config = NamesConfig {
+        batch: BATCH,
+        busy_timeout: Duration::from_secs(60),
+        ..NamesConfig::default()
+    };
+    let names = open(&NamesUrl::Sqlite(path.clone()), config).await.unwrap();
+    let other = Connection::open(&path).unwrap();
+    // The order in which rows are written.
+    other
+        .execute_batch(
+            "CREATE TABLE written (number INTEGER PRIMARY KEY, tenant TEXT);
+             CREATE TRIGGER write AFTER INSERT ON registrations
+                 BEGIN INSERT INTO written (tenant) VALUES (new.tenant); END;
+             BEGIN IMMEDIATE",
+        )
+        .unwrap();
+    let mut saves = tokio::task::JoinSet::new();
+    for number in 0..300 {
+        let (names, mut wish) = (Arc::clone(&names), save(&number.to_string()));
+        wish.deadline += Duration::from_secs(60);
+        saves.spawn(async move { names.save(wish).await });
+    }
+    tokio::task::yield_now().await;
+    let mut wish = save("a");
+    wish.tenant = "neighbour".to_owned();
+    wish.deadline += Duration::from_secs(60);
+    saves.spawn({
+        let names = Arc::clone(&names);
+        async move { names.save(wish).await }
+    });
+    tokio::task::yield_now().await;
+    other.execute_batch("COMMIT").unwrap();
+    for saved in saves.join_all().await {
+        saved.unwrap();
+    }
+    let place = "SELECT number FROM written WHERE tenant = 'neighbour'";
+    let place: i64 = other.query_row(place, [], |row| row.get(0)).unwrap();
+    assert!(place <= 2 * BATCH as i64, "{place}");
 }
 
 /// Runs a test as a user whom file permissions bind: the superuser may write everything, so nothing would be refused.

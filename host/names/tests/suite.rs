@@ -3,9 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use namelock_names::{FencingToken, Free, LIFETIME_MAX, Names, NamesConfig, Registration, Save, SaveError, open};
+use namelock_names::{
+    FencingToken, Free, LIFETIME_MAX, Names, NamesConfig, NamesUrl, Quota, QuotaKind, Registration, Save, SaveError,
+    Usage, open,
+};
 use namelock_test_servers::Postgres;
 use tokio::time::Instant;
 
@@ -13,6 +17,7 @@ use tokio::time::Instant;
 struct Database {
     names: Arc<dyn Names>,
     other: Arc<dyn Names>,
+    url: NamesUrl,
     _server: Box<dyn std::any::Any>,
 }
 
@@ -29,11 +34,47 @@ async fn postgres() -> Database {
 
 impl Database {
     async fn at(url: &str, server: impl std::any::Any) -> Self {
-        let url = url.parse().unwrap();
+        let url: NamesUrl = url.parse().unwrap();
         Self {
             names: open(&url, NamesConfig::default()).await.unwrap(),
             other: open(&url, NamesConfig::default()).await.unwrap(),
+            url,
             _server: Box::new(server),
+        }
+    }
+
+    /// Opens it once more, with a process that deletes rows as soon as their registrations have ended.
+    async fn without_retention(&self) -> Arc<dyn Names> {
+        let config = NamesConfig {
+            retention: Duration::ZERO,
+            ..NamesConfig::default()
+        };
+        open(&self.url, config).await.unwrap()
+    }
+
+    /// Counts the rows of a tenant, as an operator could.
+    async fn recount(&self, tenant: &str) -> Usage {
+        let (registrations, bytes): (i64, i64) = match &self.url {
+            NamesUrl::Sqlite(path) => {
+                let sql = "SELECT count(*), coalesce(sum(128 + octet_length(tenant) + octet_length(name)
+                    + octet_length(owner) + octet_length(attributes)), 0) FROM registrations WHERE tenant = ?";
+                let raw = rusqlite::Connection::open(path).unwrap();
+                raw.query_row(sql, [tenant], |row| Ok((row.get(0)?, row.get(1)?)))
+                    .unwrap()
+            }
+            NamesUrl::Postgres(url) => {
+                let sql = "SELECT count(*), coalesce(sum(128 + octet_length(tenant) + octet_length(name)
+                    + octet_length(owner) + octet_length(attributes)), 0)
+                    FROM namelock_registrations WHERE tenant = $1";
+                let (raw, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+                tokio::spawn(connection);
+                let row = raw.query_one(sql, &[&tenant]).await.unwrap();
+                (row.get(0), row.get(1))
+            }
+        };
+        Usage {
+            registrations: registrations.try_into().unwrap(),
+            bytes: bytes.try_into().unwrap(),
         }
     }
 }
@@ -47,6 +88,7 @@ fn save(name: &str, owner: &str, fencing_token: u64) -> Save {
         attributes: Vec::new(),
         fencing_token: FencingToken::new(fencing_token),
         deadline: Instant::now() + Duration::from_secs(10),
+        quota: Quota::default(),
     }
 }
 
@@ -279,6 +321,155 @@ async fn closing_completes_queued_writes_and_refuses_later_ones(db: Database) {
     }
 }
 
+/// Tries until something is so.
+async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
+    let tries = async { while !is_so().await {} };
+    tokio::time::timeout(Duration::from_secs(60), tries).await.unwrap();
+}
+
+fn quota(registrations: u64, bytes: u64) -> Quota {
+    Quota { registrations, bytes }
+}
+
+// Shows P6: beyond the quota nothing is written.
+async fn a_tenant_at_its_quota_of_registrations_saves_no_other_name(db: Database) {
+    let wish = |name: &str, token| Save {
+        quota: quota(2, 1 << 30),
+        ..save(name, "ann", token)
+    };
+    db.names.save(wish("a", 1)).await.unwrap();
+    db.other.save(wish("b", 1)).await.unwrap();
+    let usage = db.names.usage("t").await.unwrap();
+    assert_eq!((usage.registrations, usage), (2, db.recount("t").await));
+    for names in [&db.names, &db.other] {
+        let refused = names.save(wish("c", 1)).await;
+        assert_eq!(refused, Err(SaveError::Quota(QuotaKind::Registrations)));
+        assert_eq!(names.find("t", "c").await.unwrap(), None);
+        assert_eq!(names.usage("t").await.unwrap(), usage);
+    }
+    // What else is in the way of a write is said first.
+    is_taken_by(db.names.save(wish("a", 2)).await, "ann");
+    // The row of a freed name counts, so it can be saved again, and no other name can.
+    assert!(db.names.free(free("a", 3)).await.unwrap());
+    assert_eq!(db.names.usage("t").await.unwrap(), usage);
+    assert_eq!(
+        db.names.save(wish("c", 3)).await,
+        Err(SaveError::Quota(QuotaKind::Registrations))
+    );
+    assert_eq!(db.names.save(wish("a", 2)).await, Err(SaveError::LeaseLost));
+    db.names.save(wish("a", 3)).await.unwrap();
+}
+
+// Shows P6: beyond the quota nothing is written.
+async fn a_tenant_at_its_quota_of_bytes_saves_nothing_longer(db: Database) {
+    // Of a row: 128, the tenant `t`, a name of one byte, the owner `ann`, and the attributes `[]` or `[["k","vv"]]`.
+    let (short, long) = (128 + 1 + 1 + 3 + 2, 128 + 1 + 1 + 3 + 12);
+    let wish = |name: &str, token, attributes: &[(&str, &str)], bytes| Save {
+        quota: quota(100, bytes),
+        attributes: attributes
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect(),
+        ..save(name, "ann", token)
+    };
+    let kv = &[("k", "vv")];
+    let refused = Err(SaveError::Quota(QuotaKind::Bytes));
+    assert_eq!(db.names.save(wish("a", 1, &[], short - 1)).await, refused);
+    db.names.save(wish("a", 1, &[], short)).await.unwrap();
+    assert_eq!(db.names.save(wish("b", 1, kv, short + long - 1)).await, refused);
+    db.other.save(wish("b", 1, kv, short + long)).await.unwrap();
+    assert_eq!(db.names.usage("t").await.unwrap().bytes, short + long);
+    // Only the difference to the row that is replaced counts.
+    assert!(db.names.free(free("a", 2)).await.unwrap());
+    assert_eq!(db.names.save(wish("a", 2, kv, 2 * long - 1)).await, refused);
+    assert_eq!(db.names.find("t", "a").await.unwrap(), None);
+    db.names.save(wish("a", 2, kv, 2 * long)).await.unwrap();
+    // A row that does not grow is written under any quota.
+    assert!(db.names.free(free("a", 3)).await.unwrap());
+    db.other.save(wish("a", 3, &[], 0)).await.unwrap();
+    assert_eq!(db.names.usage("t").await.unwrap(), db.recount("t").await);
+    assert_eq!(db.names.usage("t").await.unwrap().bytes, short + long);
+}
+
+async fn tenants_do_not_share_a_quota(db: Database) {
+    for tenant in ["t", "u", "v"] {
+        let wish = |name: &str| Save {
+            tenant: tenant.to_owned(),
+            quota: quota(1, 1 << 30),
+            ..save(name, "ann", 1)
+        };
+        db.names.save(wish("a")).await.unwrap();
+        assert_eq!(
+            db.other.save(wish("b")).await,
+            Err(SaveError::Quota(QuotaKind::Registrations))
+        );
+        assert_eq!(db.names.usage(tenant).await.unwrap().registrations, 1);
+    }
+    assert_eq!(db.names.usage("nobody").await.unwrap(), Usage::default());
+}
+
+async fn freed_names_make_room_once_their_retention_is_over(db: Database) {
+    let wish = |name: &str| Save {
+        quota: quota(1, 1 << 30),
+        ..save(name, "ann", 1)
+    };
+    db.names.save(wish("a")).await.unwrap();
+    assert!(db.names.free(free("a", 1)).await.unwrap());
+    assert_eq!(
+        db.names.save(wish("b")).await,
+        Err(SaveError::Quota(QuotaKind::Registrations))
+    );
+    let purging = db.without_retention().await;
+    eventually(async || purging.save(wish("b")).await.is_ok()).await;
+    assert_eq!(db.names.usage("t").await.unwrap(), db.recount("t").await);
+    assert_eq!(db.names.usage("t").await.unwrap().registrations, 1);
+}
+
+// Whatever three processes save, free and purge at once.
+async fn usage_is_what_the_rows_add_up_to(db: Database) {
+    const TENANTS: [&str; 3] = ["t", "u", "v"];
+    let purging = db.without_retention().await;
+    let token = Arc::new(AtomicU64::new(1));
+    let tasks: Vec<_> = (0..9_usize)
+        .map(|task| {
+            let names = Arc::clone([&db.names, &db.other, &purging][task % 3]);
+            let token = Arc::clone(&token);
+            tokio::spawn(async move {
+                for step in 0..40 {
+                    // Any mixture does, as long as the tasks meet at the names.
+                    let pick = step * 31 + task * 17 + step * step * task;
+                    let (tenant, name) = (TENANTS[pick % 3], format!("n\0ü{}", pick % 7));
+                    let token = token.fetch_add(1, Relaxed);
+                    if step % 2 == 0 {
+                        let wish = Save {
+                            tenant: tenant.to_owned(),
+                            attributes: vec![("k".to_owned(), "\"ü".repeat(pick % 50))],
+                            quota: quota(6, 2000),
+                            ..save(&name, &"o".repeat(1 + pick % 9), token)
+                        };
+                        let _ = names.save(wish).await;
+                    } else {
+                        let wish = Free {
+                            tenant: tenant.to_owned(),
+                            ..free(&name, token)
+                        };
+                        let _ = names.free(wish).await;
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    for tenant in TENANTS {
+        for names in [&db.names, &db.other] {
+            // A purge may come between the two counts.
+            eventually(async || names.usage(tenant).await.unwrap() == db.recount(tenant).await).await;
+        }
+    }
+}
+
 macro_rules! suite {
     ($($test:ident)*) => {
         mod sqlite {
@@ -310,4 +501,9 @@ suite! {
     values_at_their_limits_are_saved
     of_many_concurrent_saves_exactly_one_gets_the_name
     closing_completes_queued_writes_and_refuses_later_ones
+    a_tenant_at_its_quota_of_registrations_saves_no_other_name
+    a_tenant_at_its_quota_of_bytes_saves_nothing_longer
+    tenants_do_not_share_a_quota
+    freed_names_make_room_once_their_retention_is_over
+    usage_is_what_the_rows_add_up_to
 }

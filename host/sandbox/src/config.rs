@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use namelock_account::Account;
+use namelock_names::Quota;
 
 /// The size of the one engine of this process.
 #[derive(Debug, Clone)]
@@ -108,6 +109,8 @@ pub struct CallLimits {
     pub attributes: usize,
     /// Bytes of all attributes of one registration.
     pub attribute_bytes: usize,
+    /// What all registrations of the tenant may take in the names database, those of this call included.
+    pub quota: Quota,
     /// Bytes that its standard output and error together take in the log; more is dropped.
     pub log_bytes: usize,
     /// Writes to the names database.
@@ -127,6 +130,7 @@ impl Default for CallLimits {
             random_bytes: 64 << 10,
             attributes: 32,
             attribute_bytes: 4 << 10,
+            quota: Quota::default(),
             log_bytes: 16 << 10,
             writes: 64,
         }

@@ -1,5 +1,8 @@
 //! The names database of a fleet, in a PostgreSQL server.
 //!
+//! What a tenant keeps, and how exactly it is counted, is said in `sql`; who gets a connection when all are in use, in
+//! `turns`.
+//!
 //! # What is not known
 //!
 //! Every statement has a deadline (`names.timeout`), both in the server, by `statement_timeout`, and here, for a server
@@ -11,30 +14,37 @@
 
 mod pool;
 mod purge;
+mod room;
 mod rows;
 mod schema;
 mod sql;
 mod tls;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use namelock_types::error_chain;
-use tokio::sync::RwLock;
+use tokio::sync::{Notify, RwLock};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use self::pool::{ConnectError, Pool, give_back};
-use self::rows::{NameRow, name_row, times};
+use self::room::Room;
+use self::rows::{NameRow, name_row, times, usage};
 use self::sql::Sql;
 use crate::config::NamesConfig;
 use crate::error::{NamesError, OpenError, SaveError};
 use crate::names::Names;
+use crate::quota::{Quota, Usage};
 use crate::registration::{Free, Registration, Save};
 use crate::rules::{check_save, stored_attributes, stored_ms, stored_token};
+
+/// The host itself takes turns with the tenants as one of them, whose id none of them has.
+const NO_TENANT: &str = "";
 
 /// How often a write is tried that changed nothing although neither an active registration nor a newer token is in its
 /// way: what was in its way has ended in between.
@@ -45,9 +55,12 @@ pub(crate) struct Postgres {
     config: NamesConfig,
     sql: Arc<Sql>,
     pool: Pool,
+    room: Room,
     /// Whether the database is open. A read or write holds it shared; closing waits until none does.
     open: RwLock<bool>,
     purge: JoinHandle<()>,
+    /// Tells the purge that a tenant needs the room of rows whose retention is over.
+    purge_wanted: Arc<Notify>,
 }
 
 /// The parameters of a statement.
@@ -59,18 +72,22 @@ impl Postgres {
     pub(crate) async fn open(url: &str, shown: &str, config: NamesConfig) -> Result<Self, OpenError> {
         let pool = Pool::new(url, shown, &config)?;
         let sql = Arc::new(Sql::new());
+        let purge_wanted = Arc::new(Notify::new());
         let purge = tokio::spawn({
             let (pool, sql, retention) = (pool.clone(), Arc::clone(&sql), config.retention);
-            async move { purge::run(pool, &sql, retention).await }
+            let wanted = Arc::clone(&purge_wanted);
+            async move { purge::run(pool, &sql, retention, &wanted).await }
         });
         let opened = Self {
             config,
             sql,
             pool,
+            room: Room::default(),
             open: RwLock::new(true),
             purge,
+            purge_wanted,
         };
-        let problem = match tokio::time::timeout(opened.deadline(), opened.pool.connection()).await {
+        let problem = match tokio::time::timeout(opened.deadline(), opened.pool.connection(NO_TENANT)).await {
             Ok(Ok(connection)) => {
                 give_back(connection);
                 return Ok(opened);
@@ -92,10 +109,11 @@ impl Postgres {
         Ok(opened)
     }
 
-    /// Runs a statement that returns at most one row, within the deadline of a read or write. If the statement writes
+    /// Runs a statement that returns at most one row, when it is the tenant's turn and within the deadline of a read or write. If the statement writes
     /// under a lease, `lease_ends` says until when that lasts; a statement that would be sent later is not sent.
     async fn ask(
         &self,
+        tenant: &str,
         sql: &str,
         parameters: &Parameters<'_>,
         lease_ends: Option<Instant>,
@@ -104,12 +122,8 @@ impl Postgres {
         if !*open {
             return Err(NamesError::unavailable("it is closed").into());
         }
-        // Keeps P7: a read or write that the queue has no room for is refused at once instead of waiting.
-        if self.pool.waiting() >= self.config.queue {
-            return Err(NamesError::unavailable("too many reads and writes are queued (names.queue)").into());
-        }
         let answer = async {
-            let connection = self.pool.connection().await;
+            let connection = self.pool.connection(tenant).await;
             let connection = connection.map_err(|error| NamesError::unavailable(error_chain(&error)))?;
             // Keeps P5: the lease is checked after the wait for a connection, whose length is known only now.
             if lease_ends.is_some_and(|lease_ends| lease_ends <= Instant::now()) {
@@ -132,33 +146,37 @@ impl Postgres {
 
     /// Reads the row of a name.
     async fn row(&self, tenant: &str, name: &str) -> Result<Option<NameRow>, NamesError> {
-        let row = self.ask(&self.sql.row, &[&tenant, &name.as_bytes()], None).await;
-        let row = row.map_err(|error| match error {
-            SaveError::Unavailable { reason } => NamesError::Unavailable { reason },
-            other => NamesError::unavailable(other.to_string()),
-        });
-        row?.as_ref().map(name_row).transpose()
+        let row = self.read(tenant, &self.sql.row, &[&tenant, &name.as_bytes()]).await?;
+        row.map(|row| name_row(tenant, &row)).transpose()
     }
 
-    /// Runs a write until it has changed the row, or `refusal` reads from the row why it has not.
-    async fn write<T>(
-        &self,
-        (tenant, name): (&str, &str),
-        (sql, parameters): (&str, &Parameters<'_>),
-        lease_ends: Instant,
-        done: impl Fn(&Row) -> Result<T, NamesError>,
-        refusal: impl Fn(Option<NameRow>) -> Option<Result<T, SaveError>>,
-    ) -> Result<T, SaveError> {
-        for _ in 0..TRIES {
-            if let Some(row) = self.ask(sql, parameters, Some(lease_ends)).await? {
-                return Ok(done(&row)?);
-            }
-            if let Some(result) = refusal(self.row(tenant, name).await?) {
-                return result;
-            }
-        }
-        Err(NamesError::unavailable("others write the same name faster than it can be read").into())
+    async fn read(&self, tenant: &str, sql: &str, parameters: &Parameters<'_>) -> Result<Option<Row>, NamesError> {
+        let row = self.ask(tenant, sql, parameters, None).await;
+        row.map_err(|error| match error {
+            SaveError::Unavailable { reason } => NamesError::Unavailable { reason },
+            other => NamesError::unavailable(other.to_string()),
+        })
     }
+
+    /// Refuses a row that the tenant's quota has no room for. The statement that writes has checked this too; it does not
+    /// say so.
+    async fn check_quota(&self, tenant: &str, old: Option<Usage>, new: Usage, quota: Quota) -> Result<(), SaveError> {
+        let has = self.usage(tenant).await?;
+        has.check(old, new, quota).map_err(|kind| {
+            self.purge_wanted.notify_one();
+            SaveError::Quota(kind)
+        })
+    }
+}
+
+/// What was in the way of a write has gone each time before it could be read.
+fn contended() -> SaveError {
+    NamesError::unavailable("others write the same name faster than it can be read").into()
+}
+
+/// Returns a count as the server stores it; one that is too large becomes the largest.
+fn stored_count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[async_trait]
@@ -173,56 +191,89 @@ impl Names for Postgres {
         let token = stored_token(save.fencing_token)?;
         let lifetime = save.lifetime.map(stored_ms);
         let attributes = stored_attributes(&save.attributes)?;
-        let parameters: [&(dyn ToSql + Sync); 6] = [
+        let new = Usage::of_row(&save.tenant, &save.name, &save.owner, &attributes);
+        let [registrations, bytes, new_bytes] =
+            [save.quota.registrations, save.quota.bytes, new.bytes].map(stored_count);
+        let parameters: [&(dyn ToSql + Sync); 9] = [
             &save.tenant,
             &save.name.as_bytes(),
             &save.owner.as_bytes(),
             &lifetime,
             &token,
             &attributes,
+            &registrations,
+            &bytes,
+            &new_bytes,
         ];
-        let times = self.write(
-            (&save.tenant, &save.name),
-            (&self.sql.save, &parameters),
-            save.deadline,
-            times,
-            |found| match found {
-                Some(found) if found.active => Some(Err(SaveError::Taken(Box::new(found.registration)))),
-                Some(found) if found.registration.fencing_token > save.fencing_token => Some(Err(SaveError::LeaseLost)),
-                Some(_) | None => None,
-            },
-        );
-        let (created_ms, expires_ms) = times.await?;
-        Ok(Registration {
-            created_ms,
-            expires_ms,
-            name: save.name,
-            owner: save.owner,
-            fencing_token: save.fencing_token,
-            attributes: save.attributes,
-        })
+        for _ in 0..TRIES {
+            let begin = std::time::Instant::now();
+            let is_ample = self.room.is_ample(&save.tenant, save.quota, begin);
+            let saved = if is_ample {
+                let parameters = &parameters[..6];
+                self.ask(
+                    &save.tenant,
+                    &self.sql.save_in_ample_room,
+                    parameters,
+                    Some(save.deadline),
+                )
+                .await?
+            } else {
+                self.ask(&save.tenant, &self.sql.save, &parameters, Some(save.deadline))
+                    .await?
+            };
+            if let Some(row) = saved {
+                if !is_ample {
+                    self.room.saw(&save.tenant, usage(&row)?, begin);
+                }
+                let (created_ms, expires_ms) = times(&row)?;
+                return Ok(Registration {
+                    created_ms,
+                    expires_ms,
+                    name: save.name,
+                    owner: save.owner,
+                    fencing_token: save.fencing_token,
+                    attributes: save.attributes,
+                });
+            }
+            let old = match self.row(&save.tenant, &save.name).await? {
+                Some(found) if found.active => return Err(SaveError::Taken(Box::new(found.registration))),
+                Some(found) if found.registration.fencing_token > save.fencing_token => {
+                    return Err(SaveError::LeaseLost);
+                }
+                found => found.map(|found| found.usage),
+            };
+            self.check_quota(&save.tenant, old, new, save.quota).await?;
+        }
+        Err(contended())
     }
 
     async fn free(&self, free: Free) -> Result<bool, SaveError> {
         let token = stored_token(free.fencing_token)?;
-        self.write(
-            (&free.tenant, &free.name),
-            (&self.sql.free, &[&free.tenant, &free.name.as_bytes(), &token]),
-            free.deadline,
-            |_| Ok(true),
-            |found| match found {
-                Some(found) if !found.active => Some(Ok(false)),
-                Some(found) if found.registration.fencing_token > free.fencing_token => Some(Err(SaveError::LeaseLost)),
-                Some(_) => None,
-                None => Some(Ok(false)),
-            },
-        )
-        .await
+        let parameters: [&(dyn ToSql + Sync); 3] = [&free.tenant, &free.name.as_bytes(), &token];
+        for _ in 0..TRIES {
+            let freed = self.ask(&free.tenant, &self.sql.free, &parameters, Some(free.deadline));
+            if freed.await?.is_some() {
+                return Ok(true);
+            }
+            match self.row(&free.tenant, &free.name).await? {
+                Some(found) if found.active && found.registration.fencing_token > free.fencing_token => {
+                    return Err(SaveError::LeaseLost);
+                }
+                Some(found) if found.active => {}
+                Some(_) | None => return Ok(false),
+            }
+        }
+        Err(contended())
+    }
+
+    async fn usage(&self, tenant: &str) -> Result<Usage, NamesError> {
+        let row = self.read(tenant, &self.sql.usage, &[&tenant]).await?;
+        row.map_or(Ok(Usage::default()), |row| usage(&row))
     }
 
     async fn ready(&self) -> Result<(), NamesError> {
         // No name is empty, so this finds nothing.
-        self.row("", "").await.map(|_| ())
+        self.row(NO_TENANT, "").await.map(|_| ())
     }
 
     fn deadline(&self) -> Duration {

@@ -3,9 +3,10 @@
 //! A connection that is given up while a statement is under way, such as at a deadline, is closed: the answer still
 //! comes, and would be taken for the answer to the next statement.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, Timeouts};
 use namelock_types::error_chain;
 use scopeguard::ScopeGuard;
 use tokio_postgres::config::TargetSessionAttrs;
@@ -14,6 +15,7 @@ use crate::config::NamesConfig;
 use crate::error::OpenError;
 use crate::postgres::schema::{Migrated, SchemaError};
 use crate::postgres::tls;
+use crate::postgres::turns::{Full, Turn, Turns};
 use crate::rules::stored_ms;
 
 /// How much longer than the server's own deadline an answer is waited for.
@@ -23,16 +25,23 @@ const GRACE: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub(super) struct Pool {
     connections: deadpool_postgres::Pool,
+    turns: Turns,
     migrated: Migrated,
     timeout: Duration,
 }
 
 /// A connection that is closed when it is dropped; [`give_back`] returns it to the pool instead.
-pub(super) type Connection = ScopeGuard<Object, fn(Object)>;
+pub(super) struct Connection {
+    object: ScopeGuard<Object, fn(Object)>,
+    /// Ends after the connection was closed or given back, so that the next caller finds a free one.
+    turn: Turn,
+}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
+    #[error("too many reads and writes are queued (names.queue)")]
+    Full,
     #[error("it cannot be reached")]
     Pool(#[source] PoolError),
     #[error(transparent)]
@@ -66,26 +75,22 @@ impl Pool {
             .map_err(|error| refused(error.to_string()))?;
         Ok(Self {
             connections,
+            turns: Turns::new(config.connections, config.queue),
             migrated: Migrated::default(),
             timeout: config.timeout,
         })
     }
 
-    /// Returns a connection to a server whose tables are up to date. It waits as long as the server takes: the caller
-    /// has a deadline.
-    pub(super) async fn connection(&self) -> Result<Connection, ConnectError> {
-        let connection = self.connections.get().await.map_err(ConnectError::Pool)?;
-        let mut connection: Connection = scopeguard::guard(connection, |connection| drop(Object::take(connection)));
-        self.migrated
-            .ensure(&mut connection)
-            .await
-            .map_err(ConnectError::Schema)?;
-        Ok(connection)
-    }
-
-    /// Returns how many callers wait for a connection.
-    pub(super) fn waiting(&self) -> usize {
-        self.connections.status().waiting
+    /// Returns a connection to a server whose tables are up to date, when it is the tenant's turn. It waits as long as
+    /// the server takes: the caller has a deadline.
+    pub(super) async fn connection(&self, tenant: &str) -> Result<Connection, ConnectError> {
+        let turn = self.turns.take(tenant).await.map_err(|Full| ConnectError::Full)?;
+        let object = self.connections.get().await.map_err(ConnectError::Pool)?;
+        let connection = Connection {
+            object: scopeguard::guard(object, |object| drop(Object::take(object))),
+            turn,
+        };
+        self.migrated.ensure(connection).await.map_err(ConnectError::Schema)
     }
 
     /// Returns how long a statement may take, including the wait for a connection.
@@ -106,7 +111,22 @@ impl Pool {
 
 /// Returns a connection to the pool. Nothing may be under way on it.
 pub(super) fn give_back(connection: Connection) {
-    drop(ScopeGuard::into_inner(connection));
+    drop(ScopeGuard::into_inner(connection.object));
+    drop(connection.turn);
+}
+
+impl Deref for Connection {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        &self.object
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut ClientWrapper {
+        &mut self.object
+    }
 }
 
 /// Adds what this crate requires of every session to what the URL asks for.
@@ -124,6 +144,8 @@ fn with_session(mut server: tokio_postgres::Config, config: &NamesConfig) -> tok
         .options(options.trim())
         .connect_timeout(config.connect_timeout)
         .tcp_user_timeout(config.timeout)
+        // A server that has vanished while it was waited for, which a migration does for long.
+        .keepalives_idle(config.timeout.max(Duration::from_secs(1)))
         // Not a standby, which replays another server and cannot write.
         .target_session_attrs(TargetSessionAttrs::ReadWrite);
     server

@@ -2,7 +2,7 @@
 //!
 //! One thread writes: it takes the writes that are queued, runs them in one transaction and commits once, so that many
 //! writes share one flush to the disk. Readers have connections and threads of their own; in WAL mode they neither wait
-//! for the writer nor make it wait. Several processes may share the file: the one that writes first takes SQLite's
+//! for the writer nor make it wait. Tenants take turns in both queues (see `fair`). Several processes may share the file: the one that writes first takes SQLite's
 //! write lock (`BEGIN IMMEDIATE`), and the others wait for it, for at most `busy_timeout`.
 
 mod reader;
@@ -17,29 +17,28 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use self::reader::{Find, Readers};
+use self::reader::Read;
 use self::writer::Write;
 use crate::config::NamesConfig;
 use crate::error::{NamesError, OpenError, SaveError};
+use crate::fair::{FairQueue, Refused, Taker};
 use crate::names::Names;
+use crate::quota::Usage;
 use crate::registration::{Free, Registration, Save};
 use crate::rules::check_save;
+
+/// The reason to give when nobody takes from a queue any longer.
+const CLOSED: &str = "it is closed, or has stopped";
 
 /// Names in an SQLite file.
 pub(crate) struct Sqlite {
     config: NamesConfig,
-    /// None once the database is closed. A thread ends when its queue is closed and empty.
-    queues: Mutex<Option<Queues>>,
+    /// A thread ends when its queue is closed and empty.
+    writes: Arc<FairQueue<Write>>,
+    reads: Arc<FairQueue<Read>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-#[derive(Clone)]
-struct Queues {
-    writes: mpsc::Sender<Write>,
-    finds: mpsc::Sender<Find>,
 }
 
 impl Sqlite {
@@ -52,28 +51,25 @@ impl Sqlite {
 
     fn open_blocking(path: &Path, config: NamesConfig) -> Result<Self, OpenError> {
         let connection = schema::open(path, &config)?;
-        let (writes, queued_writes) = mpsc::channel(config.queue);
-        let (finds, queued_finds) = mpsc::channel(config.queue);
-        let readers = Readers::new(queued_finds);
-        let mut threads = vec![spawn("names writer", path, {
-            let config = config.clone();
-            move || writer::run(connection, queued_writes, &config)
-        })?];
-        for _ in 0..config.readers {
-            let connection = schema::open_reader(path, &config)?;
-            let readers = Arc::clone(&readers);
-            threads.push(spawn("names reader", path, move || readers.run(&connection))?);
-        }
-        Ok(Self {
+        // From here on whatever returns early closes the queues, and with them ends the threads.
+        let opened = Self {
+            writes: Arc::new(FairQueue::new(config.queue)),
+            reads: Arc::new(FairQueue::new(config.queue)),
+            threads: Mutex::default(),
             config,
-            queues: Mutex::new(Some(Queues { writes, finds })),
-            threads: Mutex::new(threads),
-        })
-    }
-
-    fn queues(&self) -> Result<Queues, NamesError> {
-        let queues = self.queues.lock().clone();
-        queues.ok_or_else(|| NamesError::unavailable("it is closed"))
+        };
+        let mut threads = vec![spawn("names writer", path, {
+            let (queue, config) = (Taker(Arc::clone(&opened.writes)), opened.config.clone());
+            move || writer::run(connection, &queue, &config)
+        })?];
+        let readers = Arc::new(Taker(Arc::clone(&opened.reads)));
+        for _ in 0..opened.config.readers {
+            let connection = schema::open_reader(path, &opened.config)?;
+            let readers = Arc::clone(&readers);
+            threads.push(spawn("names reader", path, move || reader::run(&readers, &connection))?);
+        }
+        *opened.threads.lock() = threads;
+        Ok(opened)
     }
 
     async fn write<T>(
@@ -81,40 +77,40 @@ impl Sqlite {
         write: impl FnOnce(oneshot::Sender<Result<T, SaveError>>) -> Write,
     ) -> Result<T, SaveError> {
         let (reply, answer) = oneshot::channel();
-        let queued = self.queues()?.writes.try_send(write(reply));
-        queued.map_err(|error| {
-            refused(
-                &error,
-                "too many writes are queued (names.queue)",
-                "its writer has stopped",
-            )
-        })?;
+        let write = write(reply);
+        let tenant = write.tenant().to_owned();
+        let queued = self.writes.push(&tenant, write);
+        queued.map_err(|refused| unavailable(refused, "too many writes are queued (names.queue)"))?;
         answer
             .await
             .unwrap_or_else(|_| Err(NamesError::unavailable("its writer has stopped").into()))
+    }
+
+    async fn read<T>(
+        &self,
+        tenant: &str,
+        read: impl FnOnce(oneshot::Sender<Result<T, NamesError>>) -> Read,
+    ) -> Result<T, NamesError> {
+        let (reply, answer) = oneshot::channel();
+        let queued = self.reads.push(tenant, read(reply));
+        queued.map_err(|refused| unavailable(refused, "too many reads are queued (names.queue)"))?;
+        answer
+            .await
+            .unwrap_or_else(|_| Err(NamesError::unavailable("its reader has stopped")))
+    }
+
+    /// Lets the threads end once they have done what is queued.
+    fn close_queues(&self) {
+        self.writes.close();
+        self.reads.close();
     }
 }
 
 #[async_trait]
 impl Names for Sqlite {
     async fn find(&self, tenant: &str, name: &str) -> Result<Option<Registration>, NamesError> {
-        let (reply, answer) = oneshot::channel();
-        let find = Find {
-            tenant: tenant.to_owned(),
-            name: name.to_owned(),
-            reply,
-        };
-        let queued = self.queues()?.finds.try_send(find);
-        queued.map_err(|error| {
-            refused(
-                &error,
-                "too many reads are queued (names.queue)",
-                "its readers have stopped",
-            )
-        })?;
-        answer
+        self.read(tenant, |reply| Read::Find(tenant.to_owned(), name.to_owned(), reply))
             .await
-            .unwrap_or_else(|_| Err(NamesError::unavailable("its reader has stopped")))
     }
 
     async fn save(&self, save: Save) -> Result<Registration, SaveError> {
@@ -126,9 +122,13 @@ impl Names for Sqlite {
         self.write(|reply| Write::Free(free, reply)).await
     }
 
+    async fn usage(&self, tenant: &str) -> Result<Usage, NamesError> {
+        self.read(tenant, |reply| Read::Usage(tenant.to_owned(), reply)).await
+    }
+
     async fn ready(&self) -> Result<(), NamesError> {
-        if self.queues()?.writes.is_closed() {
-            return Err(NamesError::unavailable("its writer has stopped"));
+        if self.writes.is_closed() {
+            return Err(NamesError::unavailable(CLOSED));
         }
         // No name is empty, so this finds nothing.
         self.find("", "").await.map(|_| ())
@@ -139,12 +139,18 @@ impl Names for Sqlite {
     }
 
     async fn close(&self) {
-        drop(self.queues.lock().take());
+        self.close_queues();
         let threads = std::mem::take(&mut *self.threads.lock());
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
         if !matches!(joined.await, Ok(true)) {
             tracing::error!("a thread of the names database panicked");
         }
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        self.close_queues();
     }
 }
 
@@ -157,11 +163,9 @@ fn spawn(name: &str, path: &Path, run: impl FnOnce() + Send + 'static) -> Result
     })
 }
 
-/// Returns why a queue refused an entry: it is full, or its thread has ended.
-// Keeps P7: a read or write that the queue has no room for is refused at once instead of waiting.
-fn refused<T>(error: &TrySendError<T>, full: &str, closed: &str) -> NamesError {
-    NamesError::unavailable(match error {
-        TrySendError::Full(_) => full,
-        TrySendError::Closed(_) => closed,
+fn unavailable(refused: Refused, full: &str) -> NamesError {
+    NamesError::unavailable(match refused {
+        Refused::Full => full,
+        Refused::Closed => CLOSED,
     })
 }

@@ -1,69 +1,81 @@
 //! The threads that read.
 
-use std::sync::Arc;
-
-use parking_lot::Mutex;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::error::NamesError;
+use crate::fair::Taker;
+use crate::quota::Usage;
 use crate::registration::Registration;
-use crate::sqlite::rows::{active, now_ms};
+use crate::sqlite::rows::{active, now_ms, usage};
+
+/// Where the answer to one read is sent.
+type Reply<T> = oneshot::Sender<Result<T, NamesError>>;
 
 /// One queued read.
-pub(super) struct Find {
-    pub(super) tenant: String,
-    pub(super) name: String,
-    pub(super) reply: oneshot::Sender<Result<Option<Registration>, NamesError>>,
+pub(super) enum Read {
+    /// Finds the active registration of a name of a tenant.
+    Find(String, String, Reply<Option<Registration>>),
+    /// Finds what a tenant keeps.
+    Usage(String, Reply<Usage>),
+}
+
+/// What a read found, and where it is sent.
+enum Found {
+    Registration(Reply<Option<Registration>>, rusqlite::Result<Option<Registration>>),
+    Usage(Reply<Usage>, rusqlite::Result<Usage>),
 }
 
 /// How many reads one transaction answers at most.
 const BATCH: usize = 64;
 
-/// The queue that all readers take from, shared by their threads.
-pub(super) struct Readers(Mutex<mpsc::Receiver<Find>>);
-
-impl Readers {
-    pub(super) fn new(queue: mpsc::Receiver<Find>) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(queue)))
-    }
-
-    /// Answers reads until the queue is closed. All queued reads share one transaction, so that a busy reader is woken,
-    /// and takes SQLite's locks, once for many of them.
-    pub(super) fn run(&self, connection: &Connection) {
-        let mut batch = Vec::with_capacity(BATCH);
-        loop {
-            // One reader waits for the queue while the others wait for the mutex; it is released before the reading
-            // starts.
-            let queued = self.0.lock().blocking_recv_many(&mut batch, BATCH);
-            if queued == 0 {
-                return;
-            }
-            batch.retain(|find| !find.reply.is_closed());
-            match look_up(connection, &batch) {
-                Ok(found) => {
-                    for (find, found) in batch.drain(..).zip(found) {
-                        // The caller may be gone by now; then nobody needs the answer.
-                        let _ = find.reply.send(found.map_err(NamesError::from));
-                    }
-                }
-                Err(error) => {
-                    let error = NamesError::from(error);
-                    for find in batch.drain(..) {
-                        let _ = find.reply.send(Err(error.clone()));
-                    }
-                }
+/// Answers reads until the queue, which all readers share, is closed. The reads of a batch share one transaction, so that
+/// a busy reader is woken, and takes SQLite's locks, once for many of them.
+pub(super) fn run(queue: &Taker<Read>, connection: &Connection) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while queue.take(&mut batch, BATCH) > 0 {
+        match look_up(connection, &mut batch) {
+            Ok(found) => found.into_iter().for_each(Found::answer),
+            Err(error) => {
+                let error = NamesError::from(error);
+                batch.drain(..).for_each(|read| read.refuse(&error));
             }
         }
     }
 }
 
 /// Reads a batch from one snapshot of the database, which is no older than any read of the batch.
-fn look_up(connection: &Connection, batch: &[Find]) -> rusqlite::Result<Vec<rusqlite::Result<Option<Registration>>>> {
+fn look_up(connection: &Connection, batch: &mut Vec<Read>) -> rusqlite::Result<Vec<Found>> {
     let transaction = connection.unchecked_transaction()?;
     let now = now_ms(&transaction)?;
-    let found = batch
-        .iter()
-        .map(|find| active(&transaction, &find.tenant, &find.name, now));
-    Ok(found.collect())
+    Ok(batch.drain(..).filter_map(|read| read.run(&transaction, now)).collect())
+}
+
+impl Read {
+    /// Reads, unless the caller has gone.
+    fn run(self, connection: &Connection, now: i64) -> Option<Found> {
+        Some(match self {
+            Self::Find(_, _, reply) if reply.is_closed() => return None,
+            Self::Usage(_, reply) if reply.is_closed() => return None,
+            Self::Find(tenant, name, reply) => Found::Registration(reply, active(connection, &tenant, &name, now)),
+            Self::Usage(tenant, reply) => Found::Usage(reply, usage(connection, &tenant)),
+        })
+    }
+
+    fn refuse(self, error: &NamesError) {
+        match self {
+            Self::Find(_, _, reply) => drop(reply.send(Err(error.clone()))),
+            Self::Usage(_, reply) => drop(reply.send(Err(error.clone()))),
+        }
+    }
+}
+
+impl Found {
+    /// Sends the answer. The caller may be gone by now; then nobody needs it.
+    fn answer(self) {
+        match self {
+            Self::Registration(reply, found) => drop(reply.send(found.map_err(NamesError::from))),
+            Self::Usage(reply, found) => drop(reply.send(found.map_err(NamesError::from))),
+        }
+    }
 }

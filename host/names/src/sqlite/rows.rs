@@ -4,6 +4,7 @@ use namelock_types::FencingToken;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use crate::error::{NamesError, SaveError};
+use crate::quota::Usage;
 use crate::registration::Registration;
 
 /// SQLite's clock in whole milliseconds since 1970.
@@ -30,6 +31,31 @@ pub(super) fn active(
         .prepare_cached(ROW)?
         .query_row(parameters, registration)
         .optional()
+}
+
+/// Reads what a tenant keeps.
+pub(super) fn usage(connection: &Connection, tenant: &str) -> rusqlite::Result<Usage> {
+    let usage = connection
+        .prepare_cached("SELECT registrations, bytes FROM usage WHERE tenant = ?")?
+        .query_row([tenant], |row| Ok(Usage::from_signed(row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(usage.unwrap_or_default())
+}
+
+/// Reads what the row of a name counts, and its fencing token, whether its registration is active or not.
+pub(super) fn row_of(
+    connection: &Connection,
+    tenant: &str,
+    name: &str,
+) -> rusqlite::Result<Option<(Usage, FencingToken)>> {
+    let mut row = connection
+        .prepare_cached("SELECT owner, attributes, fencing_token FROM registrations WHERE (tenant, name) = (?, ?)")?;
+    row.query_row([tenant, name], |row| {
+        let (owner, attributes): (String, String) = (row.get(0)?, row.get(1)?);
+        let usage = Usage::of_row(tenant, name, &owner, &attributes);
+        Ok((usage, FencingToken::new(unsigned(2, row.get(2)?)?)))
+    })
+    .optional()
 }
 
 /// Reads a registration from the columns name, owner, created_ms, expires_ms, fencing_token, attributes, in this order.

@@ -27,6 +27,42 @@ const MIGRATIONS: &[&str] = &["
     ) STRICT, WITHOUT ROWID;
     -- To find what has ended long ago.
     CREATE INDEX registrations_by_end ON registrations (expires_ms) WHERE expires_ms IS NOT NULL;
+", "
+    -- What each tenant keeps. Triggers count, so that the count is right whoever writes: a process of the version before,
+    -- which has the file open while this one migrates it, goes on and is counted. Once stopped, it refuses the file as
+    -- newer, as it does every version that it does not know; after PRAGMA user_version = 1 it opens it, and is counted
+    -- too. So this migration may find its own work, and counts anew.
+    -- length() of a text ends at its first NUL, that of a blob does not.
+    CREATE TABLE IF NOT EXISTS usage (
+        tenant        TEXT    NOT NULL PRIMARY KEY,
+        registrations INTEGER NOT NULL,
+        bytes         INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    DELETE FROM usage;
+    INSERT INTO usage
+        SELECT tenant, count(*), sum(128 + length(CAST(tenant AS BLOB)) + length(CAST(name AS BLOB))
+            + length(CAST(owner AS BLOB)) + length(CAST(attributes AS BLOB)))
+        FROM registrations GROUP BY tenant;
+    CREATE TRIGGER IF NOT EXISTS usage_insert AFTER INSERT ON registrations BEGIN
+        INSERT INTO usage VALUES (new.tenant, 1, 128 + length(CAST(new.tenant AS BLOB)) + length(CAST(new.name AS BLOB))
+            + length(CAST(new.owner AS BLOB)) + length(CAST(new.attributes AS BLOB)))
+        ON CONFLICT DO UPDATE SET registrations = registrations + 1, bytes = bytes + excluded.bytes;
+    END;
+    CREATE TRIGGER IF NOT EXISTS usage_delete AFTER DELETE ON registrations BEGIN
+        UPDATE usage SET registrations = registrations - 1, bytes = bytes - (128
+            + length(CAST(old.tenant AS BLOB)) + length(CAST(old.name AS BLOB))
+            + length(CAST(old.owner AS BLOB)) + length(CAST(old.attributes AS BLOB)))
+        WHERE tenant = old.tenant;
+    END;
+    CREATE TRIGGER IF NOT EXISTS usage_update AFTER UPDATE OF tenant, name, owner, attributes ON registrations BEGIN
+        UPDATE usage SET registrations = registrations - 1, bytes = bytes - (128
+            + length(CAST(old.tenant AS BLOB)) + length(CAST(old.name AS BLOB))
+            + length(CAST(old.owner AS BLOB)) + length(CAST(old.attributes AS BLOB)))
+        WHERE tenant = old.tenant;
+        INSERT INTO usage VALUES (new.tenant, 1, 128 + length(CAST(new.tenant AS BLOB)) + length(CAST(new.name AS BLOB))
+            + length(CAST(new.owner AS BLOB)) + length(CAST(new.attributes AS BLOB)))
+        ON CONFLICT DO UPDATE SET registrations = registrations + 1, bytes = bytes + excluded.bytes;
+    END;
 "];
 
 /// The version that this program writes.

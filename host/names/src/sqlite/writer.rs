@@ -6,9 +6,13 @@
 //!    writes.
 //! 2. SQLite's clock is read once for the whole batch: everything that the batch begins or ends, it does at this
 //!    instant.
-//! 3. Each write whose lease still lasts runs as one statement, which changes the row only if the name has no active
-//!    registration and no newer fencing token. A statement that fails changes nothing and does not affect the others.
-//! 4. `COMMIT` flushes to the disk. Only then are the callers answered.
+//! 3. Rows whose retention is over are deleted, where that is due, which makes room for the writes.
+//! 4. Each write whose lease still lasts, and for which its tenant's quota has room, runs as one statement, which changes
+//!    the row only if the name has no active registration and no newer fencing token. Triggers count what it changes. A
+//!    statement that fails changes and counts nothing and does not affect the others.
+//! 5. `COMMIT` flushes to the disk. Only then are the callers answered.
+//!
+//! The batch takes from each tenant in turn, so one that floods delays others by no more than the batch that runs.
 //!
 //! If `BEGIN` or `COMMIT` fails, or SQLite ends the transaction early, nothing of the batch was written, and every
 //! caller of the batch is told so.
@@ -25,13 +29,15 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::config::{NamesConfig, PURGE_INTERVAL, PURGE_ROWS_MAX};
 use crate::error::{NamesError, SaveError};
+use crate::fair::Taker;
+use crate::quota::{QuotaKind, Usage};
 use crate::registration::{Free, Registration, Save};
 use crate::rules::{stored_attributes, stored_ms, stored_token};
-use crate::sqlite::rows::{active, now_ms, registration};
+use crate::sqlite::rows::{active, now_ms, registration, row_of, usage};
 
 /// Where the answer to one write is sent.
 type Reply<T> = oneshot::Sender<Result<T, SaveError>>;
@@ -73,42 +79,50 @@ const PURGE: &str = "
         (SELECT tenant, name FROM registrations WHERE expires_ms <= :before ORDER BY expires_ms LIMIT :rows)";
 
 /// Commits queued writes, batch by batch, until the queue is closed.
-pub(super) fn run(mut connection: Connection, mut queue: mpsc::Receiver<Write>, config: &NamesConfig) {
+pub(super) fn run(mut connection: Connection, queue: &Taker<Write>, config: &NamesConfig) {
     let mut purged: Option<Instant> = None;
     let mut batch = Vec::new();
-    while let Some(first) = queue.blocking_recv() {
-        batch.push(first);
-        while batch.len() < config.batch {
-            let Ok(next) = queue.try_recv() else { break };
-            batch.push(next);
-        }
+    while queue.take(&mut batch, config.batch) > 0 {
         let due = purged.is_none_or(|purged| purged.elapsed() >= PURGE_INTERVAL);
-        let left = commit(&mut connection, &mut batch, due.then_some(config.retention));
-        if due {
-            purged = (!left).then(Instant::now);
+        match commit(&mut connection, &mut batch, due.then_some(config.retention)) {
+            Next::PurgeAtOnce => purged = None,
+            Next::Purge if due => purged = Some(Instant::now()),
+            Next::Purge => {}
         }
     }
     // Spares the next start from reading the log. Nothing is lost if this fails.
     let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
-/// Runs one batch as one transaction and answers its callers. Returns whether there may be more rows to purge.
+/// When the next purge is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// After the usual time.
+    Purge,
+    /// With the next batch: there may be more rows to purge, or a tenant that is at its quota needs their room.
+    PurgeAtOnce,
+}
+
+/// Runs one batch as one transaction and answers its callers.
 // Keeps P2: callers are answered only after the commit, and the commit flushes to the disk (`synchronous=FULL`).
-fn commit(connection: &mut Connection, batch: &mut Vec<Write>, retention: Option<Duration>) -> bool {
+fn commit(connection: &mut Connection, batch: &mut Vec<Write>, retention: Option<Duration>) -> Next {
     let mut done = Vec::with_capacity(batch.len());
     let committed = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .and_then(|transaction| {
             let now = now_ms(&transaction)?;
+            let next = retention.map_or(Next::Purge, |retention| purge(&transaction, now, retention));
             done.extend(batch.drain(..).filter_map(|write| write.run(&transaction, now)));
-            let left = retention.is_some_and(|retention| purge(&transaction, now, retention));
             transaction.commit()?;
-            Ok(left)
+            Ok(next)
         });
     match committed {
-        Ok(left) => {
+        Ok(mut next) => {
+            if done.iter().any(Done::is_over_quota) {
+                next = Next::PurgeAtOnce;
+            }
             done.into_iter().for_each(Done::answer);
-            left
+            next
         }
         Err(error) => {
             tracing::error!(writes = done.len() + batch.len(), %error, "a batch of writes was not committed");
@@ -119,26 +133,34 @@ fn commit(connection: &mut Connection, batch: &mut Vec<Write>, retention: Option
             for write in batch.drain(..) {
                 write.refuse(&error);
             }
-            false
+            Next::Purge
         }
     }
 }
 
-/// Deletes rows whose retention is over, and returns whether there may be more. A failure is no reason to refuse a
-/// write.
-fn purge(transaction: &Transaction<'_>, now: i64, retention: Duration) -> bool {
+/// Deletes rows whose retention is over. A failure is no reason to refuse a write.
+fn purge(transaction: &Transaction<'_>, now: i64, retention: Duration) -> Next {
     let before = now.saturating_sub(stored_ms(retention));
     let parameters = named_params! { ":before": before, ":rows": PURGE_ROWS_MAX };
     match transaction.execute(PURGE, parameters) {
-        Ok(deleted) => deleted == usize::from(PURGE_ROWS_MAX),
+        Ok(deleted) if deleted == usize::from(PURGE_ROWS_MAX) => Next::PurgeAtOnce,
+        Ok(_) => Next::Purge,
         Err(error) => {
             tracing::warn!(%error, "expired rows could not be deleted");
-            false
+            Next::Purge
         }
     }
 }
 
 impl Write {
+    /// Whose turn it is to write.
+    pub(super) fn tenant(&self) -> &str {
+        match self {
+            Self::Save(save, _) => &save.tenant,
+            Self::Free(free, _) => &free.tenant,
+        }
+    }
+
     /// Runs the write, unless its caller has gone.
     fn run(self, transaction: &Transaction<'_>, now: i64) -> Option<Done> {
         match self {
@@ -158,6 +180,10 @@ impl Write {
 }
 
 impl Done {
+    fn is_over_quota(&self) -> bool {
+        matches!(self, Self::Save(_, Err(SaveError::Quota(_))))
+    }
+
     /// Sends the answer. If the caller has gone by now, what was written stays written.
     fn answer(self) {
         match self {
@@ -193,6 +219,10 @@ fn may_begin(transaction: &Transaction<'_>, deadline: tokio::time::Instant) -> R
 
 fn run_save(save: &Save, transaction: &Transaction<'_>, now: i64) -> Result<Registration, SaveError> {
     may_begin(transaction, save.deadline)?;
+    let attributes = stored_attributes(&save.attributes)?;
+    if let Err(kind) = check_quota(save, &attributes, transaction)? {
+        return Err(refusal(save, transaction, now)?.unwrap_or(SaveError::Quota(kind)));
+    }
     let saved = transaction
         .prepare_cached(SAVE)?
         .query_row(
@@ -203,7 +233,7 @@ fn run_save(save: &Save, transaction: &Transaction<'_>, now: i64) -> Result<Regi
                 ":now": now,
                 ":lifetime": save.lifetime.map(stored_ms),
                 ":fencing_token": stored_token(save.fencing_token)?,
-                ":attributes": stored_attributes(&save.attributes)?,
+                ":attributes": attributes,
             },
             registration,
         )
@@ -211,11 +241,36 @@ fn run_save(save: &Save, transaction: &Transaction<'_>, now: i64) -> Result<Regi
     match saved {
         Some(saved) => Ok(saved),
         // The row was not changed: its registration is active, or it has seen a newer fencing token.
-        None => match active(transaction, &save.tenant, &save.name, now)? {
-            Some(active) => Err(SaveError::Taken(Box::new(active))),
-            None => Err(SaveError::LeaseLost),
-        },
+        None => Err(refusal(save, transaction, now)?.unwrap_or(SaveError::LeaseLost)),
     }
+}
+
+/// Checks that the tenant's quota has room for a save.
+// Keeps P6: what a tenant keeps on the disk is bounded, in the transaction that writes.
+fn check_quota(
+    save: &Save,
+    attributes: &str,
+    transaction: &Transaction<'_>,
+) -> rusqlite::Result<Result<(), QuotaKind>> {
+    let has = usage(transaction, &save.tenant)?;
+    let new = Usage::of_row(&save.tenant, &save.name, &save.owner, attributes);
+    if has.check(None, new, save.quota).is_ok() {
+        return Ok(Ok(()));
+    }
+    // It has no room for another row, but the row may replace one.
+    let old = row_of(transaction, &save.tenant, &save.name)?.map(|(usage, _)| usage);
+    Ok(has.check(old, new, save.quota))
+}
+
+/// Returns why the row of a name cannot be changed by a save, whatever the quota is.
+fn refusal(save: &Save, transaction: &Transaction<'_>, now: i64) -> rusqlite::Result<Option<SaveError>> {
+    if let Some(active) = active(transaction, &save.tenant, &save.name, now)? {
+        return Ok(Some(SaveError::Taken(Box::new(active))));
+    }
+    let row = row_of(transaction, &save.tenant, &save.name)?;
+    Ok(row
+        .filter(|(_, fencing_token)| *fencing_token > save.fencing_token)
+        .map(|_| SaveError::LeaseLost))
 }
 
 fn run_free(free: &Free, transaction: &Transaction<'_>, now: i64) -> Result<bool, SaveError> {

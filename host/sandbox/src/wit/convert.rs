@@ -1,8 +1,18 @@
 //! Converts between the types of the WIT and those of the crates below.
 
+use namelock_account::Limit;
+use namelock_names::QuotaKind;
 use namelock_types::FencingToken;
 
 use crate::wit::bindings::namelock::registration::{locks, names};
+
+/// The limit that a quota of the names database is called in the configuration.
+pub(crate) fn limit_of(kind: QuotaKind) -> Limit {
+    match kind {
+        QuotaKind::Registrations => Limit::Registrations,
+        QuotaKind::Bytes => Limit::RegistrationBytes,
+    }
+}
 
 impl From<namelock_lock::Lost> for locks::Lost {
     fn from(lost: namelock_lock::Lost) -> Self {

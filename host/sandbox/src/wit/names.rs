@@ -16,6 +16,7 @@ use crate::error::Cause;
 use crate::leases::{LeaseHandle, Leases};
 use crate::service::Service;
 use crate::wit::bindings::namelock::registration::names::{self, Host, NamesError, Registration, SaveError};
+use crate::wit::convert::limit_of;
 
 /// How many registrations from the database a call remembers, to check what its handler returns.
 const RECEIVED_MAX: usize = 16;
@@ -114,6 +115,7 @@ impl Host for NamesView<'_> {
             attributes,
             fencing_token: authority.fencing_token,
             deadline: authority.deadline,
+            quota: self.tenant.limits.quota,
         };
         let time = self.database_time();
         let saved = self.names.save(save).await;
@@ -214,6 +216,11 @@ impl NamesView<'_> {
             namelock_names::SaveError::Taken(registration) => SaveError::Taken((*registration).into()),
             namelock_names::SaveError::LeaseLost => self.lease_lost(),
             namelock_names::SaveError::Invalid { reason } => SaveError::Invalid(reason),
+            namelock_names::SaveError::Quota(kind) => {
+                let limit = limit_of(kind);
+                self.tenant.account.refuse(limit);
+                self.limit_reached(limit, None, error.to_string())
+            }
             namelock_names::SaveError::Unavailable { .. } => {
                 self.unavailable(&error);
                 SaveError::Unavailable("the names database does not answer".to_owned())

@@ -122,6 +122,22 @@ pub(super) const TENANT: &[Tenant] = &[
     })
     .says("All attributes of one registration together")
     .limit(Reached::Code(NameInvalid), "guests::big_attributes"),
+    Tenant::count("limits.registrations", 0, 1_000_000_000, |l| {
+        (&mut l.call.quota.registrations).into()
+    })
+    .says("Registrations of the tenant in the names database; one that has ended counts for `names.retention`")
+    .limit(
+        Reached::Code(TenantLimit),
+        "quota::a_tenant_at_its_registrations_is_answered_tenant_limit",
+    ),
+    Tenant::size("limits.registration_bytes", 0, 1024 * GIB, |l| {
+        (&mut l.call.quota.bytes).into()
+    })
+    .says("Bytes of these: 128 for each, its name, owner, attributes as JSON, and the tenant's id")
+    .limit(
+        Reached::Code(TenantLimit),
+        "quota::a_tenant_at_its_registrations_is_answered_tenant_limit",
+    ),
     Tenant::size("limits.log_bytes", 0, 16 * MIB, |l| (&mut l.call.log_bytes).into())
         .says("Output of a call, as its lines stand in the log")
         .limit(Reached::Dropped, "guests::log_flood"),

@@ -167,7 +167,7 @@ pub(super) const HOST: &[Host] = &[
         .says("The names database: sqlite:PATH or postgres://user@host/database")
         .flag("names", |flags| flags.names.clone()),
     Host::count("names.queue", 1, 1_000_000, |c| (&mut c.names.queue).into())
-        .says("Reads or writes that wait for the database; SQLite: as many of each")
+        .says("Reads or writes that wait for the database; SQLite: as many of each; a tenant: as there is room left")
         .limit(Reached::Code(NamesUnavailable), "sqlite::a_full_queue_refuses_at_once"),
     Host::count("names.batch", 1, 4096, |c| (&mut c.names.batch).into()).says("SQLite: writes in one transaction"),
     Host::count("names.readers", 1, 64, |c| (&mut c.names.readers).into()).says("SQLite: reads at once"),

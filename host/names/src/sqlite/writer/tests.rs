@@ -6,6 +6,7 @@ use namelock_types::FencingToken;
 use proptest::prelude::*;
 
 use super::*;
+use crate::quota::Quota;
 use crate::sqlite::schema;
 
 /// Creates a database for one test.
@@ -28,6 +29,7 @@ fn save(name: &str, fencing_token: u64, lifetime_ms: Option<u64>) -> Save {
         attributes: Vec::new(),
         fencing_token: FencingToken::new(fencing_token),
         deadline: deadline(),
+        quota: Quota::default(),
     }
 }
 
