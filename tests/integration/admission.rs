@@ -195,6 +195,40 @@ async fn a_host_that_is_full_refuses() {
     assert_eq!(host.post("demo", "a", "ann").await.status, 201);
 }
 
+// Shows P6: tenants whose calls only sleep cannot fill the host, each with as many calls as it may have.
+#[tokio::test]
+async fn four_tenants_whose_calls_sleep_do_not_starve_a_fifth() {
+    let config = r#"
+        [http]
+        calls = 32
+        calls_waiting = 64
+        [limits]
+        calls = 8
+        calls_waiting = 8
+        calls_wait = "1m"
+    "#;
+    let sleepers = ["one", "two", "three", "four"];
+    let mut builder = Builder::new()
+        .config(&format!("{LONG_LEASES}calls_wait = \"1m\"\n{config}"))
+        .demo();
+    for tenant in sleepers {
+        builder = builder.tenant(tenant, guests::SLEEP_HOLDING_LEASE, LONG_CALLS);
+    }
+    let host = builder.start();
+    let mut held = Vec::new();
+    for tenant in sleepers {
+        held.extend((0..8).map(|number| hold(&host, tenant, &format!("held {number}"))));
+    }
+    // Three may have all of theirs, and the fourth half of what is left.
+    running(&host, 28).await;
+    for number in 0..50 {
+        let answer = host.post("demo", &format!("room {number}"), "ann").await;
+        assert_eq!(answer.status, 201, "{:?}", answer.body);
+    }
+    drop(held);
+    running(&host, 0).await;
+}
+
 // Shows P6: a tenant whose callers send slowly keeps nobody else waiting.
 #[tokio::test]
 async fn a_slow_body_holds_a_place_of_its_tenant_and_nothing_of_the_host() {

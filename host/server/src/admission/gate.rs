@@ -78,6 +78,11 @@ impl Gate {
         self.running.taken()
     }
 
+    /// How many are admitted and do not run.
+    pub(super) fn waiting(&self) -> usize {
+        self.admitted.taken().saturating_sub(self.running.taken())
+    }
+
     fn full(&self) -> Full {
         Full {
             after: (*self.wait.lock()).max(RETRY_MIN),

@@ -6,30 +6,34 @@
 //! 2. one of the tenant's **admitted** calls, as many as may run and wait together, also before the body is read: a
 //!    slow body occupies capacity of its own tenant and of nobody else;
 //! 3. one of the tenant's **running** calls, for which an admitted call waits for a bounded time;
-//! 4. one of the **host's** running calls, with a bound and a wait of the host's own.
+//! 4. one of the **host's** running calls, with a share for each tenant, and a bound and a wait of the host's own.
 //!
-//! The tenant comes before the host. In the other order, calls that wait for their tenant would hold permits of the
+//! The tenant comes before the host. In the other order, calls that wait for their tenant would hold places of the
 //! host in the meantime, and one tenant could stop all others with calls that do not even run. This way a tenant never
-//! has more of the host, running and waiting together, than its own `limits.calls`.
+//! has more of the host, running and waiting together, than its own `limits.calls`. That alone would let a few tenants
+//! fill the host, so its places are shared by a rule of their own (`share`).
 //!
-//! A limit lives in the semaphore that enforces it (`permits`) and nowhere else, so the two cannot drift apart. Both
-//! semaphores are fair: whoever waits first runs first.
+//! A limit of a tenant lives in the semaphore that enforces it (`permits`) and nowhere else, so the two cannot drift
+//! apart. Both semaphores are fair: whoever waits first runs first.
 //!
 //! What a tenant uses outlives its configuration: when tenants are read again, [`Admission::merge_into`] keeps the
 //! existing state and gives it the new limits. A smaller limit ends no call; it takes effect as calls end.
 
-mod bucket;
 mod gate;
 mod permits;
+mod share;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use namelock_account::{Account, Bucket, Limit};
 use parking_lot::Mutex;
 
-use self::bucket::Bucket;
+pub use self::share::Calls;
+
 use self::gate::{Full, Gate, Held};
 use self::permits::Permit;
+use self::share::{HostFull, Place};
 
 /// How many calls a tenant may have, and how fast they may come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +78,7 @@ pub enum AdmissionError {
         after: Duration,
     },
     /// The host is at its limit of calls.
-    #[error("the host has reached its limit of calls")]
+    #[error("the host has no room for another call of this tenant now")]
     Host {
         /// When the calls that wait now have been served or refused.
         after: Duration,
@@ -86,14 +90,17 @@ pub enum AdmissionError {
 pub struct Admission {
     bucket: Mutex<Bucket>,
     gate: Gate,
+    /// Where refusals are booked, and how near to its limits the tenant came.
+    account: Arc<Account>,
 }
 
 impl Admission {
     /// Creates the state of a tenant that uses nothing yet.
-    pub fn new(limits: &AdmissionLimits) -> Self {
+    pub fn new(limits: &AdmissionLimits, account: Arc<Account>) -> Self {
         Self {
             bucket: Mutex::new(Bucket::new(limits.rate, limits.burst, Instant::now())),
             gate: Gate::new(limits.calls, limits.calls_waiting, limits.calls_wait),
+            account,
         }
     }
 
@@ -105,7 +112,9 @@ impl Admission {
 
     /// The limits, read from what enforces them.
     fn limits(&self) -> AdmissionLimits {
-        let (rate, burst) = self.bucket.lock().limits();
+        let bucket = self.bucket.lock();
+        let (rate, burst) = (bucket.rate(), bucket.burst());
+        drop(bucket);
         let (calls, calls_waiting, calls_wait) = self.gate.limits();
         AdmissionLimits {
             calls,
@@ -123,21 +132,46 @@ impl Admission {
 
     /// Admits a request, or refuses it at once.
     pub fn admit(self: &Arc<Self>) -> Result<Admitted, AdmissionError> {
-        let token = self.bucket.lock().take(Instant::now());
-        token.map_err(|after| AdmissionError::Rate { after })?;
-        let permit = self
-            .gate
-            .admit()
-            .map_err(|Full { after }| AdmissionError::Tenant { after })?;
+        self.take_token().map_err(|after| AdmissionError::Rate { after })?;
+        let permit = self.gate.admit().map_err(|Full { after }| {
+            self.account.refuse(Limit::CallsWaiting);
+            AdmissionError::Tenant { after }
+        })?;
+        let (_, max, _) = self.gate.limits();
+        self.note(Limit::CallsWaiting, self.waiting(), max);
         Ok(Admitted {
             admission: Arc::clone(self),
             permit,
         })
     }
 
-    #[cfg(test)]
-    fn running(&self) -> usize {
+    fn take_token(&self) -> Result<(), Duration> {
+        let now = Instant::now();
+        let mut bucket = self.bucket.lock();
+        let taken = bucket.take(now);
+        let (left, burst) = (bucket.left(now), bucket.burst());
+        drop(bucket);
+        match taken {
+            Ok(()) => self
+                .account
+                .note(Limit::Rate, u64::from(burst - left), u64::from(burst)),
+            Err(_) => self.account.refuse(Limit::Rate),
+        }
+        taken
+    }
+
+    fn note(&self, limit: Limit, used: usize, max: usize) {
+        self.account.note(limit, used as u64, max as u64);
+    }
+
+    /// How many calls hold one of `limits.calls`.
+    pub fn running(&self) -> usize {
         self.gate.running()
+    }
+
+    /// How many calls wait to run, or for their body.
+    pub fn waiting(&self) -> usize {
+        self.gate.waiting()
     }
 }
 
@@ -151,10 +185,16 @@ pub struct Admitted {
 impl Admitted {
     /// Waits until the request may run; it counts as running until the returned value is dropped.
     // Keeps P6: the tenant's permit comes first, so calls that wait for their tenant hold nothing of the host.
-    pub async fn run(self, host: &Calls) -> Result<Running, AdmissionError> {
-        let tenant = self.admission.gate.run(self.permit).await;
-        let tenant = tenant.map_err(|Full { after }| AdmissionError::Tenant { after })?;
-        let host = host.enter().await?;
+    pub async fn run(self, host: &Arc<Calls>) -> Result<Running, AdmissionError> {
+        let Admission { gate, account, .. } = &*self.admission;
+        let tenant = gate.run(self.permit).await.map_err(|Full { after }| {
+            account.refuse(Limit::Calls);
+            AdmissionError::Tenant { after }
+        })?;
+        let (max, ..) = gate.limits();
+        self.admission.note(Limit::Calls, gate.running(), max);
+        let host = host.enter(account.tenant()).await;
+        let host = host.map_err(|HostFull { after }| AdmissionError::Host { after })?;
         Ok(Running {
             _host: host,
             _tenant: tenant,
@@ -164,37 +204,17 @@ impl Admitted {
 
 /// A call that runs.
 ///
-/// The host's permit is returned first, so that the next call of the same tenant finds the host's permit free.
+/// The host's place is given back first, so that the next call of the same tenant finds it free.
 #[derive(Debug)]
 pub struct Running {
-    _host: Held,
+    _host: Place,
     _tenant: Held,
-}
-
-/// The calls that the host runs at once, over all tenants.
-#[derive(Debug)]
-pub struct Calls(Gate);
-
-impl Calls {
-    /// Allows `calls` at once; `waiting` more wait for at most `wait`.
-    pub fn new(calls: usize, waiting: usize, wait: Duration) -> Self {
-        Self(Gate::new(calls, waiting, wait))
-    }
-
-    /// How many run now.
-    pub fn running(&self) -> usize {
-        self.0.running()
-    }
-
-    async fn enter(&self) -> Result<Held, AdmissionError> {
-        let refused = |Full { after }| AdmissionError::Host { after };
-        let permit = self.0.admit().map_err(refused)?;
-        self.0.run(permit).await.map_err(refused)
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use namelock_account::Budgets;
+
     use super::gate::RETRY_MIN;
     use super::*;
 
@@ -209,10 +229,15 @@ mod tests {
     }
 
     fn admission(limits: &AdmissionLimits) -> Arc<Admission> {
-        Arc::new(Admission::new(limits))
+        tenant("a", limits)
     }
 
-    fn host() -> Calls {
+    fn tenant(id: &str, limits: &AdmissionLimits) -> Arc<Admission> {
+        let account = Arc::new(Account::new(id, &Budgets::default()));
+        Arc::new(Admission::new(limits, account))
+    }
+
+    fn host() -> Arc<Calls> {
         Calls::new(1, 0, Duration::from_millis(5))
     }
 
@@ -232,6 +257,11 @@ mod tests {
             "no call ended in time"
         );
         assert_eq!(host.running(), 1, "the host was never asked");
+        let account = &tenant.account;
+        assert_eq!(
+            [Limit::CallsWaiting, Limit::Calls].map(|limit| (account.refusals(limit), account.nearness(limit))),
+            [(1, 1000), (1, 1000)]
+        );
         drop(running);
         assert_eq!((tenant.running(), host.running()), (0, 0));
         tenant.admit().unwrap().run(&host).await.unwrap();
@@ -239,7 +269,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_host_refuses_and_the_tenant_gets_its_permits_back() {
-        let (host, one, other) = (host(), admission(&limits()), admission(&limits()));
+        let (host, one, other) = (host(), tenant("one", &limits()), tenant("other", &limits()));
         let running = one.admit().unwrap().run(&host).await.unwrap();
         assert_eq!(other.admit().unwrap().run(&host).await.unwrap_err(), HOST_FULL);
         assert_eq!(other.running(), 0);
@@ -250,10 +280,26 @@ mod tests {
     // Shows P6: a tenant that sends its bodies slowly takes nothing from the others.
     #[tokio::test]
     async fn a_request_that_is_only_admitted_holds_nothing_of_the_host() {
-        let (host, slow, other) = (host(), admission(&limits()), admission(&limits()));
+        let (host, slow, other) = (host(), tenant("one", &limits()), tenant("other", &limits()));
         let _reading = [slow.admit().unwrap(), slow.admit().unwrap()];
         assert_eq!(slow.admit().unwrap_err(), TENANT_FULL);
         other.admit().unwrap().run(&host).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_tenant_learns_how_near_to_its_rate_it_came() {
+        let tenant = admission(&AdmissionLimits {
+            calls: 9,
+            rate: 1,
+            burst: 4,
+            ..limits()
+        });
+        let _calls = [tenant.admit().unwrap(), tenant.admit().unwrap()];
+        // A part of a token has come meanwhile.
+        assert!((250..=500).contains(&tenant.account.nearness(Limit::Rate)));
+        let _calls = [tenant.admit().unwrap(), tenant.admit().unwrap()];
+        assert!(matches!(tenant.admit(), Err(AdmissionError::Rate { .. })));
+        assert_eq!(tenant.account.refusals(Limit::Rate), 1);
     }
 
     #[tokio::test]
@@ -289,7 +335,7 @@ mod tests {
             rate: 7,
             burst: 9,
         };
-        let after = Admission::new(&new).merge_into(&before);
+        let after = admission(&new).merge_into(&before);
         assert_eq!(after.limits(), new);
         assert_eq!(after.running(), 1);
         let _both = [after.admit().unwrap(), after.admit().unwrap()];

@@ -206,7 +206,7 @@ mod tests {
                     locks: Locks::open(&LockUrl::Memory, LockConfig::default()).unwrap(),
                     names: namelock_names::open(&names, NamesConfig::default()).await.unwrap(),
                 },
-                calls: Arc::new(Calls::new(1, 0, Duration::from_millis(1))),
+                calls: Calls::new(1, 0, Duration::from_millis(1)),
                 metrics: Arc::default(),
                 body: BodyLimits {
                     max: 64,

@@ -182,11 +182,7 @@ async fn serve_tenants(
             locks: locks.clone(),
             names: Arc::clone(&names),
         },
-        calls: Arc::new(Calls::new(
-            config.http.calls,
-            config.http.calls_waiting,
-            config.http.calls_wait,
-        )),
+        calls: Calls::new(config.http.calls, config.http.calls_waiting, config.http.calls_wait),
         metrics: Arc::default(),
         body: BodyLimits {
             max: config.http.body,

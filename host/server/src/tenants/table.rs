@@ -163,7 +163,7 @@ impl Entry {
                 self.account.update(&plan.budgets);
                 // What a tenant has used is not forgotten when it is read again.
                 Arc::make_mut(&mut plan.tenant).account = Arc::clone(&self.account);
-                let new = Arc::new(Admission::new(&plan.admission));
+                let new = Arc::new(Admission::new(&plan.admission, Arc::clone(&plan.tenant.account)));
                 self.admission = Some(match &self.admission {
                     Some(existing) => new.merge_into(existing),
                     None => new,
