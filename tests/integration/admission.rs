@@ -229,6 +229,27 @@ async fn four_tenants_whose_calls_sleep_do_not_starve_a_fifth() {
     running(&host, 0).await;
 }
 
+// Shows P6: whoever opens connections and says nothing keeps nobody else out.
+#[tokio::test]
+async fn silent_connections_keep_nobody_out() {
+    let config = r#"
+        [http]
+        connections = 200
+        header_timeout = "5m"
+        first_head_timeout = "2s"
+    "#;
+    let host = Builder::new().config(config).demo().start();
+    let silent: Vec<_> = (0..200).map(|_| host.connect()).collect();
+    // Without a share for each address nobody would be served before those were cut off.
+    let begin = Instant::now();
+    assert_eq!(host.post("demo", "a", "ann").await.status, 201);
+    println!("served after {:?}", begin.elapsed());
+    for stream in silent {
+        assert_eq!(rest(stream), "", "it is cut off, although heads have more time later");
+    }
+    assert_eq!(host.get("demo", "a").await.status, 200);
+}
+
 // Shows P6: a tenant whose callers send slowly keeps nobody else waiting.
 #[tokio::test]
 async fn a_slow_body_holds_a_place_of_its_tenant_and_nothing_of_the_host() {

@@ -169,3 +169,20 @@ async fn the_admin_listener_says_whether_the_host_can_serve() {
     let registered = async || host.post("demo", "b", "ann").await.status == 201;
     eventually("memcached is used again", registered).await;
 }
+
+#[tokio::test]
+async fn a_client_that_closes_its_half_of_the_connection_is_answered() {
+    use std::io::{Read, Write};
+    let host = Builder::new().demo().start();
+    let mut stream = host.connect();
+    let body = json!({ "name": "a", "owner": "ann" }).to_string();
+    let head = format!(
+        "POST /v1/demo/names HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("HTTP/1.1 201 "), "{answer}");
+}

@@ -66,6 +66,11 @@ pub(super) const HOST: &[Host] = &[
         Reached::Code(InvalidRequest),
         "admission::a_body_that_trickles_is_refused_in_time",
     ),
+    Host::time("http.first_head_timeout", 1, 10 * MINUTE, |c| {
+        (&mut c.http.first_head_timeout).into()
+    })
+    .says("How long the first head of a connection may take to arrive")
+    .limit(Reached::Closed, "admission::silent_connections_keep_nobody_out"),
     Host::time("http.header_timeout", 1, 10 * MINUTE, |c| {
         (&mut c.http.header_timeout).into()
     })
@@ -77,13 +82,16 @@ pub(super) const HOST: &[Host] = &[
     .says("How long a client may leave an answer unread")
     .limit(Reached::Closed, "connections::a_peer_that_takes_no_answer_is_cut_off"),
     Host::count("http.connections", 1, 1_000_000, |c| (&mut c.http.connections).into())
-        .says("Open connections; more wait in the kernel's backlog")
+        .says(
+            "Open connections; one address has no more of them than are free, and the one that is idle for longest makes \
+             room",
+        )
         .limit(
             Reached::Waits,
             "connections::a_connection_beyond_the_limit_waits_for_a_slot",
         ),
     Host::count("http.calls", 1, 100_000, |c| (&mut c.http.calls).into())
-        .says("Calls that run at once, of all tenants")
+        .says("Calls that run at once, of all tenants; one tenant has no more of them than are free")
         .limit(Reached::Code(Overloaded), "admission::a_host_that_is_full_refuses"),
     Host::count("http.calls_waiting", 0, 1_000_000, |c| {
         (&mut c.http.calls_waiting).into()

@@ -59,11 +59,13 @@ pub struct HttpConfig {
     pub body: usize,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// How long the first head of a connection may take to arrive.
+    pub first_head_timeout: Duration,
     /// How long a request's head may take to arrive; also how long a connection may be idle.
     pub header_timeout: Duration,
     /// How long a client may leave an answer unread.
     pub write_timeout: Duration,
-    /// Connections open at once; more wait in the kernel's backlog.
+    /// Connections open at once; one address has no more of them than are free.
     pub connections: usize,
     /// Calls running at once, over all tenants.
     pub calls: usize,
@@ -104,6 +106,7 @@ impl Default for HttpConfig {
             headers: 64,
             body: 64 << 10,
             body_timeout: Duration::from_secs(10),
+            first_head_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(10),
             connections: 4096,

@@ -1,23 +1,41 @@
 //! Accepts connections, limits them and drains them.
 //!
+//! - `room`: how many connections there are, and how many of one address;
+//! - `activity`: what each of them is doing;
+//! - `peer`: its stream, and whether anybody is at its other end.
+//!
 //! [`run`] takes its listener and its shutdown as arguments, so both listeners of the process and every test run the
 //! same function.
 
+mod activity;
+mod peer;
+mod room;
+
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::pin::pin;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use self::activity::Activity;
+use self::peer::Peer;
+use self::room::{Room, Slot, Verdict};
 
 /// How long to wait after `accept` failed, which is most often for a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -25,12 +43,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What the connections of one listener may use.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimits {
-    /// Connections open at once; more wait in the kernel's backlog.
+    /// Connections open at once; one address has no more of them than are free.
     pub connections: usize,
     /// Longest head of a request, and the most that is read ahead of a body, in bytes; at least 8 KiB.
     pub header_bytes: usize,
     /// Header lines of a request.
     pub headers: usize,
+    /// How long the first head of a connection may take to arrive.
+    pub first_head_timeout: Duration,
     /// How long a request's head may take to arrive; also how long a connection may be idle.
     pub header_timeout: Duration,
     /// How long a peer may take to accept more of an answer.
@@ -50,21 +70,18 @@ pub async fn run(
     limits: ConnectionLimits,
     shutdown: impl Future<Output = ()>,
 ) -> usize {
-    let permits = Arc::new(Semaphore::new(limits.connections));
+    let room = Room::new(limits.connections);
     let stop = CancellationToken::new();
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
+    let mut arrived = None;
     loop {
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(ended) = connections.join_next() => log_panic(ended),
-            (stream, permit) = accept(&listener, &permits) => {
-                let connection = connection(stream, service.clone(), limits.clone(), stop.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
+            (stream, slot) = accept(&listener, &room, &mut arrived) => {
+                connections.spawn(connection(stream, service.clone(), limits.clone(), stop.clone(), slot));
             }
         }
     }
@@ -74,13 +91,33 @@ pub async fn run(
     drain(connections, limits.drain).await
 }
 
-/// Accepts one connection once there is a permit for it; those beyond the limit wait in the kernel.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    // Nobody closes the semaphore; if somebody did, there would be no limit to wait for.
-    let permit = Arc::clone(permits).acquire_owned().await.ok();
+/// Accepts one connection that there is room for. One that finds none waits in `arrived`, and those behind it in the kernel's backlog.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Room>,
+    arrived: &mut Option<(TcpStream, IpAddr)>,
+) -> (TcpStream, Slot) {
+    loop {
+        // It stays there when this future is dropped because something else has to be done first.
+        let (stream, address) = match arrived.take() {
+            Some(arrived) => arrived,
+            None => accept_any(listener).await,
+        };
+        match room.enter(address) {
+            Verdict::Served(slot) => return (stream, slot),
+            Verdict::Refused => tracing::debug!(%address, "a connection was refused: its address has its share"),
+            Verdict::Waits => {
+                *arrived = Some((stream, address));
+                room.changed().await;
+            }
+        }
+    }
+}
+
+async fn accept_any(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, permit),
+            Ok((stream, address)) => return (stream, address.ip()),
             Err(error) if is_peer_fault(&error) => tracing::debug!(%error, "a connection ended before it was accepted"),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections; trying again");
@@ -101,7 +138,7 @@ fn is_peer_fault(error: &io::Error) -> bool {
 /// Serves one connection until the peer closes it, it is idle for too long, or the host stops.
 // Keeps P3: the request runs inside the connection's future and not as a task of its own, so when the peer hangs up the
 // connection ends, and with it the request and every lease that it holds.
-async fn connection(stream: TcpStream, service: Router, limits: ConnectionLimits, stop: CancellationToken) {
+async fn connection(stream: TcpStream, service: Router, limits: ConnectionLimits, stop: CancellationToken, slot: Slot) {
     // Answers are small and written whole: waiting to fill a packet would only delay them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
@@ -117,16 +154,106 @@ async fn connection(stream: TcpStream, service: Router, limits: ConnectionLimits
         .max_header_size(limits.header_bytes)
         .max_headers(limits.headers)
         .max_buf_size(limits.header_bytes);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let activity = &slot.activity;
+    let stream = TokioIo::new(Peer::new(stream, Arc::clone(activity)));
+    let mut connection = pin!(http.serve_connection(stream, watched(service, activity)));
+    let mut first_head = pin!(tokio::time::sleep(limits.first_head_timeout));
+    let (mut is_new, mut stopping) = (true, false);
+    let result = loop {
+        tokio::select! {
+            result = connection.as_mut() => break result,
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = &mut first_head, if is_new => {
+                is_new = false;
+                if activity.is_new() {
+                    return;
+                }
+            }
+            () = activity.closed() => return,
         }
     };
     if let Err(error) = result {
         tracing::debug!(error = %crate::text::chain(&error), "connection ended");
+    }
+}
+
+/// The service of one connection, which notes when a request begins, has come whole, and ends.
+fn watched(
+    service: Router,
+    activity: &Arc<Activity>,
+) -> impl Service<Request<Incoming>, Response = axum::response::Response, Error = Infallible, Future: Send> {
+    let (service, activity) = (TowerToHyperService::new(service), Arc::clone(activity));
+    service_fn(move |request: Request<Incoming>| {
+        let begun = activity.begin(request.version() >= Version::HTTP_11);
+        let begun = begun.then(|| InRequest(Arc::clone(&activity)));
+        let answer = service.call(request.map(|body| WatchedBody::new(body, &activity)));
+        async move {
+            let Some(begun) = begun else {
+                // The connection is about to be closed, and whatever is in it dropped.
+                return std::future::pending().await;
+            };
+            let answer = answer.await;
+            drop(begun);
+            answer
+        }
+    })
+}
+
+/// A request that has begun, until it is answered or dropped.
+struct InRequest(Arc<Activity>);
+
+impl Drop for InRequest {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// A body that says when it has been read to its end.
+struct WatchedBody {
+    body: Incoming,
+    activity: Arc<Activity>,
+}
+
+impl WatchedBody {
+    fn new(body: Incoming, activity: &Arc<Activity>) -> Self {
+        let watched = Self {
+            body,
+            activity: Arc::clone(activity),
+        };
+        watched.look();
+        watched
+    }
+
+    fn look(&self) {
+        if self.body.is_end_stream() {
+            self.activity.run();
+        }
+    }
+}
+
+impl Body for WatchedBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        match &frame {
+            None => this.activity.run(),
+            Some(_) => this.look(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
