@@ -250,6 +250,48 @@ async fn silent_connections_keep_nobody_out() {
     assert_eq!(host.get("demo", "a").await.status, 200);
 }
 
+#[tokio::test]
+async fn a_caller_that_hangs_up_is_counted_and_logged() {
+    let host = Builder::new()
+        .config(LONG_LEASES)
+        .log("debug")
+        .tenant("sleep", guests::SLEEP_HOLDING_LEASE, LONG_CALLS)
+        .start();
+    let held = hold(&host, "sleep", "held");
+    running(&host, 1).await;
+    drop(held);
+    eventually("the metric counts it", async || {
+        let metrics = host.admin("/metrics").await.body;
+        let line = r#"namelock_requests_total{operation="register",code="client_gone"} 1"#;
+        metrics.as_str().unwrap().contains(line)
+    })
+    .await;
+    running(&host, 0).await;
+    assert_eq!(
+        host.admin("/tenants/sleep").await.body["calls"]["codes"],
+        json!({ "client_gone": 1 })
+    );
+    eventually("the log names it", async || host.log().contains("code=\"client_gone\"")).await;
+}
+
+// Shows P6: a tenant whose calls all fail writes no more to the log than it may, and the rest is counted.
+#[tokio::test]
+async fn a_tenant_whose_calls_all_trap_fills_no_log() {
+    let host = Builder::new().tenant("t", guests::TRAP_HOLDING_LEASE, "").start();
+    let mut status = Value::Null;
+    eventually("its budget is used up", async || {
+        let calls = (0..20).map(async |number| host.post("t", &format!("room {number}"), "ann").await);
+        futures_util::future::join_all(calls).await;
+        status = host.admin("/tenants/t").await.body;
+        status["log"]["lines_dropped"].as_u64() > Some(0)
+    })
+    .await;
+    assert!(status["refusals"]["log_rate"].as_u64() > Some(0), "{status}");
+    let lines = host.log().lines().filter(|line| line.contains("request ended")).count() as u64;
+    let failed = status["calls"]["codes"]["handler_trapped"].as_u64().unwrap();
+    assert!(lines < failed, "{lines} of {failed}");
+}
+
 // Shows P6: a tenant whose callers send slowly keeps nobody else waiting.
 #[tokio::test]
 async fn a_slow_body_holds_a_place_of_its_tenant_and_nothing_of_the_host() {

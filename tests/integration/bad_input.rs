@@ -46,12 +46,34 @@ async fn bad_requests_are_refused_with_a_reason() {
     host.request(Method::DELETE, "/v1/demo/names/a")
         .await
         .is_problem(400, "invalid_request");
-    host.request(Method::PUT, "/v1/demo/names/a")
-        .await
-        .is_problem(400, "invalid_request");
+    let wrong = host.request(Method::PUT, "/v1/demo/names/a").await;
+    wrong.is_problem(405, "unsupported");
+    assert_eq!(wrong.headers["allow"], "GET,HEAD,DELETE");
     host.request(Method::GET, "/v2").await.is_problem(404, "not_found");
     // The host still serves.
     assert_eq!(host.post("demo", "a", "ann").await.status, 201);
+}
+
+#[tokio::test]
+async fn a_request_without_a_host_is_refused() {
+    let host = Builder::new().demo().start();
+    let ask = |lines: &str| {
+        let mut stream = host.connect();
+        let request = format!("GET /v1/demo/names/a HTTP/1.{lines}connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    for refused in ["1\r\n", "1\r\nhost: a\r\nhost: a\r\n"] {
+        let answer = ask(refused);
+        assert!(
+            answer.starts_with("HTTP/1.1 400 ") && answer.contains("invalid_request"),
+            "{answer}"
+        );
+    }
+    assert!(ask("1\r\nhost: a\r\n").contains("not_found"));
+    assert!(ask("0\r\n").contains("not_found"));
 }
 
 /// Sends a request target as it is, which no client library would, and returns the answer.

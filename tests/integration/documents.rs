@@ -108,7 +108,13 @@ fn every_configuration_that_the_documents_show_is_accepted() {
             fs::create_dir_all(dir.join("demo")).unwrap();
             fs::write(dir.join("demo/tenant.toml"), block.text()).unwrap();
             let limits = namelock::config::Limits::default();
-            let candidates = namelock::tenants::directory::scan(&dir, &limits, &limits).unwrap();
+            let shared = ["demo".parse().unwrap()];
+            let rules = namelock::tenants::Rules {
+                defaults: &limits,
+                max: &limits,
+                shared_namespace: &shared,
+            };
+            let candidates = namelock::tenants::directory::scan(&dir, &rules).unwrap();
             assert_eq!(candidates.len(), 1);
             let error = candidates[0].error().map(ToString::to_string);
             assert_eq!(error, None, "{}", block.place);

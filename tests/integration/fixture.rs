@@ -181,7 +181,19 @@ impl Builder {
 
     /// Starts the host, and waits until it accepts requests.
     pub(crate) fn start(self) -> Host {
-        let mut process = Process::spawn(&mut self.command());
+        let command = self.command();
+        self.spawn(command)
+    }
+
+    /// The same with its log going elsewhere.
+    pub(crate) fn start_with_stderr(self, stderr: Stdio) -> Host {
+        let mut command = self.command();
+        command.stderr(stderr);
+        self.spawn(command)
+    }
+
+    fn spawn(self, mut command: Command) -> Host {
+        let mut process = Process::spawn(&mut command);
         let Some((public, admin)) = process.listening(START) else {
             let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
             panic!("the host did not start; it logged\n{log}");

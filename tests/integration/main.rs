@@ -16,3 +16,4 @@ mod postgres;
 mod quota;
 mod reload;
 mod story;
+mod usage;

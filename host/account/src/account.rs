@@ -48,11 +48,16 @@ pub struct Account {
     levels: [AtomicU64; Level::ALL.len()],
     refusals: [AtomicU64; Limit::ALL.len()],
     peaks: [Peak; Limit::ALL.len()],
+    /// How often each outcome of a request occurred; what they mean, only the caller knows.
+    outcomes: [AtomicU64; Self::OUTCOMES],
     log: Mutex<Bucket>,
     writes: Mutex<Bucket>,
 }
 
 impl Account {
+    /// How many outcomes of a request it can tell apart.
+    pub const OUTCOMES: usize = 32;
+
     /// Opens the account of a tenant that has used nothing yet.
     pub fn new(tenant: impl Into<Arc<str>>, budgets: &Budgets) -> Self {
         let now = Instant::now();
@@ -64,6 +69,7 @@ impl Account {
             levels: Default::default(),
             refusals: Default::default(),
             peaks: Default::default(),
+            outcomes: Default::default(),
             log: bucket(budgets.log()),
             writes: bucket(budgets.writes()),
         }
@@ -131,6 +137,18 @@ impl Account {
     /// How often something was refused or dropped because of a limit.
     pub fn refusals(&self, limit: Limit) -> u64 {
         self.refusals[limit as usize].load(Relaxed)
+    }
+
+    /// Counts a request that ended with this outcome, which is below [`OUTCOMES`](Self::OUTCOMES).
+    pub fn count_outcome(&self, outcome: usize) {
+        if let Some(count) = self.outcomes.get(outcome) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many requests ended with this outcome.
+    pub fn outcomes(&self, outcome: usize) -> u64 {
+        self.outcomes.get(outcome).map_or(0, |count| count.load(Relaxed))
     }
 
     /// Takes the bytes of one line of the log, and books them; false: the line is dropped, which is booked too.
@@ -221,6 +239,16 @@ mod tests {
             (account.level(Level::Registrations), account.level(Level::MemoryPeak)),
             (5, 9)
         );
+    }
+
+    #[test]
+    fn outcomes_are_counted_apart() {
+        let account = account(1, 1);
+        account.count_outcome(0);
+        account.count_outcome(31);
+        account.count_outcome(31);
+        account.count_outcome(Account::OUTCOMES);
+        assert_eq!([0, 1, 31, 32].map(|outcome| account.outcomes(outcome)), [1, 0, 2, 0]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -15,7 +15,8 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Calls;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Now};
+use crate::telemetry::LogWriter;
 use crate::tenants::Tenants;
 use crate::text::chain;
 
@@ -35,6 +36,10 @@ pub struct Admin {
     pub calls: Arc<Calls>,
     /// The tenants, served or not.
     pub tenants: Arc<Tenants>,
+    /// How many of them have metrics of their own.
+    pub metrics_tenants: usize,
+    /// The log.
+    pub log: LogWriter,
     /// Cancelled once the process is stopping.
     pub draining: CancellationToken,
 }
@@ -59,6 +64,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/tenants", get(tenants))
+        .route("/tenants/{id}", get(tenant))
         .route("/metrics", get(metrics))
         .with_state(admin)
 }
@@ -103,13 +109,30 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// Lists every tenant with the component that is served, and the reason if the contents of its directory are not.
+/// Lists every tenant: which component is served, the reason if the contents of its directory are not, and what it has used.
 async fn tenants(State(admin): State<Admin>) -> Response {
-    let body = serde_json::to_vec(&admin.tenants.status()).unwrap_or_default();
+    json(&admin.tenants.status())
+}
+
+/// The same of one tenant.
+async fn tenant(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
+    match admin.tenants.status_of(&id) {
+        Some(status) => json(&status),
+        None => (StatusCode::NOT_FOUND, "no tenant has this id\n").into_response(),
+    }
+}
+
+fn json(value: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(value).unwrap_or_default();
     ([(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
-    let text = admin.metrics.render(admin.calls.running());
+    let text = admin.metrics.render(&Now {
+        calls_running: admin.calls.running(),
+        log_lines_dropped: admin.log.dropped(),
+        tenants: &admin.tenants.usage(),
+        tenants_max: admin.metrics_tenants,
+    });
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

@@ -10,7 +10,7 @@ use namelock_sandbox::compiler::{self, ChildConfig};
 use crate::config::source::ConfigError;
 use crate::config::{Config, ServeFlags};
 use crate::lifecycle::{self, Addresses, RunError};
-use crate::telemetry;
+use crate::telemetry::{self, LogWriter};
 use crate::tenants::tokens::{NewToken, NewTokenError, Right};
 
 /// Registers names for many tenants under a lock that holds across machines.
@@ -101,8 +101,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), RunError
 /// Reads the configuration and serves until a signal comes.
 fn run_serve(flags: &ServeFlags) -> Result<(), RunError> {
     let env = |variable: &str| std::env::var_os(variable);
-    telemetry::init(env("NAMELOCK_LOG"))?;
+    // The size of the queue is not known before the configuration is read, and reading it may log.
+    let (log, log_thread) =
+        LogWriter::start(std::io::stderr(), Config::default().log_queue).map_err(RunError::Runtime)?;
+    telemetry::init(env("NAMELOCK_LOG"), log.clone())?;
     let config = Config::load(flags, &env)?;
+    log.resize(config.log_queue);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -110,10 +114,12 @@ fn run_serve(flags: &ServeFlags) -> Result<(), RunError> {
     let result = runtime.block_on(async {
         let shutdown = lifecycle::shutdown_signal().map_err(RunError::Runtime)?;
         let reload = lifecycle::reload_signal().map_err(RunError::Runtime)?;
-        lifecycle::serve(config, announce, shutdown, reload).await
+        lifecycle::serve(config, log, announce, shutdown, reload).await
     });
     // Whatever still blocks a thread of the pool has had its time to finish.
     runtime.shutdown_background();
+    // The last lines come before what the process says of its failure.
+    drop(log_thread);
     result
 }
 

@@ -12,7 +12,7 @@
 //! - [`limits`]: renders the page of all limits from what `config` declares;
 //! - [`documents`]: the documents that are generated from declarations;
 //! - [`text`]: errors with their causes, on one bounded line;
-//! - [`admin`], [`metrics`], [`telemetry`]: what an operator sees.
+//! - [`admin`], [`usage`], [`metrics`], [`telemetry`]: what an operator sees.
 //!
 //! The binary `namelock` is [`cli::run`] and nothing else, so a test can do whatever the binary does.
 
@@ -42,3 +42,4 @@ pub mod text;
 pub mod admin;
 pub mod metrics;
 pub mod telemetry;
+pub mod usage;

@@ -32,6 +32,24 @@ pub fn one_line(text: &str, max: usize) -> String {
     line
 }
 
+/// Quotes text from outside for the log: what is no plain character is escaped, and what makes it longer than `max` bytes is cut.
+pub fn quoted(text: &str, max: usize) -> String {
+    let mut line = String::with_capacity(text.len().min(max));
+    line.push('"');
+    for c in text.chars() {
+        let escaped = c.escape_debug();
+        let bytes: usize = escaped.clone().map(char::len_utf8).sum();
+        // Room for the quotation mark, and for the dots where the rest does not fit.
+        if line.len() + bytes + '…'.len_utf8() + 1 > max {
+            line.push('…');
+            break;
+        }
+        line.extend(escaped);
+    }
+    line.push('"');
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -48,7 +66,20 @@ mod tests {
         assert_eq!(chain(&error), "outer of two lines: wasm backtrace: 0: secret");
     }
 
+    #[test]
+    fn what_is_quoted_cannot_end_its_quotes_or_its_line() {
+        assert_eq!(quoted("a\"b\nc\\ é\u{202e}", 64), r#""a\"b\nc\\ é\u{202e}""#);
+        assert_eq!(quoted("abcdefgh", 10), "\"abcde…\"");
+    }
+
     proptest! {
+        #[test]
+        fn any_text_is_quoted_in_its_bounds(text in any::<String>(), max in 8usize..64) {
+            let line = quoted(&text, max);
+            prop_assert!(line.len() <= max);
+            prop_assert!(!line.chars().any(char::is_control));
+        }
+
         #[test]
         fn any_text_becomes_one_short_line(text in any::<String>(), max in 3usize..64) {
             let line = one_line(&text, max);

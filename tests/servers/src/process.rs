@@ -70,6 +70,11 @@ impl Process {
         Some((public.parse().ok()?, admin.parse().ok()?))
     }
 
+    /// Its standard error, which has to be piped; none: it was taken already.
+    pub fn take_stderr(&mut self) -> Option<std::process::ChildStderr> {
+        self.child.stderr.take()
+    }
+
     /// Sends it the signal of this name, such as `TERM`.
     pub fn signal(&self, name: &str) {
         signal(self.id(), name);

@@ -10,7 +10,7 @@ use crate::error::ErrorKind::{
 };
 
 /// The sections of the file and what each is about, in the order of the documents.
-pub(super) const SECTIONS: [(&str, &str); 8] = [
+pub(super) const SECTIONS: [(&str, &str); 10] = [
     (
         "http",
         "The public listener, and the limits of what comes in through it",
@@ -31,6 +31,8 @@ pub(super) const SECTIONS: [(&str, &str); 8] = [
         "The processes that compile components, one for each component",
     ),
     ("tenants", "The directory of tenants"),
+    ("log", "The log, on standard error"),
+    ("metrics", "What /metrics tells of tenants"),
 ];
 
 /// The section that has the same keys as that of a tenant.
@@ -254,6 +256,11 @@ pub(super) const HOST: &[Host] = &[
         .flag("tenants", |flags| flags.tenants.clone()),
     Host::time("tenants.wait", 0, HOUR, |c| (&mut c.tenants_wait).into())
         .says("How long the start waits for components that take long to compile"),
+    Host::size("log.queue", 64 * KIB, GIB, |c| (&mut c.log_queue).into())
+        .says("Lines of the log that queue while nobody reads it")
+        .limit(Reached::Dropped, "usage::a_log_that_nobody_reads_stops_nobody"),
+    Host::count("metrics.tenants", 0, 10_000, |c| (&mut c.metrics_tenants).into())
+        .says("Tenants with metrics of their own, the busiest; the rest are counted together as other"),
 ];
 
 /// What a section of the host's file may have. The limits of tenants come first in theirs.

@@ -42,6 +42,10 @@ pub struct Config {
     pub tenants: PathBuf,
     /// How long the start waits for tenants whose components take long; they are served once they are ready.
     pub tenants_wait: Duration,
+    /// How many bytes of the log may queue while nobody reads it.
+    pub log_queue: usize,
+    /// How many tenants have metrics of their own.
+    pub metrics_tenants: usize,
 }
 
 /// The public listener and the limits of what comes in through it.
@@ -93,6 +97,8 @@ impl Default for Config {
             compiler: CompilerConfig::default(),
             tenants: PathBuf::from("tenants"),
             tenants_wait: Duration::from_secs(30),
+            log_queue: 4 << 20,
+            metrics_tenants: 100,
         }
     }
 }

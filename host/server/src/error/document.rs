@@ -9,7 +9,8 @@ Generated from `host/server/src/error/kind.rs`; to change it, edit that file and
 
 Errors are `application/problem+json` (RFC 9457) with `type` (`urn:namelock:error:CODE`), `title`, `status`, `detail`,
 `code` and `request_id`. The same code is the label `code` of the metric `namelock_requests_total` and the field `code` of
-the log line. Where waiting helps, the answer also has `retry_after_ms` and the header `Retry-After`.
+the log line; there, and in no answer, a request whose caller hung up before its answer has the code `client_gone`. Where
+waiting helps, the answer also has `retry_after_ms` and the header `Retry-After`.
 
 | code | status | retry | means |
 |---|---|---|---|

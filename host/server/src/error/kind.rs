@@ -82,7 +82,7 @@ error_kinds! {
         status: BAD_REQUEST,
         title: "The request cannot be understood",
         retry: No,
-        why: "The body is not the JSON that the call expects, a field or query parameter is unknown or missing, the owner is empty or over 255 bytes, or the body did not arrive within `http.body_timeout`.",
+        why: "The body is not the JSON that the call expects, a field or query parameter is unknown or missing, an HTTP/1.1 request has no header `Host` or several, the owner is empty or over 255 bytes, or the body did not arrive within `http.body_timeout`.",
         caller: "Correct the request; `detail` names what is wrong with it.",
         handler: "",
         operator: "If clients on slow links are refused, raise `http.body_timeout`.",
@@ -128,6 +128,17 @@ error_kinds! {
         retry: No,
         why: "The name was never registered, was freed, or its registration has expired; or the path is not one of this API.",
         caller: "Ask for the name exactly as the 201 gave it: the handler may have normalised what you sent.",
+        handler: "",
+        operator: "",
+    }
+    /// There is something at this path, and it does not support this method.
+    Unsupported {
+        label: "unsupported",
+        status: METHOD_NOT_ALLOWED,
+        title: "The method is not supported here",
+        retry: No,
+        why: "The path is one of this API, and the method is not one of those that it supports.",
+        caller: "Use one of the methods that the header `Allow` lists.",
         handler: "",
         operator: "",
     }
@@ -270,7 +281,7 @@ error_kinds! {
         status: SERVICE_UNAVAILABLE,
         title: "The host is overloaded",
         retry: Later,
-        why: "`http.calls` calls are running on this host and `http.calls_waiting` wait, or a call waited for longer than `http.calls_wait`.",
+        why: "`http.calls` calls are running on this host, or so many that the tenant has its share of them: it may have no more than are free. And `http.calls_waiting` calls wait, or the tenant's share of those, or the call waited for longer than `http.calls_wait`.",
         caller: "Send the request again after `retry_after_ms`, to another host if you can. Nothing was saved.",
         handler: "",
         operator: "Add hosts, or raise `http.calls` if there is memory for `http.calls` × `limits.memory`.",
@@ -339,6 +350,7 @@ mod tests {
             ("forbidden", 403),
             ("unknown_tenant", 404),
             ("not_found", 404),
+            ("unsupported", 405),
             ("name_taken", 409),
             ("payload_too_large", 413),
             ("name_invalid", 422),

@@ -52,7 +52,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route(NAME, get(find).delete(free))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(Arc::clone(&app.metrics), observe))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), observe))
         .with_state(app)
 }
 
@@ -117,10 +117,9 @@ async fn unknown_path() -> Problem {
     )
 }
 
-/// No code says "wrong method", so this is `invalid_request`, like any other request that cannot be understood.
 async fn wrong_method() -> Problem {
     Problem::new(
-        ErrorKind::InvalidRequest,
+        ErrorKind::Unsupported,
         "this path does not support this method; the header Allow lists those that it supports",
     )
 }
@@ -154,6 +153,7 @@ mod tests {
     use std::time::Duration;
 
     use axum::body::Body;
+    use axum::http::Version;
     use http_body_util::BodyExt;
     use namelock_lock::{LockConfig, LockUrl, Locks};
     use namelock_names::{NamesConfig, NamesUrl};
@@ -165,6 +165,7 @@ mod tests {
     use super::observe::REQUEST_ID;
     use super::*;
     use crate::config::Limits;
+    use crate::metrics::Now;
     use crate::tenants::{Rules, directory};
 
     /// A host whose only tenant, `broken`, has no component.
@@ -220,8 +221,18 @@ mod tests {
         }
 
         async fn ask(&self, method: &str, uri: &str) -> Response {
-            let request = Request::builder().method(method).uri(uri).header(REQUEST_ID, "mine-1");
+            let request = Request::builder().method(method).uri(uri).header("host", "t");
+            let request = request.header(REQUEST_ID, "mine-1");
             self.send(request.body(Body::empty()).unwrap()).await
+        }
+
+        fn metrics(&self) -> String {
+            self.app.metrics.render(&Now {
+                calls_running: 0,
+                log_lines_dropped: 0,
+                tenants: &[],
+                tenants_max: 0,
+            })
         }
 
         async fn send(&self, request: Request) -> Response {
@@ -273,14 +284,31 @@ mod tests {
         let host = Host::start().await;
         let check = async |method: &str, uri: &str, allow: &str| {
             let response = host.ask(method, uri).await;
-            assert_eq!(response.status(), 400, "{method} {uri}");
+            assert_eq!(response.status(), 405, "{method} {uri}");
             assert_eq!(response.headers()["allow"], allow, "{method} {uri}");
-            assert_eq!(json(response).await["code"], "invalid_request");
+            assert_eq!(json(response).await["code"], "unsupported");
         };
         check("GET", "/v1/acme/names", "POST").await;
         check("DELETE", "/v1/acme/names", "POST").await;
         check("PUT", "/v1/acme/names/n", "GET,HEAD,DELETE").await;
         check("POST", "/v1/acme/names/n", "GET,HEAD,DELETE").await;
+    }
+
+    #[tokio::test]
+    async fn a_request_has_one_host_since_http_1_1() {
+        let host = Host::start().await;
+        let check = async |version: Version, hosts: &[&str], status: u16| {
+            let request = Request::builder().version(version).uri("/v1/acme/names/n");
+            let request = hosts
+                .iter()
+                .fold(request, |request, host| request.header("host", *host));
+            let response = host.send(request.body(Body::empty()).unwrap()).await;
+            assert_eq!(response.status(), status, "{version:?} {hosts:?}");
+        };
+        check(Version::HTTP_11, &["a"], 404).await;
+        check(Version::HTTP_11, &[], 400).await;
+        check(Version::HTTP_11, &["a", "a"], 400).await;
+        check(Version::HTTP_10, &[], 404).await;
     }
 
     #[tokio::test]
@@ -291,13 +319,13 @@ mod tests {
         host.ask("DELETE", "/v1/broken/names/n").await;
         host.ask("GET", "/nothing").await;
         host.ask("PUT", "/v1/acme/names/n").await;
-        let text = host.app.metrics.render(0);
+        let text = host.metrics();
         for line in [
             r#"namelock_requests_total{operation="register",code="unknown_tenant"} 1"#,
             r#"namelock_requests_total{operation="find",code="unknown_tenant"} 1"#,
             r#"namelock_requests_total{operation="free",code="tenant_unavailable"} 1"#,
             r#"namelock_requests_total{operation="other",code="not_found"} 1"#,
-            r#"namelock_requests_total{operation="other",code="invalid_request"} 1"#,
+            r#"namelock_requests_total{operation="other",code="unsupported"} 1"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

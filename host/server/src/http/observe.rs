@@ -6,14 +6,16 @@ use std::time::Instant;
 
 use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{ALLOW, CONNECTION};
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::header::{ALLOW, CONNECTION, HOST};
+use axum::http::{HeaderMap, HeaderValue, Method, Version};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use namelock_account::{Account, Counter};
 
-use super::address::{NAME, NAMES, tenant_segment};
-use crate::error::{ErrorKind, Problem};
-use crate::metrics::{Metrics, Operation};
+use super::App;
+use super::address::{NAME, NAMES, decode, tenant_segment};
+use crate::error::{ErrorKind, Outcome, Problem};
+use crate::metrics::Operation;
 use crate::telemetry::{self, RequestEnd};
 use crate::tenants::TenantId;
 
@@ -44,18 +46,74 @@ impl RequestId {
     }
 }
 
+/// A request that has begun and is counted and logged exactly once, also when its caller hangs up: then the server drops the future of
+/// the request, and this with it.
+struct Begun {
+    app: Arc<App>,
+    id: RequestId,
+    operation: Operation,
+    tenant: Option<TenantId>,
+    account: Option<Arc<Account>>,
+    started: Instant,
+    ended: bool,
+}
+
+impl Begun {
+    fn new(app: Arc<App>, request: &Request) -> Self {
+        let tenant = tenant_segment(request.uri()).and_then(|text| decode(text).ok()?.parse::<TenantId>().ok());
+        Self {
+            id: RequestId::of(request.headers()),
+            operation: operation_of(request),
+            account: tenant.as_ref().and_then(|id| app.tenants.account(id.as_str())),
+            tenant,
+            app,
+            started: Instant::now(),
+            ended: false,
+        }
+    }
+
+    /// Counts and logs how it ended.
+    fn end(&mut self, outcome: Outcome, error: Option<&str>) {
+        self.ended = true;
+        let took = self.started.elapsed();
+        self.app.metrics.record(self.operation, outcome, took);
+        if let Some(account) = &self.account {
+            account.count_outcome(outcome.index());
+            if outcome == Outcome::ClientGone {
+                account.charge(Counter::ClientsGone, 1);
+            }
+        }
+        let end = RequestEnd {
+            request_id: self.id.as_str(),
+            tenant: self.tenant.as_ref().map(TenantId::as_str),
+            operation: self.operation,
+            outcome,
+            error,
+            took,
+        };
+        telemetry::log_end(&end, self.account.as_deref());
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(Outcome::ClientGone, None);
+        }
+    }
+}
+
 /// Runs a request, then renders, counts and logs its end.
-///
-/// A client that hangs up ends its request by dropping this future: nobody is answered, so nothing is counted.
-pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, mut request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let id = RequestId::of(request.headers());
-    let operation = operation_of(&request);
+pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let mut begun = Begun::new(app, &request);
+    let id = begun.id.clone();
     let body_at_least = request.body().size_hint().lower();
-    let tenant = tenant_segment(request.uri()).and_then(|text| text.parse::<TenantId>().ok());
     request.extensions_mut().insert(id.clone());
 
-    let mut response = next.run(request).await;
+    let mut response = match check_host(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
         let allow = response.headers_mut().remove(ALLOW);
@@ -71,17 +129,22 @@ pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, mut request: Re
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-
-    let took = started.elapsed();
-    metrics.record(operation, problem.as_ref().map(Problem::kind), took);
-    telemetry::log_end(&RequestEnd {
-        request_id: id.as_str(),
-        tenant: tenant.as_ref().map(TenantId::as_str),
-        operation,
-        problem: problem.as_ref(),
-        took,
-    });
+    let outcome = problem
+        .as_ref()
+        .map_or(Outcome::Ok, |problem| Outcome::Failed(problem.kind()));
+    begun.end(outcome, problem.as_ref().map(Problem::for_log));
     response
+}
+
+/// Refuses what RFC 9112 (section 3.2) tells a server to refuse: an HTTP/1.1 request that does not say which host it is for, or says so
+/// twice, could mean one host to a proxy and another one to whoever is behind it.
+fn check_host(request: &Request) -> Result<(), Problem> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11) {
+        return Ok(());
+    }
+    let detail = "a request has the header Host exactly once; before HTTP/1.1 it may have none";
+    Err(Problem::new(ErrorKind::InvalidRequest, detail))
 }
 
 fn operation_of(request: &Request) -> Operation {

@@ -29,6 +29,7 @@ use crate::http::connections::{self, ConnectionLimits};
 use crate::http::{self, App, BodyLimits};
 use crate::metrics::Metrics;
 use crate::rlimit;
+use crate::telemetry::LogWriter;
 use crate::tenants::directory::{self, Candidate};
 use crate::tenants::{Rules, Tenants};
 
@@ -80,6 +81,7 @@ pub fn reload_signal() -> io::Result<impl AsyncFnMut()> {
 /// and calls `announce` once it accepts requests.
 pub async fn serve(
     config: Config,
+    log: LogWriter,
     announce: impl FnOnce(Addresses),
     shutdown: impl Future<Output = ()>,
     reload: impl AsyncFnMut(),
@@ -102,7 +104,7 @@ pub async fn serve(
     let tenants = Arc::new(Tenants::new(sandbox));
     let loaded = Notify::new();
     let loading = keep_loading(&config, &tenants, candidates, &loaded, reload);
-    let serving = serve_tenants(&config, &tenants, &loaded, announce, shutdown, locks, names);
+    let serving = serve_tenants(&config, &tenants, &loaded, announce, shutdown, (locks, names, log));
     tokio::select! {
         result = serving => result,
         () = loading => Ok(()),
@@ -160,8 +162,7 @@ async fn serve_tenants(
     loaded: &Notify,
     announce: impl FnOnce(Addresses),
     shutdown: impl Future<Output = ()>,
-    locks: Locks,
-    names: Arc<dyn Names>,
+    (locks, names, log): (Locks, Arc<dyn Names>, LogWriter),
 ) -> Result<(), RunError> {
     let mut shutdown = pin!(shutdown);
     tokio::select! {
@@ -194,7 +195,7 @@ async fn serve_tenants(
         public: address(&public)?,
         admin: address(&admin)?,
     });
-    listen(config, public, admin, app, shutdown).await;
+    listen(config, (public, admin), app, log, shutdown).await;
     close(&locks, &*names).await;
     Ok(())
 }
@@ -222,9 +223,9 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, RunError> {
 /// Runs both listeners; the admin listener outlives the public one, so that it can report that the host is stopping.
 async fn listen(
     config: &Config,
-    public: TcpListener,
-    admin: TcpListener,
+    (public, admin): (TcpListener, TcpListener),
     app: App,
+    log: LogWriter,
     shutdown: impl Future<Output = ()>,
 ) {
     let (draining, drained) = (CancellationToken::new(), CancellationToken::new());
@@ -234,6 +235,8 @@ async fn listen(
         metrics: Arc::<Metrics>::clone(&app.metrics),
         calls: Arc::clone(&app.calls),
         tenants: Arc::clone(&app.tenants),
+        metrics_tenants: config.metrics_tenants,
+        log,
         draining: draining.clone(),
     });
     let limits = ConnectionLimits {
@@ -316,7 +319,8 @@ mod tests {
         let (stop, stopped) = oneshot::channel::<()>();
         let announce = |addresses| announced.send(addresses).unwrap();
         let shutdown = async { stopped.await.unwrap_or_default() };
-        let server = serve(config, announce, shutdown, async || std::future::pending().await);
+        let (log, _thread) = LogWriter::start(io::sink(), 0).unwrap();
+        let server = serve(config, log, announce, shutdown, async || std::future::pending().await);
         let client = async {
             if let Ok(addresses) = addresses.await {
                 during(addresses).await;

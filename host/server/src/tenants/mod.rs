@@ -23,6 +23,7 @@ pub mod tokens;
 
 use std::sync::Arc;
 
+use namelock_account::Account;
 use namelock_sandbox::Sandbox;
 
 pub use self::error::TenantError;
@@ -35,6 +36,7 @@ pub use self::table::{NotServed, Ready, State, Status};
 use self::directory::Candidate;
 use self::loader::Loader;
 use self::table::Table;
+use crate::metrics::TenantUsage;
 
 /// All tenants of this host.
 pub struct Tenants {
@@ -57,9 +59,24 @@ impl Tenants {
         self.table.get(id)
     }
 
+    /// The account of the tenant with this id.
+    pub fn account(&self, id: &str) -> Option<Arc<Account>> {
+        self.table.account(id)
+    }
+
     /// The state of every tenant, ordered by id.
     pub fn status(&self) -> Vec<Status> {
         self.table.status()
+    }
+
+    /// The state of one tenant.
+    pub fn status_of(&self, id: &str) -> Option<Status> {
+        self.table.status_of(id)
+    }
+
+    /// What every tenant has used, for metrics.
+    pub fn usage(&self) -> Vec<TenantUsage> {
+        self.table.usage()
     }
 
     /// Makes the table match these candidates, and queues their components.

@@ -22,7 +22,9 @@ use super::id::TenantId;
 use super::plan::Plan;
 use super::tokens::Tokens;
 use crate::admission::Admission;
+use crate::metrics::TenantUsage;
 use crate::text::{chain, one_line};
+use crate::usage::Usage;
 
 /// Longest reason that is kept for a tenant that is not served, in bytes.
 const REASON_MAX: usize = 4096;
@@ -98,14 +100,16 @@ impl Refused {
 
 /// Whether a tenant is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Its calls are answered, perhaps by an older version of its component.
+    /// Its calls are answered by what its directory holds.
     Serving,
+    /// Its calls are answered by an older version of its component: the newest is refused.
+    ServingPrevious,
     /// It has never been served, and its component is being loaded.
     Loading,
     /// Its calls are refused.
-    Refused,
+    Unavailable,
 }
 
 /// The state of a tenant, for an operator.
@@ -118,15 +122,12 @@ pub struct Status {
     /// The SHA-256 of the component that is served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
-    /// What that was compiled to, in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub artifact_bytes: Option<u64>,
     /// Why the contents of the directory are not served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
-    /// What it has used.
-    #[serde(skip)]
-    pub account: Arc<Account>,
+    /// What it has used, and how near to its limits it came; none before its `tenant.toml` could be read.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 /// One tenant in the table.
@@ -211,17 +212,17 @@ impl Entry {
             (Ok(_), None) => self.component.is_none().then(NotServed::loading),
         };
         let state = match (&self.ready, &self.settings, &self.refused) {
-            (Some(_), ..) => State::Serving,
+            (Some(_), _, None) => State::Serving,
+            (Some(_), _, Some(_)) => State::ServingPrevious,
             (None, Ok(_), None) => State::Loading,
-            (None, ..) => State::Refused,
+            (None, ..) => State::Unavailable,
         };
         Status {
             tenant: id.to_string(),
             state,
             component: self.component.as_ref().map(|loaded| loaded.digest.to_string()),
-            artifact_bytes: self.component.as_ref().map(|loaded| loaded.artifact_bytes),
             refused: refused.map(|refused| refused.reason.to_string()),
-            account: Arc::clone(&self.account),
+            usage: self.admission.as_ref().map(|admission| Usage::of(&self.account, admission)),
         }
     }
 }
@@ -254,6 +255,30 @@ impl Table {
         drop(entries);
         all.sort_by(|a, b| a.tenant.cmp(&b.tenant));
         all
+    }
+
+    /// The state of one tenant.
+    pub(super) fn status_of(&self, id: &str) -> Option<Status> {
+        let entries = self.entries.read();
+        let (id, entry) = entries.get_key_value(id)?;
+        Some(entry.status(id))
+    }
+
+    /// The account of a tenant.
+    pub(super) fn account(&self, id: &str) -> Option<Arc<Account>> {
+        self.entries.read().get(id).map(|entry| Arc::clone(&entry.account))
+    }
+
+    /// What every tenant has used, for metrics.
+    pub(super) fn usage(&self) -> Vec<TenantUsage> {
+        let entries = self.entries.read();
+        let admitted = entries.values().filter_map(|entry| Some((entry, entry.admission.as_ref()?)));
+        let usage = admitted.map(|(entry, admission)| TenantUsage {
+            account: Arc::clone(&entry.account),
+            running: admission.running(),
+            waiting: admission.waiting(),
+        });
+        usage.collect()
     }
 
     /// Applies what every `tenant.toml` says now, and removes the tenants that are gone; returns those whose component is to be

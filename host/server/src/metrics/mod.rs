@@ -1,21 +1,23 @@
 //! The counters, and their text for Prometheus.
 //!
-//! Every label value comes from a closed list. Tenants are not labels: there may be thousands, and the log names them.
+//! Every label value comes from a closed list, but for tenants' ids: of them the busiest `metrics.tenants` have series of their own
+//! (`tenants`), so that their number is bounded, and an id has a closed alphabet.
+
+mod tenants;
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::error::ErrorKind;
+pub use self::tenants::TenantUsage;
+
+use crate::error::Outcome;
 
 /// Upper bounds of the buckets, in microseconds: from a call with warm caches to one that reaches its deadline.
 const BUCKETS_US: [u64; 14] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
     10_000_000,
 ];
-
-/// The number of codes: success, then every kind of failure.
-const CODES: usize = ErrorKind::ALL.len() + 1;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,18 +48,10 @@ impl Operation {
     }
 }
 
-/// The code of a request that succeeded.
-pub const OK: &str = "ok";
-
-/// The code of an ended request.
-pub fn code(problem: Option<ErrorKind>) -> &'static str {
-    problem.map_or(OK, ErrorKind::label)
-}
-
 /// Counters of one operation.
 #[derive(Debug, Default)]
 struct Counters {
-    codes: [AtomicU64; CODES],
+    codes: [AtomicU64; Outcome::COUNT],
     /// How many requests fell into each bucket, not cumulative; the last is for those beyond every bound.
     buckets: [AtomicU64; BUCKETS_US.len() + 1],
     sum_us: AtomicU64,
@@ -69,36 +63,48 @@ pub struct Metrics {
     operations: [Counters; Operation::ALL.len()],
 }
 
+/// What others count, or what is true now.
+#[derive(Debug)]
+pub struct Now<'a> {
+    /// Calls that hold one of `http.calls`.
+    pub calls_running: usize,
+    /// Lines of the log that found its queue full.
+    pub log_lines_dropped: u64,
+    /// What each tenant has used.
+    pub tenants: &'a [TenantUsage],
+    /// How many of them get series of their own.
+    pub tenants_max: usize,
+}
+
 impl Metrics {
     /// Counts one request that ended.
-    pub fn record(&self, operation: Operation, problem: Option<ErrorKind>, took: Duration) {
+    pub fn record(&self, operation: Operation, outcome: Outcome, took: Duration) {
         let counters = &self.operations[operation as usize];
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = BUCKETS_US.partition_point(|bound| *bound < us);
-        counters.codes[problem.map_or(0, |kind| kind as usize + 1)].fetch_add(1, Relaxed);
+        counters.codes[outcome.index()].fetch_add(1, Relaxed);
         counters.buckets[bucket].fetch_add(1, Relaxed);
         counters.sum_us.fetch_add(us, Relaxed);
     }
 
     /// Writes the counters in the Prometheus text format, version 0.0.4.
-    pub fn render(&self, calls_running: usize) -> String {
+    pub fn render(&self, now: &Now<'_>) -> String {
         let mut text = String::with_capacity(16 << 10);
         // Writing to a string cannot fail.
-        let _ = self.write(&mut text, calls_running);
+        let _ = self.write(&mut text, now);
         text
     }
 
-    fn write(&self, text: &mut String, calls_running: usize) -> std::fmt::Result {
+    fn write(&self, text: &mut String, now: &Now<'_>) -> std::fmt::Result {
         writeln!(
             text,
             "# HELP namelock_requests_total Requests that ended, by operation and code."
         )?;
         writeln!(text, "# TYPE namelock_requests_total counter")?;
-        let codes = std::iter::once(None).chain(ErrorKind::ALL.map(Some));
-        for (index, code) in codes.map(code).enumerate() {
+        for outcome in Outcome::all() {
             for operation in Operation::ALL {
-                let count = self.operations[operation as usize].codes[index].load(Relaxed);
-                let operation = operation.label();
+                let count = self.operations[operation as usize].codes[outcome.index()].load(Relaxed);
+                let (operation, code) = (operation.label(), outcome.label());
                 writeln!(
                     text,
                     "namelock_requests_total{{operation=\"{operation}\",code=\"{code}\"}} {count}"
@@ -115,7 +121,14 @@ impl Metrics {
         }
         writeln!(text, "# HELP namelock_calls_running Calls that hold one of http.calls.")?;
         writeln!(text, "# TYPE namelock_calls_running gauge")?;
-        writeln!(text, "namelock_calls_running {calls_running}")
+        writeln!(text, "namelock_calls_running {}", now.calls_running)?;
+        writeln!(
+            text,
+            "# HELP namelock_log_lines_dropped_total Lines of the log that found its queue full."
+        )?;
+        writeln!(text, "# TYPE namelock_log_lines_dropped_total counter")?;
+        writeln!(text, "namelock_log_lines_dropped_total {}", now.log_lines_dropped)?;
+        tenants::write(text, now.tenants, now.tenants_max)
     }
 }
 
@@ -147,6 +160,7 @@ fn seconds(us: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn an_operation_is_its_index() {
@@ -158,9 +172,16 @@ mod tests {
     #[test]
     fn a_request_is_counted_under_its_operation_and_code() {
         let metrics = Metrics::default();
-        metrics.record(Operation::Register, None, Duration::from_micros(500));
-        metrics.record(Operation::Register, Some(ErrorKind::Internal), Duration::from_secs(60));
-        let text = metrics.render(3);
+        metrics.record(Operation::Register, Outcome::Ok, Duration::from_micros(500));
+        let failed = Outcome::Failed(ErrorKind::Internal);
+        metrics.record(Operation::Register, failed, Duration::from_secs(60));
+        metrics.record(Operation::Find, Outcome::ClientGone, Duration::ZERO);
+        let text = metrics.render(&Now {
+            calls_running: 3,
+            log_lines_dropped: 7,
+            tenants: &[],
+            tenants_max: 0,
+        });
         for line in [
             r#"namelock_requests_total{operation="register",code="ok"} 1"#,
             r#"namelock_requests_total{operation="register",code="internal"} 1"#,
@@ -170,7 +191,9 @@ mod tests {
             r#"namelock_request_duration_seconds_bucket{operation="register",le="+Inf"} 2"#,
             r#"namelock_request_duration_seconds_sum{operation="register"} 60.0005"#,
             r#"namelock_request_duration_seconds_count{operation="register"} 2"#,
+            r#"namelock_requests_total{operation="find",code="client_gone"} 1"#,
             "namelock_calls_running 3",
+            "namelock_log_lines_dropped_total 7",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

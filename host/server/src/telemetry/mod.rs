@@ -1,0 +1,223 @@
+//! The log, on standard error: who writes it (`writer`), and what it says of a request.
+//!
+//! Whatever comes from outside is escaped and cut, so no line of the log can be forged, and no line is long. A line that a request of a
+//! tenant causes is charged to the tenant's account.
+
+mod writer;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use namelock_account::Account;
+use tracing::Level;
+use tracing_subscriber::EnvFilter;
+
+pub use self::writer::{LogThread, LogWriter};
+
+use crate::config::source::ConfigError;
+use crate::error::{ErrorKind, Outcome};
+use crate::metrics::Operation;
+use crate::text::quoted;
+
+/// Longest error in the line about a request, in bytes.
+const ERROR_MAX: usize = 4096;
+
+/// Everything in the line about a request but its error and its ids: the time, level and target, the names of the fields, and fields
+/// that are short.
+const LINE_REST: usize = 192;
+
+/// Sends the log to `writer`; `filter` is the value of `NAMELOCK_LOG`.
+pub fn init(filter: Option<OsString>, writer: LogWriter) -> Result<(), ConfigError> {
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(read_filter(filter)?)
+        .with_ansi(io::stderr().is_terminal());
+    log.with_writer(writer)
+        .try_init()
+        .map_err(|error| wrong(error.to_string()))?;
+    // The hook of the standard library would write on the thread that panics, and wait where nobody reads.
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!(panic = %quoted(&panic.to_string(), ERROR_MAX), "a thread panicked");
+    }));
+    Ok(())
+}
+
+fn read_filter(filter: Option<OsString>) -> Result<EnvFilter, ConfigError> {
+    let filter = filter.unwrap_or_else(|| "info".into());
+    let filter = filter.to_str().ok_or_else(|| wrong("the value is not UTF-8".into()))?;
+    EnvFilter::try_new(filter).map_err(|error| wrong(error.to_string()))
+}
+
+fn wrong(problem: String) -> ConfigError {
+    ConfigError::new(
+        "NAMELOCK_LOG",
+        format!("{problem}; write a level, as in info, or several separated by commas, as in info,namelock=debug"),
+    )
+}
+
+/// The end of one request.
+#[derive(Debug)]
+pub struct RequestEnd<'a> {
+    /// The request's id, as in its answer.
+    pub request_id: &'a str,
+    /// The tenant, if the address names one.
+    pub tenant: Option<&'a str>,
+    /// What the request asked for.
+    pub operation: Operation,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What the log is to know of its failure, if it failed.
+    pub error: Option<&'a str>,
+    /// The time from the request's head to its answer.
+    pub took: Duration,
+}
+
+/// The level of the line about a request: an error is this host's own fault, a warning says that a handler or something
+/// that the host depends on does not work, and the rest concerns only the caller.
+fn level(outcome: Outcome) -> Level {
+    match outcome {
+        Outcome::Failed(ErrorKind::Internal) => Level::ERROR,
+        // Callers that overload the host, or ask for a tenant whose fault was logged when it was loaded,
+        // cannot fill the log with one line per request; the metrics count them.
+        Outcome::Failed(ErrorKind::Overloaded | ErrorKind::TenantUnavailable) => Level::DEBUG,
+        Outcome::Failed(kind) if kind.status().is_server_error() => Level::WARN,
+        Outcome::Failed(_) | Outcome::Ok | Outcome::ClientGone => Level::DEBUG,
+    }
+}
+
+/// Logs the end of a request, in one line; a warning or an error is charged to `account`, and left out when its budget is used up.
+// Keeps P6: what the requests of one tenant write to the log is bounded by its own budget.
+pub fn log_end(end: &RequestEnd<'_>, account: Option<&Account>) {
+    // The level of an event is fixed at compile time.
+    macro_rules! line {
+        ($level:ident, $Level:ident, $account:expr) => {
+            if tracing::enabled!(Level::$Level) {
+                let error = end.error.map(|error| quoted(error, ERROR_MAX));
+                let ids = end.request_id.len() + end.tenant.map_or(0, str::len);
+                let bytes = LINE_REST + ids + error.as_ref().map_or(0, String::len);
+                if $account.is_none_or(|account: &Account| account.log(bytes)) {
+                    tracing::$level!(
+                        request_id = end.request_id,
+                        tenant = end.tenant,
+                        operation = end.operation.label(),
+                        code = end.outcome.label(),
+                        duration_ms = end.took.as_micros() as f64 / 1e3,
+                        error = error.map(tracing::field::display),
+                        "request ended"
+                    );
+                }
+            }
+        };
+    }
+    match level(end.outcome) {
+        Level::ERROR => line!(error, ERROR, account),
+        Level::WARN => line!(warn, WARN, account),
+        // Only an operator who looks for something asks for these, and then for all of them.
+        _ => line!(debug, DEBUG, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use namelock_account::{Budgets, Counter};
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn only_faults_of_the_host_are_errors() {
+        let of = |kind| level(Outcome::Failed(kind));
+        let errors: Vec<_> = ErrorKind::ALL
+            .into_iter()
+            .filter(|kind| of(*kind) == Level::ERROR)
+            .collect();
+        assert_eq!(errors, [ErrorKind::Internal]);
+        assert_eq!(of(ErrorKind::NameTaken), Level::DEBUG);
+        assert_eq!(of(ErrorKind::LockUnavailable), Level::WARN);
+        assert_eq!(of(ErrorKind::Overloaded), Level::DEBUG);
+        assert_eq!(of(ErrorKind::TenantLimit), Level::DEBUG);
+        assert_eq!(level(Outcome::Ok), Level::DEBUG);
+        assert_eq!(level(Outcome::ClientGone), Level::DEBUG);
+    }
+
+    #[test]
+    fn an_invalid_filter_is_a_configuration_error() {
+        let error = read_filter(Some("namelock=loud".into())).unwrap_err().to_string();
+        assert!(error.starts_with("NAMELOCK_LOG: "), "{error}");
+    }
+
+    /// What is logged meanwhile at the level `info`.
+    fn logged(during: impl FnOnce()) -> String {
+        #[derive(Clone, Default)]
+        struct Lines(Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Lines {
+            fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+                self.0.lock().extend_from_slice(line);
+                Ok(line.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = tracing_subscriber::fmt().with_ansi(false);
+        let log = log.with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(log, during);
+        let text = lines.0.lock().clone();
+        String::from_utf8(text).unwrap()
+    }
+
+    fn trapped<'a>(request_id: &'a str, tenant: &'a str, error: &'a str) -> RequestEnd<'a> {
+        RequestEnd {
+            request_id,
+            tenant: Some(tenant),
+            operation: Operation::Register,
+            outcome: Outcome::Failed(ErrorKind::HandlerTrapped),
+            error: Some(error),
+            took: Duration::from_secs(100),
+        }
+    }
+
+    // Shows P6: a tenant that fails all the time fills its own budget, and what is charged is at least what is written.
+    #[test]
+    fn a_tenant_pays_for_the_lines_about_its_failures() {
+        let account = Account::new(
+            "t",
+            &Budgets {
+                log_rate: 64,
+                ..Budgets::default()
+            },
+        );
+        let text = logged(|| {
+            for _ in 0..100 {
+                log_end(&trapped("r", "t", "wasm trap"), Some(&account));
+            }
+        });
+        assert!((1..=3).contains(&text.lines().count()), "{text}");
+        assert_eq!(
+            account.used(Counter::LogLinesDropped),
+            100 - text.lines().count() as u64
+        );
+        let (id, tenant, long) = ("i".repeat(64), "t".repeat(63), "\u{1}x".repeat(3000));
+        let account = Account::new("t", &Budgets::default());
+        let text = logged(|| log_end(&trapped(&id, &tenant, &long), Some(&account)));
+        assert!(
+            text.len() as u64 <= account.used(Counter::LogBytes),
+            "{}: {text}",
+            text.len()
+        );
+        assert!(text.len() < ERROR_MAX + LINE_REST + 127, "{}", text.len());
+    }
+
+    #[test]
+    fn no_error_forges_a_line() {
+        let error = "bad\n2026-01-01T00:00:00Z ERROR namelock: forged \u{1b}[31m \u{202e} \"";
+        let text = logged(|| log_end(&trapped("r", "t", error), None));
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let escaped = r#"error="bad\n2026-01-01T00:00:00Z ERROR namelock: forged \u{1b}[31m \u{202e} \"""#;
+        assert!(text.contains(escaped), "{text}");
+    }
+}
