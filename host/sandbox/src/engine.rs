@@ -6,7 +6,6 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 
 use crate::config::SandboxConfig;
 use crate::swap::Swap;
-use crate::trap::FRAMES_MAX;
 
 /// What one component may consist of. One in Rust has a handful of core instances, one in Python 39. Memories and
 /// tables cost address space in every slot of the pool. Core instances do not: they live on the heap, and all of a
@@ -20,6 +19,9 @@ const INSTANCE_BYTES_MAX: usize = 1 << 20;
 /// How much of a memory stays resident when its slot is given back. What was written there is cleared, which is cheaper
 /// than having the kernel take the pages away and map them again for the next call.
 pub(crate) const KEEP_RESIDENT_BYTES: usize = 2 << 20;
+
+/// How many frames of a trapped guest are captured, and so rendered.
+pub(crate) const FRAMES_MAX: usize = 16;
 
 /// How much more stack the host's functions have than the guest.
 const HOST_STACK_BYTES: usize = 256 << 10;

@@ -50,6 +50,7 @@ mod service;
 mod state;
 mod store;
 mod swap;
+mod text;
 mod trap;
 mod unfit;
 mod wit;

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::trap::push_escaped;
+use crate::text::push_escaped;
 
 /// How long nothing has to fail until a service works again. Of several servers one may be away, and then every other
 /// answer is a failure; so this is also how far apart two lines about it are.

@@ -9,11 +9,10 @@ use namelock_account::Limit;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
+use crate::engine::FRAMES_MAX;
 use crate::error::CallError;
 use crate::state::State;
-
-/// How many frames of a trapped guest are captured, and so rendered.
-pub(crate) const FRAMES_MAX: usize = 16;
+use crate::text::push_escaped;
 
 /// The longest name of a function or module in a log, in bytes.
 const NAME_BYTES_MAX: usize = 100;
@@ -123,21 +122,6 @@ impl fmt::Write for Cut {
         let room = (REASON_BYTES_MAX + 4).saturating_sub(self.0.len());
         self.0.push_str(&text[..text.floor_char_boundary(room)]);
         if room < text.len() { Err(fmt::Error) } else { Ok(()) }
-    }
-}
-
-/// Adds a stranger's text, in which no character is left that a log or a terminal could take for more than text; no
-/// more than `max` bytes of it.
-pub(crate) fn push_escaped(to: &mut String, text: &str, max: usize) {
-    let mut left = max;
-    for character in text.chars() {
-        let escaped = character.escape_debug();
-        let Some(rest) = left.checked_sub(escaped.clone().map(char::len_utf8).sum()) else {
-            to.push('…');
-            return;
-        };
-        left = rest;
-        to.extend(escaped);
     }
 }
 

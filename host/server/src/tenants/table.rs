@@ -222,7 +222,10 @@ impl Entry {
             state,
             component: self.component.as_ref().map(|loaded| loaded.digest.to_string()),
             refused: refused.map(|refused| refused.reason.to_string()),
-            usage: self.admission.as_ref().map(|admission| Usage::of(&self.account, admission)),
+            usage: self
+                .admission
+                .as_ref()
+                .map(|admission| Usage::of(&self.account, admission)),
         }
     }
 }
@@ -272,7 +275,9 @@ impl Table {
     /// What every tenant has used, for metrics.
     pub(super) fn usage(&self) -> Vec<TenantUsage> {
         let entries = self.entries.read();
-        let admitted = entries.values().filter_map(|entry| Some((entry, entry.admission.as_ref()?)));
+        let admitted = entries
+            .values()
+            .filter_map(|entry| Some((entry, entry.admission.as_ref()?)));
         let usage = admitted.map(|(entry, admission)| TenantUsage {
             account: Arc::clone(&entry.account),
             running: admission.running(),

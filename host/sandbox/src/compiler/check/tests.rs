@@ -1,6 +1,6 @@
 use std::fs;
 
-use namelock_test_artifacts::{ROOMS, bombs, guests};
+use namelock_test_artifacts::{ROOMS, bombs, guests, wants_http};
 use wasm_encoder::{
     Component, ComponentExportKind, ComponentExportSection, InstanceSection, MemorySection, MemoryType, Module,
     ModuleArg, ModuleSection, NestedComponentSection,
@@ -49,11 +49,8 @@ fn a_handler_has_no_problem() {
 
 #[test]
 fn all_problems_are_said_at_once() {
-    let sockets = described(&fs::read(guests::WANTS_SOCKETS).unwrap());
-    assert!(
-        sockets.starts_with("imports what is not granted: wasi:sockets/"),
-        "{sockets}"
-    );
+    let http = described(&wants_http());
+    assert!(http.starts_with("imports what is not granted: wasi:http/"), "{http}");
     let most = COMPONENT_MAX.core_instances;
     let expect = format!(
         "has {0} core instances, and {most} are allowed; it has {0} memories, and 4 are allowed; \
