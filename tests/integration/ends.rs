@@ -19,27 +19,34 @@ macro_rules! ends {
 
 ends! {
     (201, "201"):
-        critical_section plain save_another_name spin_in_free taken_by_itself trap_in_free;
+        critical_section owner_with_control_characters plain save_another_name spin_in_free taken_by_itself
+        trap_in_free;
     (422, "name_invalid"):
-        acquire_in_a_loop big_attributes churn_leases count_calls dirty_memory find_giant_name giant_detail hoard_leases
-        log_flood log_short_lines many_attributes measure_time nearly_all_memory odd_names odd_settings open_files
-        read_environment read_settings read_stdin save_for_ever save_for_no_time search_memory steal wants_sockets;
+        acquire_in_a_loop big_attributes churn_leases clock_flood count_calls detail_with_control_characters
+        dirty_memory find_giant_name find_in_a_loop giant_detail hoard_leases log_control_characters log_flood
+        log_invalid_utf8 log_short_lines log_to_both log_without_newline long_call many_attributes many_short_sleeps
+        measure_time nearly_all_memory odd_names odd_settings open_files poll_flood read_environment read_settings
+        read_stdin remaining_flood renew_in_a_loop save_for_ever save_for_no_time search_memory settings_flood steal
+        wants_sockets;
     (423, "name_busy"):
-        keep_lease lease_in_global;
+        busy_for_ever keep_lease lease_in_global;
     (429, "tenant_limit"):
         big_string_out giant_answer giant_list handle_flood host_call_flood random_flood save_for_no_end;
     (500, "handler_out_of_memory"):
         grow_many_memories grow_memory grow_memory_at_once grow_table;
     (500, "handler_trapped"):
-        acquire_broken_text acquire_into_nowhere acquire_wild_pointer big_frames call_in_realloc drop_twice
-        exit_holding_lease forge_lease forge_log_line forge_registration lie_in_realloc panic_holding_lease panic_in_drop recurse
-        recurse_in_start return_broken_text return_endless_list return_odd_pointer return_unknown_case
-        return_wild_pointer symbols_in_frames trap_after_return trap_holding_lease trap_in_start use_after_release;
+        acquire_broken_text acquire_into_nowhere acquire_wild_pointer big_frames big_string_out call_in_realloc
+        dirty_memory_and_trap dirty_memory_in_start drop_twice exit_holding_lease forge_lease forge_log_line
+        forge_registration giant_answer giant_list handle_flood host_call_flood lie_in_realloc log_then_trap
+        panic_holding_lease panic_in_drop random_flood recurse recurse_in_start return_broken_text return_endless_list
+        return_odd_pointer return_unknown_case return_wild_pointer save_and_free_in_a_loop save_in_a_loop sparse_data
+        symbols_in_frames trap_after_return trap_holding_lease trap_in_long_name trap_in_mangled_name trap_in_start
+        use_after_release;
     (503, "lease_lost"):
         save_too_late;
     (503, "tenant_unavailable"):
         no_export too_big_memory too_big_table too_many_memories;
     (504, super::DEADLINE):
-        fill_memory renew_for_ever sleep_for_ever sleep_holding_lease spin_holding_lease spin_in_realloc spin_in_start
-        wait_long;
+        dirty_memory_and_sleep fill_memory renew_for_ever sleep_for_ever sleep_holding_lease spin_holding_lease
+        spin_in_realloc spin_in_start wait_long;
 }

@@ -3,6 +3,7 @@
 //! Each module is named as the guest that it runs; a guest without one does not compile.
 
 mod abi;
+mod costs;
 mod leases;
 mod limits;
 mod world;
@@ -13,7 +14,7 @@ use std::net::TcpStream;
 use namelock_test_artifacts::guests as components;
 use namelock_test_servers::Memcached;
 
-use self::{abi::*, leases::*, limits::*, world::*};
+use self::{abi::*, costs::*, leases::*, limits::*, world::*};
 use crate::ends::{DEADLINE, Ends};
 use crate::fixture::{Answer, Builder, Host, LONG_LEASES, lock_is_taken, no_lock_is_left};
 

@@ -1,0 +1,22 @@
+;;! Writes to every page of 12 MiB while it is instantiated, and traps when it is called.
+
+(module
+  (memory (export "memory") 200)
+  (func $start
+    (local $at i32)
+    (loop $next
+      (i32.store (local.get $at) (i32.const 1))
+      (local.set $at (i32.add (local.get $at) (i32.const 4096)))
+      (br_if $next (i32.lt_u (local.get $at) (i32.const 12582912)))))
+  (start $start)
+  (global $next (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    (local $at i32)
+    (local.set $at (global.get $next))
+    (global.set $next
+      (i32.and (i32.add (i32.add (global.get $next) (local.get 3)) (i32.const 7)) (i32.const -8)))
+    (local.get $at))
+  (func (export "namelock:registration/handler@0.1.0#register") (param i32 i32 i32 i32 i32 i64 i32 i32) (result i32)
+    unreachable)
+  (func (export "namelock:registration/handler@0.1.0#free") (param i32 i32 i32 i32) (result i32)
+    unreachable))
