@@ -31,17 +31,16 @@ ends! {
     (423, "name_busy"):
         busy_for_ever keep_lease lease_in_global;
     (429, "tenant_limit"):
-        big_string_out giant_answer giant_list handle_flood host_call_flood random_flood save_for_no_end;
+        big_string_out giant_answer giant_list handle_flood host_call_flood random_flood save_and_free_in_a_loop
+        save_for_no_end save_in_a_loop;
     (500, "handler_out_of_memory"):
         grow_many_memories grow_memory grow_memory_at_once grow_table;
     (500, "handler_trapped"):
-        acquire_broken_text acquire_into_nowhere acquire_wild_pointer big_frames big_string_out call_in_realloc
-        dirty_memory_and_trap dirty_memory_in_start drop_twice exit_holding_lease forge_lease forge_log_line
-        forge_registration giant_answer giant_list handle_flood host_call_flood lie_in_realloc log_then_trap
-        panic_holding_lease panic_in_drop random_flood recurse recurse_in_start return_broken_text return_endless_list
-        return_odd_pointer return_unknown_case return_wild_pointer save_and_free_in_a_loop save_in_a_loop sparse_data
-        symbols_in_frames trap_after_return trap_holding_lease trap_in_long_name trap_in_mangled_name trap_in_start
-        use_after_release;
+        acquire_broken_text acquire_into_nowhere acquire_wild_pointer big_frames call_in_realloc dirty_memory_and_trap
+        dirty_memory_in_start drop_twice exit_holding_lease forge_lease forge_log_line forge_registration lie_in_realloc
+        log_then_trap panic_holding_lease panic_in_drop recurse recurse_in_start return_broken_text return_endless_list
+        return_odd_pointer return_unknown_case return_wild_pointer sparse_data symbols_in_frames trap_after_return
+        trap_holding_lease trap_in_long_name trap_in_mangled_name trap_in_start use_after_release;
     (503, "lease_lost"):
         save_too_late;
     (503, "tenant_unavailable"):

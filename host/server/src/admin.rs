@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use namelock_account::Level;
 use namelock_lock::Locks;
 use namelock_names::Names;
 use serde::Serialize;
@@ -116,6 +117,11 @@ async fn tenants(State(admin): State<Admin>) -> Response {
 
 /// The same of one tenant.
 async fn tenant(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
+    // What others have written meanwhile shows here too: the rows of a tenant are the fleet's.
+    if let (Some(account), Ok(usage)) = (admin.tenants.account(&id), admin.names.usage(&id).await) {
+        account.set(Level::Registrations, usage.registrations);
+        account.set(Level::RegistrationBytes, usage.bytes);
+    }
     match admin.tenants.status_of(&id) {
         Some(status) => json(&status),
         None => (StatusCode::NOT_FOUND, "no tenant has this id\n").into_response(),

@@ -43,7 +43,7 @@ const ATTACKS: [(&str, Attack); 11] = [
     ("spinning", calls(guests::SPIN_HOLDING_LEASE)),
     ("long calls", calls(guests::LONG_CALL)),
     ("backtraces", calls(guests::TRAP_IN_MANGLED_NAME)),
-    ("log lines", calls(guests::LOG_ONE_LETTER_LINES)),
+    ("log lines", calls(guests::LOG_SHORT_LINES)),
     (
         "sleeping, 4 tenants",
         Attack::Calls {
