@@ -123,7 +123,7 @@ async fn a_tenant_with_a_bad_component_does_not_stop_the_others() {
         ("empty", "cannot be compiled"),
         ("garbage", "cannot be compiled"),
         ("module", "cannot be compiled"),
-        ("no-export", "namelock:registration/handler@0.1.0"),
+        ("no-export", "it exports no namelock:registration/handler@0.1"),
         ("wants-http", "wasi:http/outgoing-handler@0.2.0"),
         ("bad-toml", "limits.memory"),
         ("bad-namespace", "namespace"),

@@ -9,7 +9,7 @@
 //! - an entry ends with the HMAC-SHA256 of its file name and content, under a random key that never leaves the
 //!   directory. One that was forged, truncated, or renamed to stand for another component is removed, and the component
 //!   is compiled again;
-//! - a file is opened once: what was checked is what is mapped, whatever its name means by then ([`Entry::path`]). No host
+//! - a file is opened once: what was checked is what is mapped, whatever its name means by then (`Entry::path`). No host
 //!   changes a file after it was written. Whoever could change it between the check and the use is the user of this host, who
 //!   can change the memory of the host as well;
 //! - an entry is written under another name and renamed once it is on disk, so that nobody ever sees half of one.

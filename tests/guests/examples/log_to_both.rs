@@ -5,7 +5,7 @@ use namelock_guest::{Registration, Rejection, Request};
 namelock_test_guests::guest!(register);
 
 fn register(_: Request) -> Result<Registration, Rejection> {
-    for line in 0..4096 {
+    for line in 0..500 {
         println!("out {line}");
         eprintln!("err {line}");
     }
