@@ -30,7 +30,7 @@ const SECONDS: u64 = 5;
 const WARM_UP: Duration = Duration::from_secs(5);
 
 /// How often each guest is called in a round at least: a slow machine takes longer for the same work.
-const CALLS_MIN: usize = 15;
+const CALLS_MIN: usize = 5;
 
 /// The host is warm once its memory has not grown by more than two percent in this many rounds in a row.
 const STEADY_ROUNDS: usize = 3;

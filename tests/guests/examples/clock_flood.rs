@@ -1,4 +1,4 @@
-//! Reads the clocks five thousand times.
+//! Reads the clocks five hundred times.
 
 use std::time::Instant;
 
@@ -8,6 +8,6 @@ namelock_test_guests::guest!(register);
 
 fn register(_: Request) -> Result<Registration, Rejection> {
     let begin = Instant::now();
-    let latest = (0..4000).map(|_| begin.elapsed()).max();
+    let latest = (0..500).map(|_| begin.elapsed()).max();
     Err(Rejection::Invalid(format!("it took {latest:?}")))
 }
