@@ -1,10 +1,11 @@
 //! A host for one test: the real binary with tenants in a folder of its own, on free ports.
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use namelock_test_artifacts as artifacts;
 use namelock_test_servers::{Memcached, Process, wait_until_ready};
@@ -286,9 +287,28 @@ impl Host {
             .unwrap_or_default()
     }
 
-    /// What it has logged.
+    /// What it has logged up to now; of a host that runs, once all of it is written.
     pub(crate) fn log(&self) -> String {
+        let begin = Instant::now();
+        while self.log_is_queued() && begin.elapsed() < DEADLINE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         fs::read_to_string(self.builder.folder().join("log")).unwrap()
+    }
+
+    /// Whether lines of its log are still to be written; one that has ended has written them.
+    fn log_is_queued(&self) -> bool {
+        let ask = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(self.admin.strip_prefix("http://").unwrap())?;
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            Ok(text)
+        };
+        ask().is_ok_and(|text| {
+            let queued = text.lines().find_map(|line| line.strip_prefix("namelock_log_queue_bytes "));
+            queued.is_some_and(|bytes| bytes != "0")
+        })
     }
 
     /// Kills it as a power cut would, and starts it again with the same folder and settings.

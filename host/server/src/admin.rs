@@ -137,6 +137,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     let text = admin.metrics.render(&Now {
         calls_running: admin.calls.running(),
         log_lines_dropped: admin.log.dropped(),
+        log_queue_bytes: admin.log.queued(),
         tenants: &admin.tenants.usage(),
         tenants_max: admin.metrics_tenants,
     });

@@ -48,11 +48,11 @@ leave_the_log_alone! {
     trap_in_long_name trap_in_mangled_name
 }
 
-// Shows P6: writes of a call have a limit of their own.
 pub(super) mod save_in_a_loop {
     use super::*;
     use crate::ends::save_in_a_loop::ENDS;
 
+    // Shows P6: writes of a call have a limit of their own.
     #[tokio::test]
     async fn ends_at_its_limit() {
         Bench::new(guests::SAVE_IN_A_LOOP, ENDS).ends(ENDS).await;

@@ -4,6 +4,7 @@
 //! rendered if it failed, is counted and logged.
 
 mod address;
+mod app;
 mod body;
 pub mod connections;
 mod observe;
@@ -19,31 +20,16 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use namelock_names::NamesError;
-use namelock_sandbox::Powers;
 
+pub use self::app::App;
 pub use self::body::BodyLimits;
 
 use self::address::{NAME, NAMES};
 use self::observe::{RequestId, observe};
-use crate::admission::{Admitted, Calls};
+use crate::admission::Admitted;
 use crate::error::{ErrorKind, Problem};
-use crate::metrics::Metrics;
 use crate::tenants::tokens::Right;
-use crate::tenants::{Ready, TenantId, Tenants};
-
-/// What the calls share.
-pub struct App {
-    /// The tenants that are served.
-    pub tenants: Arc<Tenants>,
-    /// What a handler can use.
-    pub powers: Powers,
-    /// The host's limit of calls.
-    pub calls: Arc<Calls>,
-    /// The counters.
-    pub metrics: Arc<Metrics>,
-    /// The limits of a request's body.
-    pub body: BodyLimits,
-}
+use crate::tenants::{Ready, TenantId};
 
 /// The routes of the public listener.
 pub fn router(app: Arc<App>) -> Router {
@@ -157,16 +143,17 @@ mod tests {
     use http_body_util::BodyExt;
     use namelock_lock::{LockConfig, LockUrl, Locks};
     use namelock_names::{NamesConfig, NamesUrl};
-    use namelock_sandbox::{CacheConfig, CompilerConfig, Sandbox, SandboxConfig};
+    use namelock_sandbox::{CacheConfig, CompilerConfig, Powers, Sandbox, SandboxConfig};
     use serde_json::Value;
     use tempfile::TempDir;
     use tower::ServiceExt;
 
     use super::observe::REQUEST_ID;
     use super::*;
+    use crate::admission::Calls;
     use crate::config::Limits;
     use crate::metrics::Now;
-    use crate::tenants::{Rules, directory};
+    use crate::tenants::{Rules, Tenants, directory};
 
     /// A host whose only tenant, `broken`, has no component.
     struct Host {
@@ -230,6 +217,7 @@ mod tests {
             self.app.metrics.render(&Now {
                 calls_running: 0,
                 log_lines_dropped: 0,
+                log_queue_bytes: 0,
                 tenants: &[],
                 tenants_max: 0,
             })

@@ -12,8 +12,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use namelock_account::{Account, Counter};
 
-use super::App;
 use super::address::{NAME, NAMES, decode, tenant_segment};
+use super::app::App;
 use crate::error::{ErrorKind, Outcome, Problem};
 use crate::metrics::Operation;
 use crate::telemetry::{self, RequestEnd};

@@ -70,6 +70,8 @@ pub struct Now<'a> {
     pub calls_running: usize,
     /// Lines of the log that found its queue full.
     pub log_lines_dropped: u64,
+    /// Bytes of the log that are not written yet.
+    pub log_queue_bytes: usize,
     /// What each tenant has used.
     pub tenants: &'a [TenantUsage],
     /// How many of them get series of their own.
@@ -128,6 +130,9 @@ impl Metrics {
         )?;
         writeln!(text, "# TYPE namelock_log_lines_dropped_total counter")?;
         writeln!(text, "namelock_log_lines_dropped_total {}", now.log_lines_dropped)?;
+        writeln!(text, "# HELP namelock_log_queue_bytes Bytes of the log that are not written yet.")?;
+        writeln!(text, "# TYPE namelock_log_queue_bytes gauge")?;
+        writeln!(text, "namelock_log_queue_bytes {}", now.log_queue_bytes)?;
         tenants::write(text, now.tenants, now.tenants_max)
     }
 }
@@ -179,6 +184,7 @@ mod tests {
         let text = metrics.render(&Now {
             calls_running: 3,
             log_lines_dropped: 7,
+            log_queue_bytes: 9,
             tenants: &[],
             tenants_max: 0,
         });
@@ -194,6 +200,7 @@ mod tests {
             r#"namelock_requests_total{operation="find",code="client_gone"} 1"#,
             "namelock_calls_running 3",
             "namelock_log_lines_dropped_total 7",
+            "namelock_log_queue_bytes 9",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -89,6 +89,11 @@ impl LogWriter {
         self.shared.queue.lock().bytes_max = bytes_max;
     }
 
+    /// Bytes of the lines that are not written yet.
+    pub fn queued(&self) -> usize {
+        self.shared.queue.lock().bytes
+    }
+
     /// How many lines were dropped because the queue was full.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Relaxed)

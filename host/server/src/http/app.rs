@@ -1,0 +1,24 @@
+//! What the calls of the API share.
+
+use std::sync::Arc;
+
+use namelock_sandbox::Powers;
+
+use super::body::BodyLimits;
+use crate::admission::Calls;
+use crate::metrics::Metrics;
+use crate::tenants::Tenants;
+
+/// What the calls share.
+pub struct App {
+    /// The tenants that are served.
+    pub tenants: Arc<Tenants>,
+    /// What a handler can use.
+    pub powers: Powers,
+    /// The host's limit of calls.
+    pub calls: Arc<Calls>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// The limits of a request's body.
+    pub body: BodyLimits,
+}
