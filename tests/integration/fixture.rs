@@ -306,7 +306,9 @@ impl Host {
             Ok(text)
         };
         ask().is_ok_and(|text| {
-            let queued = text.lines().find_map(|line| line.strip_prefix("namelock_log_queue_bytes "));
+            let queued = text
+                .lines()
+                .find_map(|line| line.strip_prefix("namelock_log_queue_bytes "));
             queued.is_some_and(|bytes| bytes != "0")
         })
     }

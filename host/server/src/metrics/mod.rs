@@ -130,7 +130,10 @@ impl Metrics {
         )?;
         writeln!(text, "# TYPE namelock_log_lines_dropped_total counter")?;
         writeln!(text, "namelock_log_lines_dropped_total {}", now.log_lines_dropped)?;
-        writeln!(text, "# HELP namelock_log_queue_bytes Bytes of the log that are not written yet.")?;
+        writeln!(
+            text,
+            "# HELP namelock_log_queue_bytes Bytes of the log that are not written yet."
+        )?;
         writeln!(text, "# TYPE namelock_log_queue_bytes gauge")?;
         writeln!(text, "namelock_log_queue_bytes {}", now.log_queue_bytes)?;
         tenants::write(text, now.tenants, now.tenants_max)
