@@ -1,6 +1,6 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
 .PHONY: help run test hostile lint build bench bench-neighbour bench-overload bench-compile bench-waiting \
-	audit fuzz chaos chaos-negative fleet setup setup-wasm setup-memcached setup-postgresql setup-faketime
+	audit fuzz chaos chaos-negative fleet setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl
 
 COMPONENTS := target/components
 HANDLERS := rooms
@@ -19,7 +19,7 @@ help:
 
 ## Set-up
 
-setup: setup-wasm setup-memcached setup-postgresql setup-faketime
+setup: setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl
 
 setup-wasm:
 	@rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
@@ -35,6 +35,10 @@ setup-postgresql:
 setup-faketime:
 	@ls /usr/lib/*/faketime/libfaketime.so.1 /usr/lib/faketime/libfaketime.so.1 /usr/local/lib/faketime/libfaketime.so.1 2>/dev/null \
 		| grep -q . || tests/install.sh faketime
+
+# The commands of the documents are run as they stand there.
+setup-curl:
+	@command -v curl >/dev/null || tests/install.sh curl
 
 ## Build and run
 
