@@ -153,6 +153,22 @@ fn guests_in_rust(sources: &Path, components: &Path) -> Result<Vec<Guest>, Strin
     names_with(sources, ".rs")?.into_iter().map(guest).collect()
 }
 
+/// Writes out the repetitions of a raw guest: a line that ends in `;; × N` stands for N lines.
+fn repeat(source: &str) -> Result<String, Box<dyn Error>> {
+    let mut repeated = String::new();
+    for line in source.lines() {
+        let (line, times) = match line.rsplit_once(";; × ") {
+            Some((line, times)) => (line, times.parse().map_err(|_| format!("{times:?} is no number"))?),
+            None => (line, 1),
+        };
+        for _ in 0..times {
+            repeated.push_str(line);
+            repeated.push('\n');
+        }
+    }
+    Ok(repeated)
+}
+
 /// Makes components of the guests that are written as core modules in WebAssembly's text: what a compiler would never do.
 fn raw_guests(sources: &Path, wit: &Path, out: &Path) -> Result<Vec<Guest>, String> {
     let mut resolve = Resolve::default();
@@ -164,9 +180,14 @@ fn raw_guests(sources: &Path, wit: &Path, out: &Path) -> Result<Vec<Guest>, Stri
         let source = sources.join(format!("{name}.wat"));
         let path = out.join(format!("{name}.wasm"));
         let encode = || -> Result<(), Box<dyn Error>> {
-            let mut module = wat::parse_file(&source)?;
-            embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
-            let component = ComponentEncoder::default().module(&module)?.validate(true).encode()?;
+            let mut component = wat::parse_str(repeat(&fs::read_to_string(&source)?)?)?;
+            if !wasmparser::Parser::is_component(&component) {
+                embed_component_metadata(&mut component, &resolve, world, StringEncoding::UTF8)?;
+                component = ComponentEncoder::default()
+                    .module(&component)?
+                    .validate(true)
+                    .encode()?;
+            }
             Ok(fs::write(&path, component)?)
         };
         encode().map_err(|error| format!("cannot make a component of {}: {error:#}", source.display()))?;

@@ -26,6 +26,9 @@ const START: Duration = Duration::from_secs(600);
 /// Comes before every configuration: no tenant is still being compiled when the host says that it serves.
 const CONFIG: &str = "tenants.wait = '10m'\n";
 
+/// What a call may take where a test does not say: the default is too short for a machine that has other things to do.
+const PATIENT: &str = "wall_time = '1m'\n";
+
 /// Leases that do not end while a test waits. A lock that is gone within [`DEADLINE`] was released, and did not expire.
 pub(crate) const LONG_LEASES: &str = r#"
     [lock]
@@ -154,11 +157,21 @@ impl Builder {
         self.folder.path()
     }
 
+    /// The configuration file.
+    fn toml(&self) -> String {
+        let config = &self.config;
+        match config.split_once("[limits]\n") {
+            _ if config.contains("wall_time") => format!("{CONFIG}{config}"),
+            Some((before, after)) => format!("{CONFIG}{before}[limits]\n{PATIENT}{after}"),
+            None => format!("{CONFIG}limits.{PATIENT}{config}"),
+        }
+    }
+
     /// The command line of the host.
     pub(crate) fn command(&self) -> Command {
         let path = |name: &str| self.folder.path().join(name);
         let mut command = Process::command(env!("CARGO_BIN_EXE_namelock"), "the build makes it");
-        fs::write(path("namelock.toml"), format!("{CONFIG}{}", self.config)).unwrap();
+        fs::write(path("namelock.toml"), self.toml()).unwrap();
         let names = self
             .names
             .clone()

@@ -18,6 +18,8 @@ pub struct Budgets {
     pub log_rate: u32,
     /// Writes to the names database a second; twice as many at once after a silence.
     pub write_rate: u32,
+    /// Reads of the names database a second; twice as many at once after a silence.
+    pub read_rate: u32,
 }
 
 impl Default for Budgets {
@@ -25,6 +27,7 @@ impl Default for Budgets {
         Self {
             log_rate: 64 << 10,
             write_rate: 2000,
+            read_rate: 4000,
         }
     }
 }
@@ -36,6 +39,10 @@ impl Budgets {
 
     fn writes(&self) -> (u32, u32) {
         (self.write_rate, self.write_rate.saturating_mul(2))
+    }
+
+    fn reads(&self) -> (u32, u32) {
+        (self.read_rate, self.read_rate.saturating_mul(2))
     }
 }
 
@@ -52,6 +59,7 @@ pub struct Account {
     outcomes: [AtomicU64; Self::OUTCOMES],
     log: Mutex<Bucket>,
     writes: Mutex<Bucket>,
+    reads: Mutex<Bucket>,
 }
 
 impl Account {
@@ -72,6 +80,7 @@ impl Account {
             outcomes: Default::default(),
             log: bucket(budgets.log()),
             writes: bucket(budgets.writes()),
+            reads: bucket(budgets.reads()),
         }
     }
 
@@ -83,7 +92,11 @@ impl Account {
     /// Gives the tenant new budgets; what it has used of the old ones stays used.
     pub fn update(&self, budgets: &Budgets) {
         let now = Instant::now();
-        for (bucket, (rate, burst)) in [(&self.log, budgets.log()), (&self.writes, budgets.writes())] {
+        for (bucket, (rate, burst)) in [
+            (&self.log, budgets.log()),
+            (&self.writes, budgets.writes()),
+            (&self.reads, budgets.reads()),
+        ] {
             bucket.lock().update(rate, burst, now);
         }
     }
@@ -172,6 +185,15 @@ impl Account {
         Ok(())
     }
 
+    /// Takes one read of the names database by a handler.
+    ///
+    /// # Errors
+    ///
+    /// How long it takes until the tenant's handlers may read again.
+    pub fn read(&self) -> Result<(), Duration> {
+        self.take(&self.reads, Limit::ReadRate, 1)
+    }
+
     fn take(&self, bucket: &Mutex<Bucket>, limit: Limit, amount: u32) -> Result<(), Duration> {
         let mut bucket = bucket.lock();
         let now = Instant::now();
@@ -191,7 +213,14 @@ mod tests {
     use super::*;
 
     fn account(log_rate: u32, write_rate: u32) -> Account {
-        Account::new("t", &Budgets { log_rate, write_rate })
+        Account::new(
+            "t",
+            &Budgets {
+                log_rate,
+                write_rate,
+                read_rate: 1,
+            },
+        )
     }
 
     #[test]
@@ -217,12 +246,20 @@ mod tests {
     }
 
     #[test]
+    fn reads_have_a_rate_of_their_own() {
+        let account = account(10, 1);
+        assert!(account.read().is_ok() && account.read().is_ok());
+        assert!(account.read().is_err() && account.write().is_ok());
+        assert_eq!(account.refusals(Limit::ReadRate), 1);
+    }
+
+    #[test]
     fn new_budgets_do_not_forget_what_was_used() {
         let account = account(10, 1);
         assert!(account.log(100));
         account.update(&Budgets {
             log_rate: 20,
-            write_rate: 1,
+            ..Budgets::default()
         });
         assert!(!account.log(150));
         assert!(account.log(90));

@@ -38,6 +38,8 @@ pub enum Limit {
     Writes,
     /// Writes of all its calls in a second.
     WriteRate,
+    /// Reads of all its calls in a second.
+    ReadRate,
     /// Rows in the names database.
     Registrations,
     /// Bytes of its rows.
@@ -46,7 +48,7 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit, in the order of the declaration.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Component,
         Self::Artifact,
         Self::Calls,
@@ -64,6 +66,7 @@ impl Limit {
         Self::LogRate,
         Self::Writes,
         Self::WriteRate,
+        Self::ReadRate,
         Self::Registrations,
         Self::RegistrationBytes,
     ];
@@ -88,6 +91,7 @@ impl Limit {
             Self::LogRate => "log_rate",
             Self::Writes => "writes",
             Self::WriteRate => "write_rate",
+            Self::ReadRate => "read_rate",
             Self::Registrations => "registrations",
             Self::RegistrationBytes => "registration_bytes",
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use namelock_account::{Account, Budgets};
 use namelock_lock::{LockConfig, LockUrl, Locks};
 use namelock_names::{NamesConfig, NamesUrl};
-use namelock_sandbox::compiler::{self, ChildConfig};
+use namelock_sandbox::compiler::{self, ChildConfig, Effort};
 use namelock_sandbox::{
     CacheConfig, CallLimits, CompilerConfig, Powers, Request, Sandbox, SandboxConfig, Tenant, Wasm,
 };
@@ -57,7 +57,7 @@ async fn register(component: &str) -> Result<(), Box<dyn Error>> {
     });
     let (permit, wasm) = (sandbox.compiler().await, Wasm::new(std::fs::read(component)?));
     let handler = sandbox
-        .compile(permit, &wasm, 128 << 20, &tenant.account)
+        .compile(permit, &wasm, 128 << 20, &tenant.account, Effort::Full)
         .await?
         .handler;
     let request = Request {

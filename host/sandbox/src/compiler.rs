@@ -38,6 +38,10 @@ use crate::error::LoadError;
 /// How much of a child's messages is kept, in bytes.
 const MESSAGE_BYTES_MAX: usize = 4096;
 
+/// The limits on how long a child may run.
+const CPU_TIME: &str = "compiler.cpu_time";
+const WALL_TIME: &str = "compiler.wall_time";
+
 /// The longest list of problems of a component that is read, in bytes.
 const UNFIT_BYTES_MAX: usize = 16 << 10;
 
@@ -46,6 +50,22 @@ const OUT_OF_MEMORY_MESSAGES: [&str; 2] = ["memory allocation of", "Cannot alloc
 
 /// Makes this program's allocator reserve less than 1 GiB of address space at its start.
 const ALLOCATOR: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "32MiB");
+
+/// How long a first try may take, of CPU time and by the clock: more than most components need.
+const FIRST_CPU_TIME: Duration = Duration::from_secs(2);
+const FIRST_WALL_TIME: Duration = Duration::from_secs(10);
+
+/// How long compiling a component may take.
+///
+/// There are few compilers, and a component can keep one busy for as long as it may take. So what waits is best tried
+/// shortly first: then whoever brings a component that takes long keeps the others waiting for a few seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// A few seconds. What takes longer ends as [`LoadError::TakesLong`].
+    Short,
+    /// As long as the configuration allows.
+    Full,
+}
 
 /// The right to start one child. Dropping it gives it to the next.
 pub struct CompilePermit<'a>(#[expect(dead_code, reason = "is given back when dropped")] Option<SemaphorePermit<'a>>);
@@ -106,8 +126,34 @@ impl Compiler {
         _permit: &CompilePermit<'_>,
         wasm: &[u8],
         artifact_max: ArtifactMax,
+        effort: Effort,
     ) -> Result<Vec<u8>, LoadError> {
-        let mut child = self.start().map_err(LoadError::Compiler)?;
+        let (cpu_time, wall_time) = match effort {
+            Effort::Short => (FIRST_CPU_TIME, FIRST_WALL_TIME),
+            Effort::Full => (self.config.cpu_time, self.config.wall_time),
+        };
+        // Where the configuration allows no more, a first try is the last.
+        let (cpu_time, wall_time) = (cpu_time.min(self.config.cpu_time), wall_time.min(self.config.wall_time));
+        let compiled = self.compile_within(wasm, artifact_max, cpu_time, wall_time).await;
+        match compiled {
+            Err(LoadError::TooMuch { limit, .. })
+                if (limit == CPU_TIME && cpu_time < self.config.cpu_time)
+                    || (limit == WALL_TIME && wall_time < self.config.wall_time) =>
+            {
+                Err(LoadError::TakesLong)
+            }
+            compiled => compiled,
+        }
+    }
+
+    async fn compile_within(
+        &self,
+        wasm: &[u8],
+        artifact_max: ArtifactMax,
+        cpu_time: Duration,
+        wall_time: Duration,
+    ) -> Result<Vec<u8>, LoadError> {
+        let mut child = self.start(cpu_time).map_err(LoadError::Compiler)?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(mut input), Some(output), Some(messages)) = pipes else {
             return Err(LoadError::Compiler(io::Error::other("a child has no pipes")));
@@ -130,15 +176,12 @@ impl Compiler {
             }
             Ok::<_, io::Error>(Some((child.wait().await?, answer, messages)))
         };
-        let ended = tokio::time::timeout(self.config.wall_time, run).await;
+        let ended = tokio::time::timeout(wall_time, run).await;
         let outcome = match ended {
             Ok(Ok(Some((status, answer, messages)))) => return self.outcome(status, answer, &messages),
             Ok(Ok(None)) => Err(artifact_max.exceeded()),
             Ok(Err(error)) => Err(LoadError::Compiler(error)),
-            Err(_) => Err(LoadError::too_much(
-                "compiler.wall_time",
-                seconds(self.config.wall_time),
-            )),
+            Err(_) => Err(LoadError::too_much(WALL_TIME, seconds(wall_time))),
         };
         // `kill` also waits, so that it is gone before the next one is started.
         if let Err(error) = child.kill().await {
@@ -147,10 +190,10 @@ impl Compiler {
         outcome
     }
 
-    fn start(&self) -> io::Result<tokio::process::Child> {
+    fn start(&self, cpu_time: Duration) -> io::Result<tokio::process::Child> {
         let config = ChildConfig {
             memory: self.config.memory as u64,
-            cpu_seconds: self.config.cpu_time.as_secs().max(1),
+            cpu_seconds: cpu_time.as_secs().max(1),
             memory_max: self.memory_max,
         };
         Command::new(&self.config.program)
@@ -189,7 +232,7 @@ impl Compiler {
                 Err(LoadError::Unfit(read_unfit(&lines)))
             }
             _ if status.signal() == Some(Signal::XCPU.as_raw()) => {
-                Err(LoadError::too_much("compiler.cpu_time", seconds(self.config.cpu_time)))
+                Err(LoadError::too_much(CPU_TIME, seconds(self.config.cpu_time)))
             }
             _ if out_of_memory(&messages) => Err(too_much_memory()),
             _ => Err(LoadError::Crashed {
@@ -242,7 +285,7 @@ mod tests {
         // Longer than any pipe: a child that does not read must not block the parent.
         let artifact_max = compiler.artifact_max(usize::MAX);
         let compiled = compiler
-            .compile(&compiler.permit().await, &vec![0; 1 << 20], artifact_max)
+            .compile(&compiler.permit().await, &vec![0; 1 << 20], artifact_max, Effort::Full)
             .await;
         compiled.map_err(|error| error.to_string())
     }
@@ -369,7 +412,11 @@ mod tests {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let compiler = Compiler::new(CompilerConfig { program, ..limits() }, 64 << 20);
         let artifact_max = compiler.artifact_max(usize::MAX);
-        let compile = async |wasm: &[u8]| compiler.compile(&compiler.permit().await, wasm, artifact_max).await;
+        let compile = async |wasm: &[u8]| {
+            compiler
+                .compile(&compiler.permit().await, wasm, artifact_max, Effort::Full)
+                .await
+        };
         let all = tokio::join!(compile(b"a"), compile(b"b"), compile(b"c"));
         assert!(all.0.is_ok() && all.1.is_ok() && all.2.is_ok());
         assert!(!twice.exists());

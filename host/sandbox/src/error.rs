@@ -93,6 +93,9 @@ pub enum LoadError {
         /// What it is set to.
         most: String,
     },
+    /// Compiling it takes longer than a first try may ([`Effort::Short`](crate::compiler::Effort::Short)).
+    #[error("compiling it takes longer than a first try may")]
+    TakesLong,
     /// The compiler crashed on it.
     #[error("the compiler ended with {status}: {words}")]
     Crashed {
@@ -123,7 +126,7 @@ impl LoadError {
         match self {
             Self::TooMuch { limit, .. } => *limit != "compiler.wall_time",
             Self::Compile(_) | Self::Crashed { .. } | Self::Unfit(_) | Self::World(_) => true,
-            Self::Compiler(_) => false,
+            Self::TakesLong | Self::Compiler(_) => false,
         }
     }
 }

@@ -36,6 +36,7 @@ pub mod powers;
 pub mod sandbox;
 
 mod clock;
+mod database_time;
 mod engine;
 mod epoch;
 mod imports;
@@ -57,6 +58,7 @@ mod wit;
 
 pub use cache::{CacheError, Digest};
 pub use config::{CacheConfig, CallLimits, CompilerConfig, SandboxConfig, Tenant};
+pub use database_time::DatabaseTime;
 pub use error::{CallError, Cause, LoadError, SandboxError};
 pub use handler::{Handler, Request};
 pub use powers::Powers;

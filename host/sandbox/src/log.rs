@@ -13,7 +13,7 @@ use namelock_account::{Account, Counter, Limit};
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 /// The longest line; a longer one is continued in the next.
 const LINE_BYTES_MAX: usize = 1024;
@@ -163,7 +163,11 @@ impl Pollable for TenantLog {
 }
 
 impl OutputStream for TenantLog {
+    // Keeps P6: the work of one write is bounded, whatever a guest passes.
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        if bytes.len() > WRITE_BYTES_MAX {
+            return Err(StreamError::trap("wrote more than check-write permits"));
+        }
         self.inner.lock().write(&bytes);
         Ok(())
     }
@@ -224,6 +228,15 @@ mod tests {
         assert_eq!(account.used(Counter::LogBytes), (used + notice) as u64);
         assert_eq!(account.used(Counter::LogLinesDropped), (8192 - lines) as u64);
         assert_eq!(account.refusals(Limit::LogBytes), 1);
+    }
+
+    #[test]
+    fn a_write_beyond_what_is_permitted_is_a_trap() {
+        let mut log = TenantLog::new(&account(1 << 30), "r", 1 << 20);
+        let permitted = log.check_write().unwrap();
+        OutputStream::write(&mut log, vec![b'x'; permitted].into()).unwrap();
+        let trap = OutputStream::write(&mut log, vec![b'x'; permitted + 1].into());
+        assert!(matches!(trap, Err(StreamError::Trap(_))), "{trap:?}");
     }
 
     #[test]

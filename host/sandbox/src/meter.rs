@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -16,17 +16,48 @@ pub(crate) struct Meter {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    /// What the clock on the wall counts from.
+    made: Instant,
     /// Nanoseconds of the polls that have ended.
     ended: AtomicU64,
     /// When the current poll began, by the clock of its thread.
     since: AtomicU64,
+    /// When it began by the clock on the wall, in nanoseconds.
+    since_wall: AtomicU64,
     /// Whether the guest was stopped by a tick and would run on.
     stopped: AtomicBool,
 }
 
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            made: Instant::now(),
+            ended: AtomicU64::default(),
+            since: AtomicU64::default(),
+            since_wall: AtomicU64::default(),
+            stopped: AtomicBool::default(),
+        }
+    }
+}
+
+impl Inner {
+    fn wall(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
 impl Meter {
+    /// Tells whether the current poll has run for this long. Called from within a poll, often: the clock of the thread costs
+    /// twenty times as much as the one on the wall, and is looked at only when the latter says that it may be so.
+    pub(crate) fn poll_ran(&self, time: Duration) -> bool {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let since = |now: u64, since: &AtomicU64| now.saturating_sub(since.load(Ordering::Relaxed));
+        since(self.inner.wall(), &self.inner.since_wall) >= nanoseconds
+            && since(thread_time(), &self.inner.since) >= nanoseconds
+    }
+
     /// The running time up to now. Called from within a poll.
     pub(crate) fn running(&self) -> Duration {
         let poll = thread_time().saturating_sub(self.inner.since.load(Ordering::Relaxed));
@@ -52,6 +83,7 @@ impl Meter {
     pub(crate) fn poll<T>(&self, poll: impl FnOnce() -> T) -> (T, Duration) {
         let since = thread_time();
         self.inner.since.store(since, Ordering::Relaxed);
+        self.inner.since_wall.store(self.inner.wall(), Ordering::Relaxed);
         let polled = poll();
         let ran = thread_time().saturating_sub(since);
         self.inner.ended.fetch_add(ran, Ordering::Relaxed);
@@ -86,7 +118,8 @@ mod tests {
         let begin = Instant::now();
         let (running, ran) = meter.poll(|| {
             std::thread::sleep(Duration::from_millis(20));
-            while inside.running() < Duration::from_millis(20) {}
+            assert!(!inside.poll_ran(Duration::from_millis(20)));
+            while !inside.poll_ran(Duration::from_millis(20)) {}
             inside.running()
         });
         assert!(

@@ -9,7 +9,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use crate::cache::{Cache, Digest, Entry, InUse};
-use crate::compiler::{ArtifactMax, CompilePermit, Compiler};
+use crate::compiler::{ArtifactMax, CompilePermit, Compiler, Effort};
 use crate::config::{CompilerConfig, SandboxConfig};
 use crate::engine::{engine_config, spare_instances};
 use crate::epoch::EpochTicker;
@@ -145,6 +145,7 @@ impl Sandbox {
         wasm: &Wasm,
         artifact_max: usize,
         account: &Account,
+        effort: Effort,
     ) -> Result<Loaded, LoadError> {
         let digest = wasm.digest();
         if let Some(loaded) = self.load_compiled(digest, artifact_max).await? {
@@ -153,7 +154,7 @@ impl Sandbox {
         tracing::info!(component = %digest, bytes = wasm.bytes.len(), "compiling a component");
         let began = Instant::now();
         let artifact_max = self.compiler.artifact_max(artifact_max);
-        let compiled = self.compiler.compile(&permit, &wasm.bytes, artifact_max).await;
+        let compiled = self.compiler.compile(&permit, &wasm.bytes, artifact_max, effort).await;
         account.charge_time(Counter::CompileNanos, began.elapsed());
         let artifact = compiled?;
         let took_ms = milliseconds(began.elapsed());

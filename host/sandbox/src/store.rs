@@ -21,6 +21,13 @@ use crate::trap::LimitReached;
 /// run.
 const LIGHT_BYTES: usize = KEEP_RESIDENT_BYTES;
 
+/// How long one poll of a call may run until it calls the host.
+///
+/// A guest is stopped after a tick where wasmtime checks the epoch: at the beginnings of functions and loops. Between two such
+/// places it may call the host as often as its code is long, with a megabyte of text to check in each call. No compiler makes
+/// such code, and nothing that a host call does at once takes as long as this.
+const POLL_MAX: Duration = Duration::from_millis(20);
+
 /// How a call's store ends.
 #[derive(Clone)]
 pub(crate) struct StoreEnd {
@@ -29,6 +36,14 @@ pub(crate) struct StoreEnd {
     began: Instant,
 }
 
+/// The error that ends a guest which evades the end of its tick.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "it called the host for {} ms without a function or a loop beginning in between, where it could be stopped",
+    POLL_MAX.as_millis()
+)]
+struct Unstoppable;
+
 /// Gives a store the limits of its call; nothing of a guest has run yet.
 // Keeps P6: memory, bytes handed to the host, host calls and running time of a call are limited here.
 pub(crate) fn limit(store: &mut Store<State>, meter: &Meter) {
@@ -36,6 +51,7 @@ pub(crate) fn limit(store: &mut Store<State>, meter: &Meter) {
     let (host_bytes, host_calls, cpu_time) = (limits.host_bytes, limits.host_calls, limits.cpu_time);
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(host_bytes);
+    let hooked = meter.clone();
     store.call_hook(move |mut store, hook| {
         if matches!(hook, CallHook::CallingHost) {
             let calls = &mut store.data_mut().host_calls;
@@ -45,14 +61,20 @@ pub(crate) fn limit(store: &mut Store<State>, meter: &Meter) {
                 return Err(LimitReached(Limit::HostCalls).into());
             }
             *calls += 1;
+            // The first may be a tick of the epoch too, after something long that is no host call, such as filling memory.
+            let was_late = std::mem::replace(&mut store.data_mut().is_late, hooked.poll_ran(POLL_MAX));
+            if was_late && store.data().is_late {
+                return Err(Unstoppable.into());
+            }
         }
         Ok(())
     });
     store.set_epoch_deadline(1);
     let meter = meter.clone();
     store.epoch_deadline_callback(move |mut store| {
-        let calls = &mut store.data_mut().host_calls;
-        *calls = calls.saturating_sub(1);
+        let state = store.data_mut();
+        state.host_calls = state.host_calls.saturating_sub(1);
+        state.is_late = false;
         Ok(if meter.running() >= cpu_time {
             UpdateDeadline::Interrupt
         } else {

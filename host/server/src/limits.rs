@@ -17,9 +17,10 @@ tests with `UPDATE_DOCS=1`. [configuration.md](configuration.md) says how to set
 const FIXED: &str = "
 ## Fixed
 
-No key changes these: a component has at most 64 core instances, 4 memories, 8 tables of 20,000 elements, and is nested 64
-levels deep, which is checked before it is compiled; a tenant has at most 64 tokens and a `tenant.toml` of 64 KiB; a
-handler's text for a caller is cut at 1 KiB, and a line of its output of more than 1 KiB continues in the next line of the log.
+No key changes these: a component has at most 64 core instances, 4 memories, 8 tables of 20,000 elements, is nested at most 64
+levels deep, and names no function with more than 16 KiB, which is checked before it is compiled; a tenant has at most 64 tokens
+and a `tenant.toml` of 64 KiB; a handler's text for a caller is cut at 1 KiB, and a line of its output of more than 1 KiB
+continues in the next line of the log.
 ";
 
 /// The text of the page.

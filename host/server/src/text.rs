@@ -22,7 +22,7 @@ pub fn one_line(text: &str, max: usize) -> String {
         if !line.is_empty() {
             line.push(' ');
         }
-        line.push_str(word);
+        line.extend(word.chars().flat_map(visible));
         if line.len() > max {
             line.truncate(line.floor_char_boundary(max.saturating_sub('…'.len_utf8())));
             line.push('…');
@@ -30,6 +30,18 @@ pub fn one_line(text: &str, max: usize) -> String {
         }
     }
     line
+}
+
+/// A character as it is, or escaped where it would not be seen, or would change the order in which others are.
+fn visible(c: char) -> impl Iterator<Item = char> {
+    let escaped = c.escape_debug();
+    let is_seen = escaped.len() == 1 || matches!(c, '"' | '\'' | '\\');
+    let (seen, hidden) = if is_seen {
+        (Some(c), None)
+    } else {
+        (None, Some(escaped))
+    };
+    seen.into_iter().chain(hidden.into_iter().flatten())
 }
 
 /// Quotes text from outside for the log: what is no plain character is escaped, and what makes it longer than `max` bytes is cut.
@@ -64,6 +76,11 @@ mod tests {
     fn a_chain_of_causes_is_one_line() {
         let error = Outer(std::io::Error::other("wasm backtrace:\n  0: secret"));
         assert_eq!(chain(&error), "outer of two lines: wasm backtrace: 0: secret");
+    }
+
+    #[test]
+    fn what_would_not_be_seen_is_escaped() {
+        assert_eq!(one_line("tenant \u{202e}\"x\"\n\u{0} é", 64), r#"tenant \u{202e}"x" é"#);
     }
 
     #[test]

@@ -341,6 +341,43 @@ pub(super) mod big_frames {
     }
 }
 
+pub(super) mod read_rate {
+    use super::*;
+
+    // Shows P6: the threads that read are shared, and none of a tenant's calls reads more than its share.
+    #[tokio::test]
+    async fn ends_at_the_rate_of_its_tenant() {
+        let limits = r#"
+            [limits]
+            cpu_time = "30s"
+            wall_time = "5m"
+            read_rate = 1
+        "#;
+        let bench = Bench::with(guests::FIND_IN_A_LOOP, LONG_LEASES, limits);
+        let answer = bench.post("room").await;
+        check(&answer, (429, "tenant_limit"));
+        let detail = answer.body["detail"].as_str().unwrap();
+        assert!(
+            detail.starts_with("the tenant is at its limits.read_rate: "),
+            "{detail}"
+        );
+    }
+}
+
+pub(super) mod straight_line {
+    use super::*;
+    use crate::ends::straight_line::ENDS;
+
+    // Shows P6: a guest that is never at a place where it could be stopped does not keep its processor.
+    #[tokio::test]
+    async fn is_ended_where_it_could_not_be_stopped() {
+        let bench = Bench::new(guests::STRAIGHT_LINE, ENDS);
+        bench.ends(ENDS).await;
+        let log = bench.host.log();
+        assert!(log.contains("where it could be stopped"), "{log}");
+    }
+}
+
 pub(super) mod recurse_in_start {
     use super::*;
     use crate::ends::recurse_in_start::ENDS;

@@ -8,8 +8,8 @@
 //! that check decides. A component that cannot be parsed is left to the compiler, which says why.
 
 use wasmparser::{
-    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef, Encoding,
-    Instance, Parser, Payload,
+    BinaryReader, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef,
+    Encoding, Instance, Name, NameSectionReader, Parser, Payload,
 };
 
 use crate::engine::COMPONENT_MAX;
@@ -18,6 +18,10 @@ use crate::unfit::Unfit;
 
 /// How deep components and modules may be nested.
 const DEPTH_MAX: usize = 64;
+
+/// The longest name that a function may have, in bytes. wasmtime copies the whole name of each frame of a trap that it
+/// captures, on the host; the longest names of real compilers, those of C++ templates, are a few kilobytes.
+const FUNCTION_NAME_BYTES_MAX: usize = 16 << 10;
 
 /// The interface that a component must export, in any version of 0.1.
 const HANDLER: &str = "namelock:registration/handler@0.1";
@@ -146,10 +150,30 @@ pub(super) fn check(wasm: &[u8], memory_max: u64) -> Unfit {
                     }
                 }
             }
+            Payload::CustomSection(custom) if custom.name() == "name" => {
+                let longest = longest_function_name(custom.data_reader());
+                if longest > FUNCTION_NAME_BYTES_MAX {
+                    unfit.problems.push(format!(
+                        "has a function whose name is {longest} bytes long, and {FUNCTION_NAME_BYTES_MAX} are allowed"
+                    ));
+                    return unfit;
+                }
+            }
             payload => section(&mut open, payload),
         }
     }
     unfit
+}
+
+/// The length of the longest name that a name section gives to a function. What cannot be parsed ends it, as it does for
+/// wasmtime, which then knows no further names.
+fn longest_function_name(section: BinaryReader<'_>) -> usize {
+    let names = NameSectionReader::new(section).map_while(Result::ok);
+    let functions = names.filter_map(|name| match name {
+        Name::Function(names) => Some(names.into_iter().map_while(Result::ok).map(|naming| naming.name.len())),
+        _ => None,
+    });
+    functions.flatten().max().unwrap_or_default()
 }
 
 fn is_handler(export: &str) -> bool {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use namelock_account::{Account, Counter, Limit};
+use namelock_account::Limit;
 use namelock_lock::Lease;
 use namelock_names::{Free, Names, Save};
 use namelock_types::{FencingToken, check_name};
@@ -12,6 +12,7 @@ use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
 use crate::config::Tenant;
+use crate::database_time::DatabaseTime;
 use crate::error::Cause;
 use crate::leases::{LeaseHandle, Leases};
 use crate::service::Service;
@@ -49,13 +50,6 @@ struct WriteAuthority {
     deadline: Instant,
 }
 
-/// Books the time between a request to the database and its answer; also that of a call which is dropped while it
-/// waits.
-struct DatabaseTime<'a> {
-    account: &'a Account,
-    began: Instant,
-}
-
 struct HasNames;
 
 impl HasData for HasNames {
@@ -72,6 +66,12 @@ impl Host for NamesView<'_> {
         // A longer name cannot have been saved.
         if let Err(error) = check_name(&name) {
             return Ok(Err(NamesError::Invalid(error.to_string())));
+        }
+        if let Err(after) = self.tenant.account.read() {
+            *self.cause = Some(Cause::Limit(Limit::ReadRate, Some(after)));
+            return Ok(Err(NamesError::Unavailable(
+                "the tenant reads faster than it may".to_owned(),
+            )));
         }
         let time = self.database_time();
         let found = self.names.find(&self.tenant.id, &name).await;
@@ -191,10 +191,7 @@ impl NamesView<'_> {
     }
 
     fn database_time(&self) -> DatabaseTime<'_> {
-        DatabaseTime {
-            account: &self.tenant.account,
-            began: Instant::now(),
-        }
+        DatabaseTime::begin(&self.tenant.account)
     }
 
     fn check_attributes(&self, attributes: &[(String, String)]) -> Result<(), String> {
@@ -236,12 +233,6 @@ impl NamesView<'_> {
     fn unavailable(&mut self, error: &dyn std::error::Error) {
         *self.cause = Some(Cause::NamesUnavailable);
         self.service.failed(&error.to_string());
-    }
-}
-
-impl Drop for DatabaseTime<'_> {
-    fn drop(&mut self) {
-        self.account.charge_time(Counter::DatabaseNanos, self.began.elapsed());
     }
 }
 

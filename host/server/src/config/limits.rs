@@ -152,6 +152,9 @@ pub(super) const TENANT: &[Tenant] = &[
     })
     .says("Writes of all calls in a second; twice as many at once after a pause")
     .limit(Reached::Code(TenantLimit), "guests::save_for_no_end"),
+    Tenant::count("limits.read_rate", 1, 10_000_000, |l| (&mut l.budgets.read_rate).into())
+        .says("Reads by handlers in a second; twice as many at once after a pause")
+        .limit(Reached::Code(TenantLimit), "guests::read_rate"),
 ];
 
 impl Limits {

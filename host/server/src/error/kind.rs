@@ -192,7 +192,7 @@ error_kinds! {
         status: TOO_MANY_REQUESTS,
         title: "The tenant is at its limit",
         retry: Later,
-        why: "The tenant's requests come faster than `limits.rate`, it has as many calls as `limits.calls` and `limits.calls_waiting` allow, its calls write faster than `limits.write_rate`, it keeps as many registrations as `limits.registrations` and `limits.registration_bytes` allow, or one call of its handler exceeded a limit of a single call, such as `limits.leases`.",
+        why: "The tenant's requests come faster than `limits.rate`, it has as many calls as `limits.calls` and `limits.calls_waiting` allow, its calls read or write faster than `limits.read_rate` or `limits.write_rate`, it keeps as many registrations as `limits.registrations` and `limits.registration_bytes` allow, or one call of its handler exceeded a limit of a single call, such as `limits.leases`.",
         caller: "Send fewer requests at once, and wait for `retry_after_ms`. If `detail` says what the handler used too much of, it may have saved the name before: use GET to find out, and compare `owner` and `created_ms`.",
         handler: "If `detail` names a limit of a single call, the handler asks for too much: waiting does not help.",
         operator: "Raise the limit in the tenant's `tenant.toml`, within `[limits.max]`. [limits.md](limits.md) lists all limits.",

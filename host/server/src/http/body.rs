@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, HttpBody};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::error::{ErrorKind, Problem};
@@ -18,7 +18,7 @@ pub struct BodyLimits {
 
 /// Reads a body to its end.
 // Keeps P6: a body has a limit of length and of time, whatever the client announces or sends.
-pub(super) async fn read_body(body: Body, limits: BodyLimits) -> Result<Bytes, Problem> {
+pub(super) async fn read_body(body: Body, limits: BodyLimits) -> Result<Vec<u8>, Problem> {
     let BodyLimits { max, timeout } = limits;
     let too_large = || Problem::new(ErrorKind::PayloadTooLarge, format!("a body is at most {max} bytes"));
     // The announced length is reason enough to refuse: then nothing of the body is read.
@@ -26,12 +26,23 @@ pub(super) async fn read_body(body: Body, limits: BodyLimits) -> Result<Bytes, P
         return Err(too_large());
     }
     let late = || format!("the body did not arrive within {timeout:?}");
-    let read = tokio::time::timeout(timeout, Limited::new(body, max).collect()).await;
+    let read = tokio::time::timeout(timeout, collect(Limited::new(body, max))).await;
     match read.map_err(|_| Problem::new(ErrorKind::InvalidRequest, late()))? {
-        Ok(body) => Ok(body.to_bytes()),
+        Ok(body) => Ok(body),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         Err(error) => Err(Problem::new(ErrorKind::InvalidRequest, "the body is incomplete").because(&*error)),
     }
+}
+
+/// Collects a body in one buffer: one that comes byte by byte takes no more memory than any other.
+async fn collect(mut body: Limited<Body>) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -40,6 +51,7 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
+    use axum::body::Bytes;
     use hyper::body::{Frame, SizeHint};
 
     use super::*;

@@ -20,6 +20,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use namelock_names::NamesError;
+use namelock_sandbox::DatabaseTime;
 
 pub use self::app::App;
 pub use self::body::BodyLimits;
@@ -50,9 +51,12 @@ async fn register(
     let ready = tenant_of(&app, request.uri())?;
     let admitted = admit(&ready, request.headers(), Right::Register)?;
     let body = body::read_body(request.into_body(), app.body).await?;
-    let request = wire::parse_register(&body)?;
     // Only now: a caller that sends its body slowly occupies its tenant's capacity, and nothing of the host's.
     let _running = admitted.run(&app.calls).await?;
+    let parsed = ready
+        .handler
+        .on_behalf(&ready.tenant.account, || wire::parse_register(&body));
+    let request = parsed.await?;
     let saved = ready
         .handler
         .register(&app.powers, &ready.tenant, id.as_str(), request)
@@ -68,12 +72,10 @@ async fn find(State(app): State<Arc<App>>, request: Request) -> Result<Response,
     let admitted = admit(&ready, request.headers(), Right::Find)?;
     let name = address::name_of(request.uri())?;
     let _running = admitted.run(&app.calls).await?;
-    let registration = app
-        .powers
-        .names
-        .find(&ready.tenant.id, &name)
-        .await
-        .map_err(names_failed)?;
+    let time = DatabaseTime::begin(&ready.tenant.account);
+    let found = app.powers.names.find(&ready.tenant.id, &name).await;
+    drop(time);
+    let registration = found.map_err(names_failed)?;
     let none = || Problem::new(ErrorKind::NotFound, "this name has no active registration");
     let body = wire::registration(&registration.ok_or_else(none)?)?;
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())

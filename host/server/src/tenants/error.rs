@@ -84,7 +84,7 @@ impl TenantError {
                     format!("compiling its component takes more than {most} ({what})")
                 }
                 LoadError::Crashed { .. } => "the compiler crashes on its component".into(),
-                LoadError::Compiler(_) => "its component could not be compiled now".into(),
+                LoadError::TakesLong | LoadError::Compiler(_) => "its component could not be compiled now".into(),
                 LoadError::Unfit(unfit) => format!("its component {}", unfit.describe(IMPORTS_LISTED_MAX)),
                 LoadError::World(_) => "its component does not fit the world of a handler".into(),
             },

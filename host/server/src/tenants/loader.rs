@@ -4,8 +4,11 @@
 //!   loaded, it is loaded once more.
 //! - Every component is first read and looked for in the cache, one after another, before any is compiled. So what was compiled
 //!   before is served at once, and nothing is removed from the cache that is about to be used.
-//! - Of those that must be compiled the tenant comes first that has used the compiler least. Who brings bombs waits behind all
-//!   others, whose components take no time.
+//! - Every component is first tried for a few seconds; one that takes longer comes after all that were not tried yet. So who
+//!   brings bombs does not keep others out for as long as a compiler may run, also where nothing is known of anybody, such as
+//!   at the first start or after an upgrade.
+//! - Of equals the tenant comes first that has used the compiler least. Who brings bombs waits behind all others, whose
+//!   components take no time.
 //!
 //! Components are read into memory of their own length, and what waits for the compiler holds none: otherwise a directory full
 //! of long components would take processors and memory from the tenants that are being served.
@@ -16,7 +19,8 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 use namelock_account::{Account, Counter, Limit};
-use namelock_sandbox::{Loaded, Sandbox};
+use namelock_sandbox::compiler::Effort;
+use namelock_sandbox::{LoadError, Loaded, Sandbox};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -28,6 +32,16 @@ use super::table::{Refused, Table, ToLoad};
 struct Job {
     id: TenantId,
     account: Arc<Account>,
+    /// Whether a first try to compile it took too long.
+    takes_long: bool,
+}
+
+/// What becomes of a job that was worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Done,
+    Compile,
+    CompileForLong,
 }
 
 /// The queue. A tenant is in one of the first two, or at work.
@@ -74,15 +88,15 @@ impl Queue {
         if self.reading || !self.to_read.is_empty() {
             return None;
         }
-        let used = |(_, job): &(usize, &Job)| job.account.used(Counter::CompileNanos);
-        let (index, _) = self.to_compile.iter().enumerate().min_by_key(used)?;
+        let place = |(_, job): &(usize, &Job)| (job.takes_long, job.account.used(Counter::CompileNanos));
+        let (index, _) = self.to_compile.iter().enumerate().min_by_key(place)?;
         let job = self.to_compile.remove(index)?;
         self.at_work.insert(job.id.clone());
         Some(job)
     }
 
     /// Ends the work on a tenant, which goes on to the compiler or is done.
-    fn end(&mut self, job: Job, must_compile: bool) {
+    fn end(&mut self, mut job: Job, then: Then) {
         self.at_work.remove(&job.id);
         let again = self.again.iter().position(|other| other.id == job.id);
         match again {
@@ -90,8 +104,11 @@ impl Queue {
                 let job = self.again.swap_remove(index);
                 self.push(job);
             }
-            None if must_compile => self.to_compile.push_back(job),
-            None => {}
+            None if then == Then::Done => {}
+            None => {
+                job.takes_long = then == Then::CompileForLong;
+                self.to_compile.push_back(job);
+            }
         }
     }
 
@@ -122,7 +139,11 @@ impl Loader {
     pub(super) fn push(&self, tenants: Vec<(TenantId, Arc<Account>)>) {
         let mut queue = self.queue.lock();
         for (id, account) in tenants {
-            queue.push(Job { id, account });
+            queue.push(Job {
+                id,
+                account,
+                takes_long: false,
+            });
         }
         drop(queue);
         self.changed.notify_waiters();
@@ -138,18 +159,18 @@ impl Loader {
         let read = async {
             loop {
                 let job = self.wait_for(Queue::next_to_read).await;
-                let must_compile = self.read(&job).await;
+                let then = self.read(&job).await;
                 self.end(job, |queue, job| {
                     queue.reading = false;
-                    queue.end(job, must_compile);
+                    queue.end(job, then);
                 });
             }
         };
         let compile = async || {
             loop {
                 let job = self.wait_for(Queue::next_to_compile).await;
-                self.compile(&job).await;
-                self.end(job, |queue, job| queue.end(job, false));
+                let then = self.compile(&job).await;
+                self.end(job, |queue, job| queue.end(job, then));
             }
         };
         let compilers = join_all((0..self.sandbox.compilers()).map(|_| compile()));
@@ -172,21 +193,21 @@ impl Loader {
         self.changed.notify_waiters();
     }
 
-    /// Reads a component and serves it, unless it must be compiled, which is answered.
-    async fn read(&self, job: &Job) -> bool {
+    /// Reads a component and serves it, unless it must be compiled.
+    async fn read(&self, job: &Job) -> Then {
         let Some(to_load) = self.table.to_load(&job.id, &job.account) else {
-            return false;
+            return Then::Done;
         };
         let began = Instant::now();
         let found = self.look_up(&job.account, to_load).await;
         job.account.charge_time(Counter::HostNanos, began.elapsed());
         let loaded = match found {
             Ok(Some(loaded)) => Ok(loaded),
-            Ok(None) => return true,
+            Ok(None) => return Then::Compile,
             Err(refused) => Err(refused),
         };
         self.table.finish(&job.id, &job.account, loaded);
-        false
+        Then::Done
     }
 
     /// Finds what need not be compiled: what is served already, what was refused already, and what is in the cache.
@@ -215,24 +236,33 @@ impl Loader {
     }
 
     /// Compiles a component, which is read again: nobody keeps it while it waits.
-    async fn compile(&self, job: &Job) {
+    async fn compile(&self, job: &Job) -> Then {
         let Some(ToLoad { plan, .. }) = self.table.to_load(&job.id, &job.account) else {
-            return;
+            return Then::Done;
         };
+        let effort = if job.takes_long { Effort::Full } else { Effort::Short };
         let compile = async {
             let permit = self.sandbox.compiler().await;
             let wasm = plan.read_component().await.map_err(|error| Refused::because(&error))?;
             let compiled = self
                 .sandbox
-                .compile(permit, &wasm, plan.artifact_max, &job.account)
+                .compile(permit, &wasm, plan.artifact_max, &job.account, effort)
                 .await;
-            let loaded = compiled.map_err(|error| Refused::because_of_load(&plan, error, wasm.digest()))?;
+            let loaded = match compiled {
+                Err(LoadError::TakesLong) => return Ok(None),
+                compiled => compiled.map_err(|error| Refused::because_of_load(&plan, error, wasm.digest()))?,
+            };
             job.account
                 .note(Limit::Artifact, loaded.artifact_bytes, plan.artifact_max as u64);
-            Ok(loaded)
+            Ok(Some(loaded))
         };
-        let loaded = compile.await;
+        let loaded = match compile.await {
+            Ok(None) => return Then::CompileForLong,
+            Ok(Some(loaded)) => Ok(loaded),
+            Err(refused) => Err(refused),
+        };
         self.table.finish(&job.id, &job.account, loaded);
+        Then::Done
     }
 }
 
@@ -250,6 +280,7 @@ mod tests {
         Job {
             id: id.parse().unwrap(),
             account: Arc::new(account),
+            takes_long: false,
         }
     }
 
@@ -258,7 +289,7 @@ mod tests {
         while let Some(job) = queue.next_to_read() {
             assert!(queue.next_to_compile().is_none(), "nothing is compiled meanwhile");
             queue.reading = false;
-            queue.end(job, true);
+            queue.end(job, Then::Compile);
         }
     }
 
@@ -266,7 +297,7 @@ mod tests {
         let mut order = Vec::new();
         while let Some(job) = queue.next_to_compile() {
             order.push(job.id.to_string());
-            queue.end(job, false);
+            queue.end(job, Then::Done);
         }
         order
     }
@@ -281,6 +312,23 @@ mod tests {
         read_all(&mut queue);
         assert_eq!(compiled(&mut queue), ["a", "c", "b", "bomb"]);
         assert!(queue.is_empty());
+    }
+
+    // Shows P6: at the first start nothing is known of anybody, and a bomb that comes first keeps nobody out for long.
+    #[test]
+    fn what_takes_long_comes_after_all_that_was_not_tried() {
+        let mut queue = Queue::default();
+        for id in ["a-bomb", "b", "c"] {
+            queue.push(job(id, 0));
+        }
+        read_all(&mut queue);
+        let bomb = queue.next_to_compile().unwrap();
+        assert_eq!((bomb.id.to_string().as_str(), bomb.takes_long), ("a-bomb", false));
+        queue.end(bomb, Then::CompileForLong);
+        // Others that have used the compiler for longer come first too.
+        queue.push(job("d", 60));
+        read_all(&mut queue);
+        assert_eq!(compiled(&mut queue), ["b", "c", "d", "a-bomb"]);
     }
 
     #[test]
@@ -304,7 +352,7 @@ mod tests {
         queue.push(job("a", 0));
         queue.push(job("a", 0));
         assert!(queue.next_to_read().is_none(), "not twice at once");
-        queue.end(first, false);
+        queue.end(first, Then::Done);
         assert!(queue.next_to_read().is_some());
         assert!(queue.to_read.is_empty() && queue.again.is_empty());
     }

@@ -23,7 +23,7 @@ use super::plan::Plan;
 use super::tokens::Tokens;
 use crate::admission::Admission;
 use crate::metrics::TenantUsage;
-use crate::text::{chain, one_line};
+use crate::text::{chain, one_line, quoted};
 use crate::usage::Usage;
 
 /// Longest reason that is kept for a tenant that is not served, in bytes.
@@ -301,7 +301,9 @@ impl Table {
             });
             match entry.apply(plan) {
                 Ok(()) => to_load.push((id.clone(), Arc::clone(&entry.account))),
-                Err(error) => tracing::error!(tenant = %id, %error, "tenant refused; it cannot be served"),
+                Err(error) => {
+                    tracing::error!(tenant = %id, error = %quoted(&error, REASON_MAX), "tenant refused; it cannot be served");
+                }
             }
             entries.insert(id, entry);
         }
@@ -342,7 +344,7 @@ impl Table {
                 } else {
                     "it cannot be served"
                 };
-                tracing::error!(tenant = %id, error = %refused.why.reason, "tenant refused; {served}");
+                tracing::error!(tenant = %id, error = %quoted(&refused.why.reason, REASON_MAX), "tenant refused; {served}");
                 if let Some(limit) = refused.limit {
                     account.refuse(limit);
                 }

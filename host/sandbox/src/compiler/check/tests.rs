@@ -3,7 +3,7 @@ use std::fs;
 use namelock_test_artifacts::{ROOMS, bombs, guests, wants_http};
 use wasm_encoder::{
     Component, ComponentExportKind, ComponentExportSection, InstanceSection, MemorySection, MemoryType, Module,
-    ModuleArg, ModuleSection, NestedComponentSection,
+    ModuleArg, ModuleSection, NameMap, NameSection, NestedComponentSection,
 };
 
 use super::*;
@@ -86,6 +86,32 @@ fn what_is_instantiated_through_other_components_counts() {
 #[test]
 fn what_is_nested_too_deep_is_refused() {
     assert_eq!(described(&bombs::deep_components()), "is nested deeper than 64 levels");
+}
+
+/// A component with one module, one of whose functions has a name of this length.
+fn function_name_of(length: usize) -> Component {
+    let mut functions = NameMap::new();
+    functions.append(0, "short");
+    functions.append(1, &"x".repeat(length));
+    let mut names = NameSection::new();
+    names.functions(&functions);
+    let mut module = Module::new();
+    module.section(&names);
+    let mut component = Component::new();
+    component.section(&ModuleSection(&module));
+    component
+}
+
+// Shows P6: a trap copies no name that is longer than this.
+#[test]
+fn a_function_with_an_overlong_name_is_refused() {
+    let allowed = described(&function_name_of(FUNCTION_NAME_BYTES_MAX).finish());
+    assert!(!allowed.contains("name is"), "{allowed}");
+    let refused = described(&function_name_of(FUNCTION_NAME_BYTES_MAX + 1).finish());
+    assert_eq!(
+        refused,
+        "has a function whose name is 16385 bytes long, and 16384 are allowed"
+    );
 }
 
 #[test]
