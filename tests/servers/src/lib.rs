@@ -3,12 +3,14 @@
 //! Each is run by `setpriv --pdeathsig KILL`, so that it also ends when the test's process is killed. A server that is not
 //! installed is a failure with a line that says what to install, never a skipped test.
 
+mod faketime;
 mod memcached;
 mod port;
 mod postgres;
 mod process;
 mod raw;
 
+pub use faketime::faketime;
 pub use memcached::Memcached;
 pub use port::free_port;
 pub use postgres::Postgres;

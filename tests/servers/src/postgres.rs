@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::faketime::faketime;
 use crate::port::free_port;
 use crate::process::{Process, wait_until};
 
@@ -40,6 +41,26 @@ impl Postgres {
     /// When it is not installed or does not start.
     pub fn with_settings(settings: &[&str]) -> Self {
         Self::start_in(fresh_data(), settings)
+    }
+
+    /// Starts a server with a clock of its own, for [`Postgres::set_clock`].
+    ///
+    /// # Panics
+    ///
+    /// When it, or libfaketime, is not installed.
+    pub fn with_clock() -> Self {
+        let folder = fresh_data();
+        set_clock(folder.path(), 0);
+        Self::start_in(folder, &[])
+    }
+
+    /// Sets the clock of a server that has its own: by how many seconds it is ahead of the real time from now on.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be set.
+    pub fn set_clock(&self, ahead_seconds: i64) {
+        set_clock(self.folder.path(), ahead_seconds);
     }
 
     /// Starts a server that offers TLS with this certificate and key, in PEM.
@@ -134,6 +155,17 @@ impl Postgres {
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
         children.split_whitespace().filter_map(|id| id.parse().ok()).collect()
     }
+}
+
+/// The file that tells libfaketime what time it is for a server.
+const CLOCK: &str = "clock";
+
+fn set_clock(folder: &Path, ahead_seconds: i64) {
+    // It is read at any time, so it must never be half written.
+    let new = folder.join("clock.new");
+    fs::write(&new, format!("{ahead_seconds:+}")).expect("a file in its folder");
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o644)).expect("its rights");
+    fs::rename(&new, folder.join(CLOCK)).expect("its place");
 }
 
 /// A folder with an empty database of its own.
@@ -240,7 +272,20 @@ fn spawn(folder: &Path, address: SocketAddr, settings: &[String]) -> Process {
         .create(true)
         .open(folder.join("log"))
         .expect("a log file");
-    let mut command = as_nobody(&binary("postgres"));
+    let (postgres, clock) = (binary("postgres"), folder.join(CLOCK));
+    let mut command = if clock.exists() {
+        // The library has a semaphore of the user who loads it, so only the server loads it. What time it is is another, and
+        // not how long something takes: no machine's monotonic clock jumps.
+        let mut command = as_nobody(Path::new("env"));
+        command
+            .arg(format!("LD_PRELOAD={}", faketime().display()))
+            .arg(format!("FAKETIME_TIMESTAMP_FILE={}", clock.display()))
+            .args(["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"])
+            .arg(postgres);
+        command
+    } else {
+        as_nobody(&postgres)
+    };
     command.arg("-D").arg(folder.join("data"));
     let port = address.port().to_string();
     for setting in [
