@@ -13,6 +13,9 @@ use std::collections::{HashMap, VecDeque};
 
 use parking_lot::{Condvar, Mutex};
 
+/// The host itself takes turns with the tenants as one of them, whose id none of them has.
+pub(crate) const NO_TENANT: &str = "";
+
 /// The entries of all tenants, at most `capacity`.
 pub(crate) struct Fair<T> {
     capacity: usize,

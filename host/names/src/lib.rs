@@ -1,8 +1,8 @@
 //! The database of registrations: who has which name, and for how long.
 //!
 //! Locks keep two handlers from doing the same work at once; this database keeps a name from having two owners,
-//! whatever happened to the lock. It decides in the transaction that writes, by its own clock. This crate knows nothing
-//! of locks, sandboxes or HTTP.
+//! whatever happened to the lock. It decides in the transaction that writes, by a clock of its own that never steps. This
+//! crate knows nothing of locks, sandboxes or HTTP.
 //!
 //! In reading order:
 //!
@@ -11,6 +11,8 @@
 //! - `error`: what can go wrong at the edge of this crate;
 //! - `config`: the limits and timeouts, with their defaults;
 //! - `rules`: what a write must satisfy, and how its values are stored;
+//! - `clock`: database time, by which registrations begin and end;
+//! - `epoch`: the numbers from which fencing tokens are counted;
 //! - `fair`: how tenants take turns where they have to wait;
 //! - `names`: the trait [`Names`], what every names database does;
 //! - `url`: where a names database is;
@@ -22,20 +24,27 @@
 //!
 //! - There is one row for each (tenant, name), its primary key, so a name never has two active registrations (P1).
 //! - A registration is active from `created_ms` up to, but not including, `expires_ms`: at that instant the name is
-//!   free.
+//!   free. What has ended or was freed stays so, and nothing ends early, whatever is done to a wall clock.
 //! - A write with a smaller fencing token than the row has seen is refused, even when the name is free.
 //! - What was saved is on disk before the answer is given (P2).
 //! - A tenant that is at its quota, or that floods the database with writes, is in nobody else's way (P6).
 
 #[cfg(all(
     not(debug_assertions),
-    any(feature = "without-arbitration", feature = "without-fencing")
+    any(
+        feature = "without-arbitration",
+        feature = "without-fencing",
+        feature = "without-purge-guard",
+        feature = "without-write-deadline"
+    )
 ))]
 compile_error!(
     "the features without-… remove a safeguard so that a test can show that it is needed; a release must not have them"
 );
 
+mod clock;
 mod config;
+mod epoch;
 mod error;
 mod fair;
 mod names;
@@ -48,6 +57,7 @@ mod sqlite;
 mod url;
 
 pub use config::NamesConfig;
+pub use epoch::{EpochStanding, NewEpoch};
 pub use error::{NamesError, OpenError, SaveError};
 pub use namelock_types::FencingToken;
 pub use names::Names;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::epoch::{EpochStanding, NewEpoch};
 use crate::error::{NamesError, SaveError};
 use crate::quota::Usage;
 use crate::registration::{Free, Registration, Save};
@@ -39,6 +40,25 @@ pub trait Names: Send + Sync + 'static {
     ///
     /// See [`NamesError`].
     async fn usage(&self, tenant: &str) -> Result<Usage, NamesError>;
+
+    /// Gives a lock server an epoch for a new life: greater than every one that was given to or reported of any server. It
+    /// is durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// See [`NamesError`].
+    async fn begin_epoch(&self, server: &str) -> Result<NewEpoch, NamesError>;
+
+    /// Judges the epoch that a lock server has, and remembers it if fencing tokens may be counted from it.
+    ///
+    /// # Errors
+    ///
+    /// See [`NamesError`].
+    async fn check_epoch(&self, server: &str, epoch: u64) -> Result<EpochStanding, NamesError>;
+
+    /// Returns how many milliseconds the wall clock that database time follows was ahead of it when it was last looked at;
+    /// negative: behind.
+    fn clock_off_ms(&self) -> i64;
 
     /// Checks that the database answers.
     ///

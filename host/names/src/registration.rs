@@ -14,7 +14,7 @@ pub struct Registration {
     pub name: String,
     /// Who has it.
     pub owner: String,
-    /// When it was saved, in milliseconds since 1970-01-01 UTC by the database's clock.
+    /// When it was saved, in milliseconds since 1970-01-01 UTC by database time.
     pub created_ms: u64,
     /// When it ends, on the same clock; none: it does not end by itself.
     pub expires_ms: Option<u64>,

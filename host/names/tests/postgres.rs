@@ -5,7 +5,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use namelock_names::{FencingToken, Names, NamesConfig, OpenError, Quota, QuotaKind, Save, SaveError, Usage, open};
+use namelock_names::{
+    FencingToken, Free, Names, NamesConfig, OpenError, Quota, QuotaKind, Save, SaveError, Usage, open,
+};
 use namelock_test_servers::Postgres;
 use tokio_postgres::{Client, NoTls, Transaction};
 
@@ -218,7 +220,7 @@ async fn hosts_that_start_together_create_the_tables_once() {
         .await
         .unwrap();
     let versions: Vec<i64> = versions.iter().map(|row| row.get(0)).collect();
-    assert_eq!(versions, [1, 2]);
+    assert_eq!(versions, [1, 2, 3]);
 }
 
 #[tokio::test]
@@ -290,25 +292,28 @@ async fn a_server_is_trusted_only_with_a_certificate_signed_by_a_root() {
     );
 }
 
-// Shows P1: two registrations of a name never overlap, even when the server's clock is set back.
+// Shows P1: two registrations of a name never overlap, even when another one's end lies in the future.
 #[tokio::test]
 async fn a_registration_begins_no_earlier_than_the_one_before_it_ended() {
     let server = Postgres::start();
     let names = open_server(&server.url()).await.unwrap();
     names.save(save("a", 1)).await.unwrap();
     let operator = client(&server).await;
-    // Its end lies in the future of the server's clock, as after the clock was set back: it is active until then.
-    let ends = "UPDATE namelock_registrations SET expires_ms = created_ms + 300";
-    operator.execute(ends, &[]).await.unwrap();
-    let ended = names.find("t", "a").await.unwrap().and_then(|found| found.expires_ms);
+    let ends = "UPDATE namelock_registrations
+        SET expires_ms = (SELECT time_ms + 4000 FROM namelock_clock) RETURNING expires_ms";
+    let ended: i64 = operator.query_one(ends, &[]).await.unwrap().get(0);
+    let mut taken = 0;
     let second = loop {
         match names.save(save("a", 2)).await {
             Ok(saved) => break saved,
-            Err(SaveError::Taken(_)) => {}
+            Err(SaveError::Taken(_)) => taken += 1,
             Err(error) => panic!("{error}"),
         }
     };
-    assert!(ended.is_none_or(|ended| second.created_ms >= ended));
+    assert!(
+        taken > 0 && second.created_ms >= ended.cast_unsigned(),
+        "{taken} {ended} {second:?}"
+    );
     // Freed before its own beginning, it has lasted no time at all, and the name is free at once.
     operator
         .execute(
@@ -317,18 +322,274 @@ async fn a_registration_begins_no_earlier_than_the_one_before_it_ended() {
         )
         .await
         .unwrap();
-    let free = namelock_names::Free {
-        tenant: "t".to_owned(),
-        name: "a".to_owned(),
-        fencing_token: FencingToken::new(3),
-        deadline: tokio::time::Instant::now() + Duration::from_secs(60),
-    };
-    assert!(names.free(free).await.unwrap());
+    assert!(names.free(free("a", 3)).await.unwrap());
     let third = names.save(save("a", 4)).await.unwrap();
     assert!(
         third.created_ms >= second.created_ms + 60_000,
         "it begins where the one before it ended"
     );
+}
+
+fn free(name: &str, fencing_token: u64) -> Free {
+    Free {
+        tenant: "t".to_owned(),
+        name: name.to_owned(),
+        fencing_token: FencingToken::new(fencing_token),
+        deadline: tokio::time::Instant::now() + Duration::from_secs(60),
+    }
+}
+
+/// Opens a database as a host that purges what has ended at once.
+async fn open_without_retention(server: &Postgres) -> Arc<dyn Names> {
+    let config = NamesConfig {
+        retention: Duration::ZERO,
+        timeout: Duration::from_secs(30),
+        ..NamesConfig::default()
+    };
+    open(&server.url().parse().unwrap(), config).await.unwrap()
+}
+
+/// Waits until some host has purged what there is to purge.
+async fn until_purged(operator: &Client) {
+    let canary = "INSERT INTO namelock_registrations VALUES ('canary', 'x', 'x', 1, 1, 1, '[]')";
+    operator.execute(canary, &[]).await.unwrap();
+    let count = "SELECT count(*) FROM namelock_registrations WHERE tenant = 'canary'";
+    let purged = async {
+        while operator.query_one(count, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), purged).await.unwrap();
+}
+
+// Shows P1: a server's clock that is set, or a standby with another one, ends no registration, deletes none, and brings
+// none back.
+#[tokio::test]
+async fn a_step_of_the_servers_clock_ends_no_registration_and_brings_none_back() {
+    const HOUR: u64 = 3_600_000;
+    let server = Postgres::with_clock();
+    let names = open_without_retention(&server).await;
+    let operator = client(&server).await;
+    let mut wish = save("live", 1);
+    wish.lifetime = Some(Duration::from_millis(HOUR));
+    let live = names.save(wish).await.unwrap();
+    for hours in [3, -3, 0] {
+        server.set_clock(hours * 3600);
+        // A host that is there, and one that comes.
+        let fresh = open_without_retention(&server).await;
+        until_purged(&operator).await;
+        for names in [&names, &fresh] {
+            assert_eq!(
+                names.find("t", "live").await.unwrap().as_ref(),
+                Some(&live),
+                "{hours} h"
+            );
+            assert!(matches!(names.save(save("live", 9)).await, Err(SaveError::Taken(_))));
+        }
+        let name = format!("freed {hours}");
+        let saved = fresh.save(save(&name, 1)).await.unwrap();
+        assert!(
+            saved.created_ms.abs_diff(live.created_ms) < HOUR / 2,
+            "{hours} h: {saved:?}"
+        );
+        assert!(names.free(free(&name, 2)).await.unwrap());
+        for names in [&names, &fresh] {
+            assert_eq!(names.find("t", &name).await.unwrap(), None);
+        }
+        let off = || names.clock_off_ms().unsigned_abs() > HOUR;
+        let seen = async {
+            while off() != (hours != 0) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), seen).await.unwrap();
+        fresh.close().await;
+    }
+    for hours in [3, -3, 0] {
+        let name = format!("freed {hours}");
+        assert_eq!(names.find("t", &name).await.unwrap(), None, "{hours} h");
+        names.save(save(&name, 3)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn when_nobody_was_there_the_servers_clock_is_believed_only_ahead_and_what_it_ended_is_kept() {
+    let server = Postgres::with_clock();
+    let names = open_server(&server.url()).await.unwrap();
+    let operator = client(&server).await;
+    let mut wish = save("a", 1);
+    wish.lifetime = Some(Duration::from_secs(3600));
+    let saved = names.save(wish).await.unwrap();
+    names.close().await;
+    operator
+        .execute("UPDATE namelock_clock SET steady_since_ms = 0, jumped_ms = 0", &[])
+        .await
+        .unwrap();
+    server.set_clock(3 * 3600);
+    let names = open_server(&server.url()).await.unwrap();
+    assert_eq!(names.find("t", "a").await.unwrap(), None, "its time has come");
+    let jumped: i64 = operator
+        .query_one("SELECT jumped_ms FROM namelock_clock", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert!(jumped > 10_000_000, "its retention has not passed: {jumped}");
+    names.close().await;
+    server.set_clock(0);
+    let names = open_server(&server.url()).await.unwrap();
+    let back = names.save(save("b", 1)).await.unwrap();
+    assert!(
+        back.created_ms > saved.created_ms + 10_000_000,
+        "it goes on from what was kept"
+    );
+}
+
+#[tokio::test]
+async fn what_was_freed_stays_free_and_a_host_of_version_2_sees_it_and_may_save_it() {
+    let server = Postgres::start();
+    let names = open_server(&server.url()).await.unwrap();
+    let saved = names.save(save("a", 1)).await.unwrap();
+    assert!(names.free(free("a", 1)).await.unwrap());
+    let operator = client(&server).await;
+    let ended: i64 = operator
+        .query_one("SELECT expires_ms FROM namelock_registrations", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert!(
+        ended.cast_unsigned() < saved.created_ms + 60_000,
+        "version 2 sees it ended"
+    );
+    // As if the clock had been 50 minutes ahead when it was freed.
+    let ahead = "UPDATE namelock_registrations SET expires_ms = expires_ms + 3000000";
+    operator.execute(ahead, &[]).await.unwrap();
+    assert_eq!(names.find("t", "a").await.unwrap(), None);
+    assert!(!names.free(free("a", 1)).await.unwrap());
+    // As version 2 saves: it does not know what was freed.
+    let old = "UPDATE namelock_registrations SET owner = 'bob', expires_ms = NULL, fencing_token = 2";
+    operator.execute(old, &[]).await.unwrap();
+    assert_eq!(names.find("t", "a").await.unwrap().unwrap().owner, "bob");
+    assert!(names.free(free("a", 2)).await.unwrap());
+    assert_eq!(
+        names.save(save("a", 2)).await.unwrap().owner,
+        "ann",
+        "one lease may both free and save"
+    );
+}
+
+/// Asks for a write of the name `a` under a lease of half a second, which another transaction keeps waiting until the lease
+/// has ended.
+async fn check_late_write<T: std::fmt::Debug + PartialEq + Send + 'static>(
+    prepare: &str,
+    hold: &str,
+    write: impl FnOnce(Arc<dyn Names>, tokio::time::Instant) -> tokio::task::JoinHandle<Result<T, SaveError>>,
+) {
+    let server = Postgres::start();
+    let config = NamesConfig {
+        timeout: Duration::from_secs(60),
+        ..NamesConfig::default()
+    };
+    let names = open(&server.url().parse().unwrap(), config).await.unwrap();
+    let (mut other, watcher) = (client(&server).await, client(&server).await);
+    other.batch_execute(prepare).await.unwrap();
+    let transaction = other.transaction().await.unwrap();
+    transaction.batch_execute(hold).await.unwrap();
+    let ends = tokio::time::Instant::now() + Duration::from_secs(3);
+    let written = write(names, ends);
+    let waits = "SELECT count(*) FROM pg_stat_activity
+        WHERE application_name = 'namelock' AND wait_event_type = 'Lock'";
+    while watcher.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        assert!(!written.is_finished());
+    }
+    tokio::time::sleep_until(ends + Duration::from_millis(50)).await;
+    let rows = "SELECT coalesce(array_agg(r::text), '{}') FROM namelock_registrations AS r";
+    let before: Vec<String> = watcher.query_one(rows, &[]).await.unwrap().get(0);
+    transaction.rollback().await.unwrap();
+    assert_eq!(written.await.unwrap(), Err(SaveError::LeaseLost));
+    let after: Vec<String> = watcher.query_one(rows, &[]).await.unwrap().get(0);
+    assert_eq!(before, after);
+}
+
+fn late_save(names: Arc<dyn Names>, ends: tokio::time::Instant) -> tokio::task::JoinHandle<Result<(), SaveError>> {
+    let mut wish = save("a", 7);
+    wish.deadline = ends;
+    tokio::spawn(async move { names.save(wish).await.map(|_| ()) })
+}
+
+// Shows P5: a lease that ends while its write waits in the server writes nothing.
+#[tokio::test]
+async fn a_save_that_waits_for_a_row_beyond_the_end_of_its_lease_writes_nothing() {
+    let ended = "INSERT INTO namelock_registrations VALUES ('t', 'a', 'bob', 1, 2, 1, '[]')";
+    check_late_write(ended, "UPDATE namelock_registrations SET owner = 'x'", late_save).await;
+}
+
+#[tokio::test]
+async fn a_save_that_waits_for_an_insertion_beyond_the_end_of_its_lease_writes_nothing() {
+    let inserting = "INSERT INTO namelock_registrations VALUES ('t', 'a', 'bob', 1, NULL, 1, '[]')";
+    check_late_write("", inserting, late_save).await;
+}
+
+#[tokio::test]
+async fn a_free_that_waits_beyond_the_end_of_its_lease_ends_nothing() {
+    let active = "INSERT INTO namelock_registrations VALUES ('t', 'a', 'bob', 1, NULL, 1, '[]')";
+    check_late_write(
+        active,
+        "UPDATE namelock_registrations SET owner = 'x'",
+        |names, ends| {
+            let mut wish = free("a", 7);
+            wish.deadline = ends;
+            tokio::spawn(async move { names.free(wish).await })
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn time_is_kept_while_a_synchronous_standby_is_away() {
+    let server = Postgres::start();
+    let _names = open_server(&server.url()).await.unwrap();
+    let operator = client(&server).await;
+    for sql in [
+        "ALTER SYSTEM SET synchronous_standby_names = 'gone'",
+        "SELECT pg_reload_conf()",
+    ] {
+        operator.batch_execute(sql).await.unwrap();
+    }
+    let standby = "SELECT current_setting('synchronous_standby_names') = 'gone'";
+    let kept = "SELECT time_ms FROM namelock_clock";
+    let passes = async {
+        while !operator.query_one(standby, &[]).await.unwrap().get::<_, bool>(0) {}
+        let begin: i64 = operator.query_one(kept, &[]).await.unwrap().get(0);
+        while operator.query_one(kept, &[]).await.unwrap().get::<_, i64>(0) < begin + 3000 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), passes).await.unwrap();
+}
+
+#[tokio::test]
+async fn fewer_ended_rows_than_one_purge_deletes_are_purged_among_many_that_live() {
+    let server = Postgres::start();
+    drop(open_server(&server.url()).await.unwrap());
+    let operator = client(&server).await;
+    let fill = "INSERT INTO namelock_registrations
+        SELECT 't', n::text::bytea, 'ann', 1, CASE WHEN n <= 10 THEN 2 ELSE 9000000000000 END, 1, '[]'
+        FROM generate_series(1, 300000) AS n";
+    operator.execute(fill, &[]).await.unwrap();
+    // A purge that reads every row takes longer than it may.
+    let config = NamesConfig {
+        retention: Duration::ZERO,
+        timeout: Duration::from_millis(50),
+        ..NamesConfig::default()
+    };
+    let _purging = open(&server.url().parse().unwrap(), config).await.unwrap();
+    let ended = "SELECT count(*) FROM namelock_registrations WHERE expires_ms = 2";
+    let purged = async {
+        while operator.query_one(ended, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), purged).await.unwrap();
 }
 
 /// The tables as version 1 left them.
@@ -392,7 +653,7 @@ async fn a_migration_may_take_longer_than_a_read_or_write() {
     let hasty = open(&server.url().parse().unwrap(), config).await.unwrap();
     let migrated = async {
         let version = "SELECT max(version) FROM namelock_schema";
-        while operator.query_one(version, &[]).await.unwrap().get::<_, i64>(0) < 2 {
+        while operator.query_one(version, &[]).await.unwrap().get::<_, i64>(0) < 3 {
             let _ = hasty.ready().await;
         }
     };

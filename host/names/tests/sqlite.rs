@@ -19,6 +19,9 @@ async fn open_file(path: &Path) -> Result<Arc<dyn Names>, OpenError> {
     open(&NamesUrl::Sqlite(path.to_owned()), config).await
 }
 
+/// As if database time had been seen to pass since 1970.
+const OBSERVED: &str = "UPDATE clock SET steady_since_ms = 0, jumped_ms = 0";
+
 fn save(name: &str) -> Save {
     Save {
         tenant: "t".to_owned(),
@@ -92,7 +95,7 @@ async fn an_empty_file_becomes_a_names_database() {
     names.save(save("a")).await.unwrap();
     let raw = Connection::open(&path).unwrap();
     let pragma = |name| raw.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
-    assert_eq!((pragma("user_version"), pragma("application_id")), (2, 0x6e6d_6c6b));
+    assert_eq!((pragma("user_version"), pragma("application_id")), (3, 0x6e6d_6c6b));
 }
 
 #[cfg(unix)]
@@ -286,7 +289,7 @@ async fn a_registration_saved_by_a_later_clock_can_be_freed() {
     let names = open_file(&path).await.unwrap();
     Connection::open(&path)
         .unwrap()
-        .execute_batch("INSERT INTO registrations VALUES ('t', 'a', 'bob', (unixepoch() + 3600) * 1000, NULL, 1, '[]')")
+        .execute_batch("INSERT INTO registrations (tenant, name, owner, created_ms, expires_ms, fencing_token, attributes) VALUES ('t', 'a', 'bob', (unixepoch() + 3600) * 1000, NULL, 1, '[]')")
         .unwrap();
     assert_eq!(names.find("t", "a").await.unwrap().unwrap().owner, "bob");
     assert_eq!(names.free(free("a")).await, Ok(true));
@@ -303,8 +306,8 @@ async fn a_damaged_row_is_an_error_and_not_a_registration() {
     Connection::open(&path)
         .unwrap()
         .execute_batch(
-            "INSERT INTO registrations VALUES ('t', 'number', 'ann', 1, NULL, -1, '[]');
-             INSERT INTO registrations VALUES ('t', 'text', 'ann', 1, NULL, 1, '{')",
+            "INSERT INTO registrations (tenant, name, owner, created_ms, expires_ms, fencing_token, attributes) VALUES ('t', 'number', 'ann', 1, NULL, -1, '[]');
+             INSERT INTO registrations (tenant, name, owner, created_ms, expires_ms, fencing_token, attributes) VALUES ('t', 'text', 'ann', 1, NULL, 1, '{')",
         )
         .unwrap();
     for name in ["number", "text"] {
@@ -320,9 +323,10 @@ async fn each_transaction_deletes_a_bounded_number_of_expired_rows() {
     let path = folder.path().join("names.db");
     let names = open_file(&path).await.unwrap();
     let raw = Connection::open(&path).unwrap();
+    raw.execute_batch(OBSERVED).unwrap();
     raw.execute_batch(
         "WITH RECURSIVE count(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM count WHERE n < 2500)
-         INSERT INTO registrations SELECT 'old', n, 'ann', 1, 2, 1, '[]' FROM count",
+         INSERT INTO registrations (tenant, name, owner, created_ms, expires_ms, fencing_token, attributes) SELECT 'old', n, 'ann', 1, 2, 1, '[]' FROM count",
     )
     .unwrap();
     for expect in [1500, 500, 0] {
@@ -339,10 +343,11 @@ async fn rows_are_deleted_once_their_retention_is_over() {
     let path = folder.path().join("names.db");
     open_file(&path).await.unwrap().close().await;
     let raw = Connection::open(&path).unwrap();
+    raw.execute_batch(OBSERVED).unwrap();
     raw.execute_batch(
-        "INSERT INTO registrations VALUES ('t', 'old', 'ann', 1, 2, 1, '[]');
-         INSERT INTO registrations VALUES ('t', 'endless', 'ann', 1, NULL, 1, '[]');
-         INSERT INTO registrations VALUES ('t', 'late', 'ann', 1, unixepoch() * 1000 - 1000, 1, '[]')",
+        "INSERT INTO registrations (tenant, name, owner, created_ms, expires_ms, fencing_token, attributes) VALUES ('t', 'old', 'ann', 1, 2, 1, '[]');
+         INSERT INTO registrations (tenant, name, owner, created_ms, expires_ms, fencing_token, attributes) VALUES ('t', 'endless', 'ann', 1, NULL, 1, '[]');
+         INSERT INTO registrations (tenant, name, owner, created_ms, expires_ms, fencing_token, attributes) VALUES ('t', 'late', 'ann', 1, unixepoch() * 1000 - 1000, 1, '[]')",
     )
     .unwrap();
     let names = open_file(&path).await.unwrap();
@@ -354,6 +359,152 @@ async fn rows_are_deleted_once_their_retention_is_over() {
         .map(Result::unwrap)
         .collect();
     assert_eq!(left, ["endless", "late", "new"]);
+}
+
+/// The part of a test in which it runs as another process, with another clock, on this file.
+const OTHER_PROCESS: &str = "NAMELOCK_TEST_OTHER_PROCESS";
+
+/// Runs a test of this program once more, as a process whose wall clock is off, on the file at `path`.
+fn run_with_clock(test: &str, path: &Path, off: &str) {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", test, "--nocapture"])
+        .env(OTHER_PROCESS, path)
+        .env("LD_PRELOAD", namelock_test_servers::faketime())
+        .env("FAKETIME", off)
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{output:?}");
+}
+
+fn without_retention(path: &Path) -> (NamesUrl, NamesConfig) {
+    let config = NamesConfig {
+        retention: Duration::ZERO,
+        busy_timeout: Duration::from_secs(60),
+        ..NamesConfig::default()
+    };
+    (NamesUrl::Sqlite(path.to_owned()), config)
+}
+
+fn wall_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap().as_millis().try_into().unwrap()
+}
+
+// Shows P1: a clock that is wrong ends no registration, deletes none, and brings none back.
+#[tokio::test]
+async fn a_process_whose_clock_is_wrong_by_hours_changes_nothing_for_others() {
+    let hour = Duration::from_secs(3600);
+    if let Some(path) = std::env::var_os(OTHER_PROCESS) {
+        let (url, config) = without_retention(Path::new(&path));
+        let names = open(&url, config).await.unwrap();
+        let wish = save("of the other process");
+        let is_ahead = match names.save(wish.clone()).await {
+            Ok(saved) => wall_ms() > saved.created_ms + 3_000_000,
+            // The second time.
+            Err(SaveError::Taken(taken)) => wall_ms() > taken.created_ms + 3_000_000,
+            Err(error) => panic!("{error}"),
+        };
+        let off_ms = names.clock_off_ms();
+        assert_eq!(off_ms > 3_000_000, is_ahead, "{off_ms}");
+        assert!(off_ms.abs() > 3_000_000, "its clock is as right as any: {off_ms}");
+        assert_eq!(names.find("t", "live").await.unwrap().unwrap().owner, "ann");
+        if is_ahead {
+            assert_eq!(names.free(free("freed")).await, Ok(true));
+        }
+        assert_eq!(names.find("t", "freed").await.unwrap(), None);
+        names.close().await;
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    let (url, config) = without_retention(&path);
+    let names = open(&url, config).await.unwrap();
+    let mut lives = save("live");
+    lives.lifetime = Some(hour);
+    let lives = names.save(lives).await.unwrap();
+    names.save(save("freed")).await.unwrap();
+    for off in ["+3h", "-3h"] {
+        run_with_clock(
+            "a_process_whose_clock_is_wrong_by_hours_changes_nothing_for_others",
+            &path,
+            off,
+        );
+        assert_eq!(names.find("t", "live").await.unwrap().as_ref(), Some(&lives), "{off}");
+        assert!(
+            matches!(names.save(save("live")).await, Err(SaveError::Taken(_))),
+            "{off}"
+        );
+        assert_eq!(names.find("t", "freed").await.unwrap(), None, "{off}");
+        assert!(names.clock_off_ms().abs() < 60_000, "{off}: {}", names.clock_off_ms());
+    }
+    names.save(save("freed")).await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_start_of_the_machine_its_clock_is_believed_only_ahead_and_what_it_ended_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    let names = open_file(&path).await.unwrap();
+    let mut wish = save("a");
+    wish.lifetime = Some(Duration::from_secs(3600));
+    let saved = names.save(wish).await.unwrap();
+    names.close().await;
+    let raw = Connection::open(&path).unwrap();
+    // Two hours ago another boot kept the time; it had been seen to pass for long.
+    raw.execute_batch(
+        "UPDATE clock SET boot = 'another', time_ms = time_ms - 7200000, steady_since_ms = 0, jumped_ms = 0;
+         UPDATE registrations SET created_ms = created_ms - 7200000, expires_ms = expires_ms - 7200000",
+    )
+    .unwrap();
+    let names = open_file(&path).await.unwrap();
+    assert_eq!(names.find("t", "a").await.unwrap(), None, "its time has come");
+    let mut wish = save("b");
+    wish.fencing_token = FencingToken::new(2);
+    names.save(wish).await.unwrap();
+    names.close().await;
+    let rows = "SELECT count(*) FROM registrations WHERE name = 'a'";
+    let kept: i64 = raw.query_row(rows, [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, 1, "nobody has seen its retention pass");
+    // The clock of the next boot is an hour behind the time that was kept.
+    raw.execute_batch("UPDATE clock SET boot = 'yet another', time_ms = time_ms + 3600000")
+        .unwrap();
+    let names = open_file(&path).await.unwrap();
+    let mut wish = save("c");
+    wish.fencing_token = FencingToken::new(3);
+    let created_ms = names.save(wish).await.unwrap().created_ms;
+    assert!(
+        created_ms >= saved.created_ms + 3_600_000,
+        "time goes on from what was kept"
+    );
+    assert!(names.clock_off_ms() < -3_000_000, "{}", names.clock_off_ms());
+}
+
+#[tokio::test]
+async fn what_was_freed_stays_free_and_a_process_of_version_2_sees_it_and_may_save_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    let names = open_file(&path).await.unwrap();
+    let saved = names.save(save("a")).await.unwrap();
+    assert_eq!(names.free(free("a")).await, Ok(true));
+    let raw = Connection::open(&path).unwrap();
+    let ends = "SELECT expires_ms FROM registrations";
+    let ended: i64 = raw.query_row(ends, [], |row| row.get(0)).unwrap();
+    let ended = ended.cast_unsigned();
+    assert!(
+        (saved.created_ms..saved.created_ms + 60_000).contains(&ended),
+        "version 2 sees it ended"
+    );
+    // As if the clock had been 50 minutes ahead when it was freed.
+    raw.execute_batch("UPDATE registrations SET expires_ms = expires_ms + 3000000")
+        .unwrap();
+    assert_eq!(names.find("t", "a").await.unwrap(), None);
+    assert_eq!(names.free(free("a")).await, Ok(false));
+    // As version 2 saves: it does not know what was freed.
+    raw.execute_batch("UPDATE registrations SET owner = 'bob', expires_ms = NULL, fencing_token = 2")
+        .unwrap();
+    assert_eq!(names.find("t", "a").await.unwrap().unwrap().owner, "bob");
 }
 
 /// A file as version 1 left it, with a row.
@@ -376,7 +527,9 @@ async fn a_file_of_version_1_is_counted_and_who_writes_it_still_is_counted_too()
     let raw = Connection::open(&path).unwrap();
     raw.execute_batch(VERSION_1).unwrap();
     raw.pragma_update(None, "journal_mode", "wal").unwrap();
-    let insert = "INSERT INTO registrations VALUES ('t', ?, 'ann', 1, NULL, 1, '[]')
+    let insert = "INSERT INTO registrations
+            (tenant, name, owner, created_ms, expires_ms, fencing_token, attributes)
+        VALUES ('t', ?, 'ann', 1, NULL, 1, '[]')
         ON CONFLICT (tenant, name) DO UPDATE SET owner = 'anna'";
     let mut old = raw.prepare(insert).unwrap();
     old.execute(["b"]).unwrap();

@@ -1,7 +1,7 @@
 //! The names database of a fleet, in a PostgreSQL server.
 //!
 //! What a tenant keeps, and how exactly it is counted, is said in `sql`; who gets a connection when all are in use, in
-//! `turns`.
+//! `turns`; what time it is, in `time`.
 //!
 //! # What is not known
 //!
@@ -12,12 +12,14 @@
 //! A server that is down or hangs is no reason not to start: until it can be used, callers are told that it cannot. The
 //! first connection creates the tables, whenever that is.
 
+mod epochs;
 mod pool;
 mod purge;
 mod room;
 mod rows;
 mod schema;
 mod sql;
+mod time;
 mod tls;
 mod turns;
 
@@ -35,8 +37,10 @@ use tokio_postgres::types::ToSql;
 use self::pool::{ConnectError, Pool, give_back};
 use self::room::Room;
 use self::rows::{NameRow, name_row, times, usage};
-use self::sql::Sql;
+use self::sql::{Sql, is_too_late};
+use self::time::{KNOWN_WITHIN, Now, Time, Until};
 use crate::config::NamesConfig;
+use crate::epoch::{EPOCH_STEP, EpochStanding, Epochs, NewEpoch};
 use crate::error::{NamesError, OpenError, SaveError};
 use crate::names::Names;
 use crate::quota::{Quota, Usage};
@@ -59,6 +63,9 @@ pub(crate) struct Postgres {
     /// Whether the database is open. A read or write holds it shared; closing waits until none does.
     open: RwLock<bool>,
     purge: JoinHandle<()>,
+    /// What time it is.
+    time: Arc<Time>,
+    ticks: JoinHandle<()>,
     /// Tells the purge that a tenant needs the room of rows whose retention is over.
     purge_wanted: Arc<Notify>,
 }
@@ -71,12 +78,17 @@ impl Postgres {
     /// tried again by every read and write.
     pub(crate) async fn open(url: &str, shown: &str, config: NamesConfig) -> Result<Self, OpenError> {
         let pool = Pool::new(url, shown, &config)?;
-        let sql = Arc::new(Sql::new());
+        let sql = Arc::new(Sql::new(stored_ms(config.timeout)));
+        let time = Arc::new(Time::default());
+        let ticks = tokio::spawn({
+            let (pool, sql, time, retention) = (pool.clone(), Arc::clone(&sql), Arc::clone(&time), config.retention);
+            async move { time.run(&pool, &sql, retention).await }
+        });
         let purge_wanted = Arc::new(Notify::new());
         let purge = tokio::spawn({
-            let (pool, sql, retention) = (pool.clone(), Arc::clone(&sql), config.retention);
+            let (pool, sql, time, retention) = (pool.clone(), Arc::clone(&sql), Arc::clone(&time), config.retention);
             let wanted = Arc::clone(&purge_wanted);
-            async move { purge::run(pool, &sql, retention, &wanted).await }
+            async move { purge::run(pool, &sql, &time, retention, &wanted).await }
         });
         let opened = Self {
             config,
@@ -85,12 +97,17 @@ impl Postgres {
             room: Room::default(),
             open: RwLock::new(true),
             purge,
+            time,
+            ticks,
             purge_wanted,
         };
         let problem = match tokio::time::timeout(opened.deadline(), opened.pool.connection(NO_TENANT)).await {
             Ok(Ok(connection)) => {
                 give_back(connection);
-                return Ok(opened);
+                match tokio::time::timeout(KNOWN_WITHIN, opened.time.known()).await {
+                    Ok(()) => return Ok(opened),
+                    Err(_) => "its time cannot be read".to_owned(),
+                }
             }
             Ok(Err(ConnectError::Schema(error))) if error.is_lasting() => {
                 return Err(OpenError::Server {
@@ -137,16 +154,45 @@ impl Postgres {
             let answer = answer.await;
             // Either the server has answered, or the connection is broken, which the pool notices.
             give_back(connection);
-            Ok(answer.map_err(|error| NamesError::unavailable(error_chain(&error)))?)
+            answer.map_err(|error| match is_too_late(&error) {
+                true => SaveError::LeaseLost,
+                false => NamesError::unavailable(error_chain(&error)).into(),
+            })
         };
         tokio::time::timeout(self.deadline(), answer)
             .await
             .unwrap_or_else(|_| Err(NamesError::unavailable(self.pool.no_answer()).into()))
     }
 
+    fn now_ms(&self) -> Result<i64, NamesError> {
+        let now_ms = self.time.now_ms();
+        now_ms.ok_or_else(|| NamesError::unavailable("its time is not known yet"))
+    }
+
+    /// Runs all tries of a write within one deadline: whoever has been told that it is unknown whether the name was written
+    /// must not see it written by a later try. `tries` gets the instant after which nothing may be written any more.
+    async fn within_deadline<T, F: Future<Output = Result<T, SaveError>>>(
+        &self,
+        lease_ends: Instant,
+        tries: impl FnOnce(Instant) -> F,
+    ) -> Result<T, SaveError> {
+        let end = Instant::now() + self.deadline();
+        let done = tokio::time::timeout_at(end, tries(lease_ends.min(end))).await;
+        match done {
+            // A try that the deadline has ended, and not the lease.
+            Ok(Err(SaveError::LeaseLost)) if end <= Instant::now() && end < lease_ends => {
+                Err(NamesError::unavailable(self.pool.no_answer()).into())
+            }
+            Ok(done) => done,
+            Err(_) => Err(NamesError::unavailable(self.pool.no_answer()).into()),
+        }
+    }
+
     /// Reads the row of a name.
     async fn row(&self, tenant: &str, name: &str) -> Result<Option<NameRow>, NamesError> {
-        let row = self.read(tenant, &self.sql.row, &[&tenant, &name.as_bytes()]).await?;
+        let row = self
+            .read(tenant, &self.sql.row, &[&tenant, &name.as_bytes(), &Now(&self.time)])
+            .await?;
         row.map(|row| name_row(tenant, &row)).transpose()
     }
 
@@ -156,6 +202,87 @@ impl Postgres {
             SaveError::Unavailable { reason } => NamesError::Unavailable { reason },
             other => NamesError::unavailable(other.to_string()),
         })
+    }
+
+    async fn try_save(&self, save: Save, until: Instant) -> Result<Registration, SaveError> {
+        let token = stored_token(save.fencing_token)?;
+        let lifetime = save.lifetime.map(stored_ms);
+        let attributes = stored_attributes(&save.attributes)?;
+        let new = Usage::of_row(&save.tenant, &save.name, &save.owner, &attributes);
+        let [registrations, bytes, new_bytes] =
+            [save.quota.registrations, save.quota.bytes, new.bytes].map(stored_count);
+        let parameters: [&(dyn ToSql + Sync); 11] = [
+            &save.tenant,
+            &save.name.as_bytes(),
+            &save.owner.as_bytes(),
+            &lifetime,
+            &token,
+            &attributes,
+            &Now(&self.time),
+            &Until(until),
+            &registrations,
+            &bytes,
+            &new_bytes,
+        ];
+        for _ in 0..TRIES {
+            let begin = std::time::Instant::now();
+            let is_ample = self.room.is_ample(&save.tenant, save.quota, begin);
+            let saved = if is_ample {
+                let parameters = &parameters[..8];
+                self.ask(&save.tenant, &self.sql.save_in_ample_room, parameters, Some(until))
+                    .await?
+            } else {
+                self.ask(&save.tenant, &self.sql.save, &parameters, Some(until)).await?
+            };
+            if let Some(row) = saved {
+                if !is_ample {
+                    self.room.saw(&save.tenant, usage(&row)?, begin);
+                }
+                let (created_ms, expires_ms) = times(&row)?;
+                return Ok(Registration {
+                    created_ms,
+                    expires_ms,
+                    name: save.name,
+                    owner: save.owner,
+                    fencing_token: save.fencing_token,
+                    attributes: save.attributes,
+                });
+            }
+            let old = match self.row(&save.tenant, &save.name).await? {
+                Some(found) if found.active => return Err(SaveError::Taken(Box::new(found.registration))),
+                Some(found) if found.registration.fencing_token > save.fencing_token => {
+                    return Err(SaveError::LeaseLost);
+                }
+                found => found.map(|found| found.usage),
+            };
+            self.check_quota(&save.tenant, old, new, save.quota).await?;
+        }
+        Err(contended())
+    }
+
+    async fn try_free(&self, free: Free, until: Instant) -> Result<bool, SaveError> {
+        let token = stored_token(free.fencing_token)?;
+        let parameters: [&(dyn ToSql + Sync); 5] = [
+            &free.tenant,
+            &free.name.as_bytes(),
+            &token,
+            &Now(&self.time),
+            &Until(until),
+        ];
+        for _ in 0..TRIES {
+            let freed = self.ask(&free.tenant, &self.sql.free, &parameters, Some(until));
+            if freed.await?.is_some() {
+                return Ok(true);
+            }
+            match self.row(&free.tenant, &free.name).await? {
+                Some(found) if found.active && found.registration.fencing_token > free.fencing_token => {
+                    return Err(SaveError::LeaseLost);
+                }
+                Some(found) if found.active => {}
+                Some(_) | None => return Ok(false),
+            }
+        }
+        Err(contended())
     }
 
     /// Refuses a row that the tenant's quota has no room for. The statement that writes has checked this too; it does not
@@ -188,87 +315,39 @@ impl Names for Postgres {
 
     async fn save(&self, save: Save) -> Result<Registration, SaveError> {
         check_save(&save, &self.config)?;
-        let token = stored_token(save.fencing_token)?;
-        let lifetime = save.lifetime.map(stored_ms);
-        let attributes = stored_attributes(&save.attributes)?;
-        let new = Usage::of_row(&save.tenant, &save.name, &save.owner, &attributes);
-        let [registrations, bytes, new_bytes] =
-            [save.quota.registrations, save.quota.bytes, new.bytes].map(stored_count);
-        let parameters: [&(dyn ToSql + Sync); 9] = [
-            &save.tenant,
-            &save.name.as_bytes(),
-            &save.owner.as_bytes(),
-            &lifetime,
-            &token,
-            &attributes,
-            &registrations,
-            &bytes,
-            &new_bytes,
-        ];
-        for _ in 0..TRIES {
-            let begin = std::time::Instant::now();
-            let is_ample = self.room.is_ample(&save.tenant, save.quota, begin);
-            let saved = if is_ample {
-                let parameters = &parameters[..6];
-                self.ask(
-                    &save.tenant,
-                    &self.sql.save_in_ample_room,
-                    parameters,
-                    Some(save.deadline),
-                )
-                .await?
-            } else {
-                self.ask(&save.tenant, &self.sql.save, &parameters, Some(save.deadline))
-                    .await?
-            };
-            if let Some(row) = saved {
-                if !is_ample {
-                    self.room.saw(&save.tenant, usage(&row)?, begin);
-                }
-                let (created_ms, expires_ms) = times(&row)?;
-                return Ok(Registration {
-                    created_ms,
-                    expires_ms,
-                    name: save.name,
-                    owner: save.owner,
-                    fencing_token: save.fencing_token,
-                    attributes: save.attributes,
-                });
-            }
-            let old = match self.row(&save.tenant, &save.name).await? {
-                Some(found) if found.active => return Err(SaveError::Taken(Box::new(found.registration))),
-                Some(found) if found.registration.fencing_token > save.fencing_token => {
-                    return Err(SaveError::LeaseLost);
-                }
-                found => found.map(|found| found.usage),
-            };
-            self.check_quota(&save.tenant, old, new, save.quota).await?;
-        }
-        Err(contended())
+        self.within_deadline(save.deadline, |until| self.try_save(save, until))
+            .await
     }
 
     async fn free(&self, free: Free) -> Result<bool, SaveError> {
-        let token = stored_token(free.fencing_token)?;
-        let parameters: [&(dyn ToSql + Sync); 3] = [&free.tenant, &free.name.as_bytes(), &token];
-        for _ in 0..TRIES {
-            let freed = self.ask(&free.tenant, &self.sql.free, &parameters, Some(free.deadline));
-            if freed.await?.is_some() {
-                return Ok(true);
-            }
-            match self.row(&free.tenant, &free.name).await? {
-                Some(found) if found.active && found.registration.fencing_token > free.fencing_token => {
-                    return Err(SaveError::LeaseLost);
-                }
-                Some(found) if found.active => {}
-                Some(_) | None => return Ok(false),
-            }
-        }
-        Err(contended())
+        self.within_deadline(free.deadline, |until| self.try_free(free, until))
+            .await
     }
 
     async fn usage(&self, tenant: &str) -> Result<Usage, NamesError> {
         let row = self.read(tenant, &self.sql.usage, &[&tenant]).await?;
         row.map_or(Ok(Usage::default()), |row| usage(&row))
+    }
+
+    async fn begin_epoch(&self, server: &str) -> Result<NewEpoch, NamesError> {
+        let now_ns = self.now_ms()?.saturating_mul(1_000_000);
+        let parameters: [&(dyn ToSql + Sync); 3] = [&server, &now_ns, &EPOCH_STEP];
+        let row = self.read(NO_TENANT, &self.sql.begin_epoch, &parameters).await?;
+        epochs::new_epoch(&row.ok_or_else(|| NamesError::unavailable("it gave no epoch"))?)
+    }
+
+    async fn check_epoch(&self, server: &str, epoch: u64) -> Result<EpochStanding, NamesError> {
+        let row = self.read(NO_TENANT, &self.sql.epochs, &[&server]).await?;
+        let known = row.map_or(Ok(Epochs::default()), |row| epochs::epochs(&row))?;
+        let standing = known.judge(epoch, self.now_ms()?);
+        if let (EpochStanding::Known { .. }, Ok(epoch)) = (standing, i64::try_from(epoch)) {
+            self.read(NO_TENANT, &self.sql.record_epoch, &[&server, &epoch]).await?;
+        }
+        Ok(standing)
+    }
+
+    fn clock_off_ms(&self) -> i64 {
+        self.time.off_ms()
     }
 
     async fn ready(&self) -> Result<(), NamesError> {
@@ -283,6 +362,7 @@ impl Names for Postgres {
     async fn close(&self) {
         *self.open.write().await = false;
         self.purge.abort();
+        self.ticks.abort();
         self.pool.close();
     }
 }
@@ -290,5 +370,6 @@ impl Names for Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         self.purge.abort();
+        self.ticks.abort();
     }
 }

@@ -14,6 +14,9 @@ use tokio_postgres::{Client, Error};
 /// Version 2 counts what each tenant keeps. Triggers count, so a host of the version before, which has the database open,
 /// goes on, and what it writes is counted too; only its writes wait while the rows that are there are counted, about a
 /// second for a million. Once stopped it refuses the database as newer, as it does every version that it does not know.
+///
+/// Version 3 adds what hosts of the version before neither read nor write, so they go on too. It finds its own work where
+/// an operator has gone back to version 2 in between.
 const MIGRATIONS: &[&str] = &["
     CREATE TABLE namelock_registrations (
         tenant        text   NOT NULL COLLATE \"C\",
@@ -24,7 +27,8 @@ const MIGRATIONS: &[&str] = &["
         fencing_token bigint NOT NULL,
         attributes    text   NOT NULL,
         PRIMARY KEY (tenant, name)
-    -- A name is taken over in place; free room in its page keeps that from touching the index.
+    -- Free room in a page, so that a name that is taken over stays in its page. That adds an entry to each index all the same,
+    -- because expires_ms is in one and changes: no such update is a HOT one.
     ) WITH (fillfactor = 70);
     COMMENT ON TABLE namelock_registrations IS
         'One row for each name: its current registration, or the last one, which remembers the greatest fencing token.';
@@ -98,6 +102,36 @@ const MIGRATIONS: &[&str] = &["
     END $$;
     CREATE TRIGGER namelock_count_truncate AFTER TRUNCATE ON namelock_registrations
         FOR EACH STATEMENT EXECUTE FUNCTION namelock_count_truncate();
+", "
+    ALTER TABLE namelock_registrations ADD COLUMN IF NOT EXISTS freed_token bigint;
+    COMMENT ON COLUMN namelock_registrations.freed_token IS
+        'The registration was freed if this is its fencing_token, whatever the clock says of its end';
+
+    CREATE TABLE IF NOT EXISTS namelock_clock (
+        one             boolean NOT NULL DEFAULT true PRIMARY KEY CHECK (one),
+        time_ms         bigint  NOT NULL,
+        server_ms       bigint  NOT NULL,
+        steady_since_ms bigint  NOT NULL,
+        jumped_ms       bigint  NOT NULL
+    );
+    COMMENT ON TABLE namelock_clock IS
+        'Database time: the greatest that a host has kept, the server''s clock then, and since when and up to what nobody has
+        seen it pass. To have it start from the server''s clock, stop all hosts and delete the row.';
+
+    CREATE TABLE IF NOT EXISTS namelock_lock_epochs (
+        server text   NOT NULL COLLATE \"C\" PRIMARY KEY,
+        first  bigint NOT NULL,
+        last   bigint NOT NULL,
+        placed bigint NOT NULL
+    );
+    COMMENT ON TABLE namelock_lock_epochs IS
+        'Of each lock server the epoch that it was given first (0: none), the greatest that it was given or said to have, and
+        the greatest that it was seen to have. The row of no server holds the greatest of all.';
+
+    CREATE OR REPLACE FUNCTION namelock_refuse_late() RETURNS boolean LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE EXCEPTION 'the lease of this write ended while it waited' USING ERRCODE = 'NL001';
+    END $$;
 "];
 
 /// The version that this program writes.

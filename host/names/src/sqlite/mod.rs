@@ -2,9 +2,12 @@
 //!
 //! One thread writes: it takes the writes that are queued, runs them in one transaction and commits once, so that many
 //! writes share one flush to the disk. Readers have connections and threads of their own; in WAL mode they neither wait
-//! for the writer nor make it wait. Tenants take turns in both queues (see `fair`). Several processes may share the file: the one that writes first takes SQLite's
-//! write lock (`BEGIN IMMEDIATE`), and the others wait for it, for at most `busy_timeout`.
+//! for the writer nor make it wait. Tenants take turns in both queues (see `fair`). Several processes may share the file:
+//! the one that writes first takes SQLite's write lock (`BEGIN IMMEDIATE`), and the others wait for it, for at most
+//! `busy_timeout`. What time it is, `clock` says.
 
+mod clock;
+mod epochs;
 mod reader;
 mod rows;
 mod schema;
@@ -12,6 +15,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,11 +23,13 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use self::clock::{Clock, Machine};
 use self::reader::Read;
 use self::writer::Write;
 use crate::config::NamesConfig;
+use crate::epoch::{EpochStanding, NewEpoch};
 use crate::error::{NamesError, OpenError, SaveError};
-use crate::fair::{FairQueue, Refused, Taker};
+use crate::fair::{FairQueue, NO_TENANT, Refused, Taker};
 use crate::names::Names;
 use crate::quota::Usage;
 use crate::registration::{Free, Registration, Save};
@@ -39,6 +45,8 @@ pub(crate) struct Sqlite {
     writes: Arc<FairQueue<Write>>,
     reads: Arc<FairQueue<Read>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// How far this machine's clock is ahead of database time.
+    clock_off_ms: Arc<AtomicI64>,
 }
 
 impl Sqlite {
@@ -50,32 +58,40 @@ impl Sqlite {
     }
 
     fn open_blocking(path: &Path, config: NamesConfig) -> Result<Self, OpenError> {
-        let connection = schema::open(path, &config)?;
+        let mut connection = schema::open(path, &config)?;
+        let (machine, clock_off_ms) = (Machine::this(), Arc::default());
+        let mut clock = Clock::new(machine.clone(), config.retention, Arc::clone(&clock_off_ms));
+        schema::begin_time(path, &mut connection, &mut clock)?;
         // From here on whatever returns early closes the queues, and with them ends the threads.
         let opened = Self {
             writes: Arc::new(FairQueue::new(config.queue)),
             reads: Arc::new(FairQueue::new(config.queue)),
             threads: Mutex::default(),
+            clock_off_ms,
             config,
         };
         let mut threads = vec![spawn("names writer", path, {
             let (queue, config) = (Taker(Arc::clone(&opened.writes)), opened.config.clone());
-            move || writer::run(connection, &queue, &config)
+            move || writer::run(connection, &queue, &config, &mut clock)
         })?];
         let readers = Arc::new(Taker(Arc::clone(&opened.reads)));
         for _ in 0..opened.config.readers {
             let connection = schema::open_reader(path, &opened.config)?;
-            let readers = Arc::clone(&readers);
-            threads.push(spawn("names reader", path, move || reader::run(&readers, &connection))?);
+            let (readers, machine, writes) = (Arc::clone(&readers), machine.clone(), Arc::clone(&opened.writes));
+            // A full queue has writes in it, which keep the time too.
+            let keep_time = move || _ = writes.push(NO_TENANT, Write::KeepTime);
+            threads.push(spawn("names reader", path, move || {
+                reader::run(&readers, &connection, &machine, keep_time);
+            })?);
         }
         *opened.threads.lock() = threads;
         Ok(opened)
     }
 
-    async fn write<T>(
+    async fn write<T, E: From<NamesError>>(
         &self,
-        write: impl FnOnce(oneshot::Sender<Result<T, SaveError>>) -> Write,
-    ) -> Result<T, SaveError> {
+        write: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Write,
+    ) -> Result<T, E> {
         let (reply, answer) = oneshot::channel();
         let write = write(reply);
         let tenant = write.tenant().to_owned();
@@ -126,12 +142,25 @@ impl Names for Sqlite {
         self.read(tenant, |reply| Read::Usage(tenant.to_owned(), reply)).await
     }
 
+    async fn begin_epoch(&self, server: &str) -> Result<NewEpoch, NamesError> {
+        self.write(|reply| Write::BeginEpoch(server.to_owned(), reply)).await
+    }
+
+    async fn check_epoch(&self, server: &str, epoch: u64) -> Result<EpochStanding, NamesError> {
+        self.write(|reply| Write::CheckEpoch(server.to_owned(), epoch, reply))
+            .await
+    }
+
+    fn clock_off_ms(&self) -> i64 {
+        self.clock_off_ms.load(Ordering::Relaxed)
+    }
+
     async fn ready(&self) -> Result<(), NamesError> {
         if self.writes.is_closed() {
             return Err(NamesError::unavailable(CLOSED));
         }
         // No name is empty, so this finds nothing.
-        self.find("", "").await.map(|_| ())
+        self.find(NO_TENANT, "").await.map(|_| ())
     }
 
     fn deadline(&self) -> Duration {

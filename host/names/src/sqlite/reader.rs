@@ -7,7 +7,8 @@ use crate::error::NamesError;
 use crate::fair::Taker;
 use crate::quota::Usage;
 use crate::registration::Registration;
-use crate::sqlite::rows::{active, now_ms, usage};
+use crate::sqlite::clock::Machine;
+use crate::sqlite::rows::{active, usage};
 
 /// Where the answer to one read is sent.
 type Reply<T> = oneshot::Sender<Result<T, NamesError>>;
@@ -31,11 +32,18 @@ const BATCH: usize = 64;
 
 /// Answers reads until the queue, which all readers share, is closed. The reads of a batch share one transaction, so that
 /// a busy reader is woken, and takes SQLite's locks, once for many of them.
-pub(super) fn run(queue: &Taker<Read>, connection: &Connection) {
+///
+/// `keep_time` is called when the time has not been kept for long.
+pub(super) fn run(queue: &Taker<Read>, connection: &Connection, machine: &Machine, keep_time: impl Fn()) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.take(&mut batch, BATCH) > 0 {
-        match look_up(connection, &mut batch) {
-            Ok(found) => found.into_iter().for_each(Found::answer),
+        match look_up(connection, &mut batch, machine) {
+            Ok((found, is_old)) => {
+                if is_old {
+                    keep_time();
+                }
+                found.into_iter().for_each(Found::answer);
+            }
             Err(error) => {
                 let error = NamesError::from(error);
                 batch.drain(..).for_each(|read| read.refuse(&error));
@@ -44,11 +52,13 @@ pub(super) fn run(queue: &Taker<Read>, connection: &Connection) {
     }
 }
 
-/// Reads a batch from one snapshot of the database, which is no older than any read of the batch.
-fn look_up(connection: &Connection, batch: &mut Vec<Read>) -> rusqlite::Result<Vec<Found>> {
+/// Reads a batch from one snapshot of the database, which is no older than any read of the batch, and tells whether the
+/// time has not been kept for long.
+fn look_up(connection: &Connection, batch: &mut Vec<Read>, machine: &Machine) -> rusqlite::Result<(Vec<Found>, bool)> {
     let transaction = connection.unchecked_transaction()?;
-    let now = now_ms(&transaction)?;
-    Ok(batch.drain(..).filter_map(|read| read.run(&transaction, now)).collect())
+    let (now, is_old) = machine.time_ms(&transaction)?;
+    let found = batch.drain(..).filter_map(|read| read.run(&transaction, now)).collect();
+    Ok((found, is_old))
 }
 
 impl Read {

@@ -1,4 +1,4 @@
-//! How rows are read: the clock, the active registration of a name, and what becomes of SQLite's errors.
+//! How rows are read: the active registration of a name, what a tenant keeps, and what becomes of SQLite's errors.
 
 use namelock_types::FencingToken;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
@@ -7,17 +7,10 @@ use crate::error::{NamesError, SaveError};
 use crate::quota::Usage;
 use crate::registration::Registration;
 
-/// SQLite's clock in whole milliseconds since 1970.
-const NOW: &str = "SELECT CAST(round(unixepoch('subsec') * 1000) AS INTEGER)";
-
 const ROW: &str = "
     SELECT name, owner, created_ms, expires_ms, fencing_token, attributes FROM registrations
-    WHERE tenant = :tenant AND name = :name AND (expires_ms IS NULL OR expires_ms > max(created_ms, :now))";
-
-/// Reads SQLite's clock, in milliseconds since 1970.
-pub(super) fn now_ms(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.prepare_cached(NOW)?.query_row([], |row| row.get(0))
-}
+    WHERE tenant = :tenant AND name = :name AND freed_token IS NOT fencing_token
+        AND (expires_ms IS NULL OR expires_ms > max(created_ms, :now))";
 
 /// Finds the registration that is active at `now`, in milliseconds since 1970.
 pub(super) fn active(

@@ -7,6 +7,7 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use crate::config::NamesConfig;
 use crate::error::OpenError;
+use crate::sqlite::clock::Clock;
 
 /// Marks the file as ours (`PRAGMA application_id`): the letters `nmlk`.
 const APPLICATION_ID: i64 = 0x6e6d_6c6b;
@@ -63,7 +64,32 @@ const MIGRATIONS: &[&str] = &["
             + length(CAST(new.owner AS BLOB)) + length(CAST(new.attributes AS BLOB)))
         ON CONFLICT DO UPDATE SET registrations = registrations + 1, bytes = bytes + excluded.bytes;
     END;
+", "
+    -- Database time, in one row: a course of it, which boot of the machine counts its boottime, and since when and up to
+    -- what nobody has seen it pass. Without the row the machine's clock is believed once.
+    CREATE TABLE IF NOT EXISTS clock (
+        one             INTEGER PRIMARY KEY CHECK (one = 1),
+        boot            TEXT    NOT NULL,
+        boottime_ms     INTEGER NOT NULL,
+        time_ms         INTEGER NOT NULL,
+        correction_ms   INTEGER NOT NULL,
+        steady_since_ms INTEGER NOT NULL,
+        jumped_ms       INTEGER NOT NULL
+    ) STRICT;
+    -- Of each lock server the epoch that it was given first (0: none), the greatest that it was given or said to have, and
+    -- the greatest that it was seen to have.
+    CREATE TABLE IF NOT EXISTS lock_epochs (
+        server TEXT    NOT NULL PRIMARY KEY,
+        first  INTEGER NOT NULL,
+        last   INTEGER NOT NULL,
+        placed INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
 "];
+
+/// What version 3 adds to the rows: a registration was freed if this is the row's fencing token. That outlasts whatever
+/// the clock does. A process of the version before, which does not know the column, changes the fencing token when it
+/// saves, and with it what was freed. SQLite cannot add a column only where it is missing.
+const FREED_TOKEN: &str = "ALTER TABLE registrations ADD COLUMN freed_token INTEGER";
 
 /// The version that this program writes.
 const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -188,6 +214,9 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
         for migration in &MIGRATIONS[from..] {
             transaction.execute_batch(migration)?;
         }
+        if !transaction.column_exists(None, "registrations", "freed_token")? {
+            transaction.execute_batch(FREED_TOKEN)?;
+        }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", VERSION)
     };
@@ -195,6 +224,16 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
         run().map_err(|error| failed(path, error))?;
     }
     transaction.commit().map_err(|error| failed(path, error))
+}
+
+/// Keeps database time, so that a time is kept before anything is read or written.
+pub(super) fn begin_time(path: &Path, connection: &mut Connection, clock: &mut Clock) -> Result<(), OpenError> {
+    let mut begin = || {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        clock.time(&transaction)?;
+        transaction.commit()
+    };
+    begin().map_err(|error| failed(path, error))
 }
 
 /// Explains an error of SQLite, with a hint how to fix it.

@@ -4,8 +4,8 @@
 //!
 //! 1. `BEGIN IMMEDIATE` takes the write lock, and waits for other processes to release it. From here on nobody else
 //!    writes.
-//! 2. SQLite's clock is read once for the whole batch: everything that the batch begins or ends, it does at this
-//!    instant.
+//! 2. Database time is read once for the whole batch, and kept where that is due: everything that the batch begins or
+//!    ends, it does at this instant.
 //! 3. Rows whose retention is over are deleted, where that is due, which makes room for the writes.
 //! 4. Each write whose lease still lasts, and for which its tenant's quota has room, runs as one statement, which changes
 //!    the row only if the name has no active registration and no newer fencing token. Triggers count what it changes. A
@@ -17,41 +17,53 @@
 //! If `BEGIN` or `COMMIT` fails, or SQLite ends the transaction early, nothing of the batch was written, and every
 //! caller of the batch is told so.
 //!
-//! # A clock that is set back
+//! # What has ended
 //!
-//! An end is compared with the later of the clock and `created_ms`, and a registration that is freed ends no earlier
-//! than it began. So a registration that is freed before its own beginning has lasted no time at all, and its name is
-//! free at once.
+//! A registration has ended when its time has come, or when it was freed, which is a fact of its own: whatever becomes of
+//! the clock, it does not come back. An end is compared with the later of the time and `created_ms`, and the next
+//! registration begins no earlier than the one before it ended. So intervals neither overlap nor have a negative length,
+//! also where a version of this program that went by the wall clock has written the row.
 
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params};
 use tokio::sync::oneshot;
 
 use crate::config::{NamesConfig, PURGE_INTERVAL, PURGE_ROWS_MAX};
+use crate::epoch::{EpochStanding, NewEpoch};
 use crate::error::{NamesError, SaveError};
-use crate::fair::Taker;
+use crate::fair::{NO_TENANT, Taker};
 use crate::quota::{QuotaKind, Usage};
 use crate::registration::{Free, Registration, Save};
 use crate::rules::{stored_attributes, stored_ms, stored_token};
-use crate::sqlite::rows::{active, now_ms, registration, row_of, usage};
+use crate::sqlite::clock::Clock;
+use crate::sqlite::epochs;
+use crate::sqlite::rows::{active, registration, row_of, usage};
 
 /// Where the answer to one write is sent.
-type Reply<T> = oneshot::Sender<Result<T, SaveError>>;
+type Reply<T, E = SaveError> = oneshot::Sender<Result<T, E>>;
 
 /// One queued write.
 pub(super) enum Write {
     Save(Save, Reply<Registration>),
     Free(Free, Reply<bool>),
+    /// Gives a lock server an epoch.
+    BeginEpoch(String, Reply<NewEpoch, NamesError>),
+    /// Judges the epoch of a lock server.
+    CheckEpoch(String, u64, Reply<EpochStanding, NamesError>),
+    /// Nothing but what every transaction does: keeps the time, and purges.
+    KeepTime,
 }
 
 /// A write that has run, to be answered once it is committed.
 enum Done {
     Save(Reply<Registration>, Result<Registration, SaveError>),
     Free(Reply<bool>, Result<bool, SaveError>),
+    BeginEpoch(Reply<NewEpoch, NamesError>, Result<NewEpoch, NamesError>),
+    CheckEpoch(Reply<EpochStanding, NamesError>, Result<EpochStanding, NamesError>),
 }
 
 /// Saves a registration.
@@ -61,16 +73,19 @@ const SAVE: &str = "
     INSERT INTO registrations (tenant, name, owner, created_ms, expires_ms, fencing_token, attributes)
     VALUES (:tenant, :name, :owner, :now, :now + :lifetime, :fencing_token, :attributes)
     ON CONFLICT (tenant, name) DO UPDATE SET
-        owner = excluded.owner, created_ms = excluded.created_ms, expires_ms = excluded.expires_ms,
-        fencing_token = excluded.fencing_token, attributes = excluded.attributes
-    WHERE registrations.expires_ms <= max(registrations.created_ms, :now)
+        owner = excluded.owner, created_ms = max(registrations.expires_ms, :now),
+        expires_ms = max(registrations.expires_ms, :now) + :lifetime, fencing_token = excluded.fencing_token,
+        freed_token = NULL, attributes = excluded.attributes
+    WHERE (registrations.freed_token IS registrations.fencing_token
+            OR registrations.expires_ms <= max(registrations.created_ms, :now))
         AND registrations.fencing_token <= excluded.fencing_token
     RETURNING name, owner, created_ms, expires_ms, fencing_token, attributes";
 
-/// Ends the active registration.
+/// Ends the active registration. A process of the version before, which looks at its end alone, sees it ended too.
 const FREE: &str = "
-    UPDATE registrations SET expires_ms = max(created_ms, :now), fencing_token = :fencing_token
-    WHERE tenant = :tenant AND name = :name AND (expires_ms IS NULL OR expires_ms > max(created_ms, :now))
+    UPDATE registrations SET expires_ms = max(created_ms, :now), fencing_token = :fencing_token,
+        freed_token = :fencing_token
+    WHERE tenant = :tenant AND name = :name AND freed_token IS NOT fencing_token AND (expires_ms IS NULL OR expires_ms > max(created_ms, :now))
         AND fencing_token <= :fencing_token";
 
 /// Deletes rows of names without an active registration whose retention is over.
@@ -79,12 +94,12 @@ const PURGE: &str = "
         (SELECT tenant, name FROM registrations WHERE expires_ms <= :before ORDER BY expires_ms LIMIT :rows)";
 
 /// Commits queued writes, batch by batch, until the queue is closed.
-pub(super) fn run(mut connection: Connection, queue: &Taker<Write>, config: &NamesConfig) {
+pub(super) fn run(mut connection: Connection, queue: &Taker<Write>, config: &NamesConfig, clock: &mut Clock) {
     let mut purged: Option<Instant> = None;
     let mut batch = Vec::new();
     while queue.take(&mut batch, config.batch) > 0 {
         let due = purged.is_none_or(|purged| purged.elapsed() >= PURGE_INTERVAL);
-        match commit(&mut connection, &mut batch, due.then_some(config.retention)) {
+        match commit(&mut connection, &mut batch, clock, due) {
             Next::PurgeAtOnce => purged = None,
             Next::Purge if due => purged = Some(Instant::now()),
             Next::Purge => {}
@@ -105,14 +120,18 @@ enum Next {
 
 /// Runs one batch as one transaction and answers its callers.
 // Keeps P2: callers are answered only after the commit, and the commit flushes to the disk (`synchronous=FULL`).
-fn commit(connection: &mut Connection, batch: &mut Vec<Write>, retention: Option<Duration>) -> Next {
+fn commit(connection: &mut Connection, batch: &mut Vec<Write>, clock: &mut Clock, purges: bool) -> Next {
     let mut done = Vec::with_capacity(batch.len());
     let committed = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .and_then(|transaction| {
-            let now = now_ms(&transaction)?;
-            let next = retention.map_or(Next::Purge, |retention| purge(&transaction, now, retention));
-            done.extend(batch.drain(..).filter_map(|write| write.run(&transaction, now)));
+            let time = clock.time(&transaction)?;
+            let next = if purges {
+                purge(&transaction, time.purge_before_ms)
+            } else {
+                Next::Purge
+            };
+            done.extend(batch.drain(..).filter_map(|write| write.run(&transaction, time.now_ms)));
             transaction.commit()?;
             Ok(next)
         });
@@ -139,8 +158,7 @@ fn commit(connection: &mut Connection, batch: &mut Vec<Write>, retention: Option
 }
 
 /// Deletes rows whose retention is over. A failure is no reason to refuse a write.
-fn purge(transaction: &Transaction<'_>, now: i64, retention: Duration) -> Next {
-    let before = now.saturating_sub(stored_ms(retention));
+fn purge(transaction: &Transaction<'_>, before: i64) -> Next {
     let parameters = named_params! { ":before": before, ":rows": PURGE_ROWS_MAX };
     match transaction.execute(PURGE, parameters) {
         Ok(deleted) if deleted == usize::from(PURGE_ROWS_MAX) => Next::PurgeAtOnce,
@@ -158,6 +176,7 @@ impl Write {
         match self {
             Self::Save(save, _) => &save.tenant,
             Self::Free(free, _) => &free.tenant,
+            Self::BeginEpoch(..) | Self::CheckEpoch(..) | Self::KeepTime => NO_TENANT,
         }
     }
 
@@ -166,8 +185,17 @@ impl Write {
         match self {
             Self::Save(_, reply) if reply.is_closed() => None,
             Self::Free(_, reply) if reply.is_closed() => None,
+            Self::KeepTime => None,
             Self::Save(save, reply) => Some(Done::Save(reply, run_save(&save, transaction, now))),
             Self::Free(free, reply) => Some(Done::Free(reply, run_free(&free, transaction, now))),
+            Self::BeginEpoch(server, reply) => {
+                let begun = ends_not(transaction).and_then(|()| Ok(epochs::begin(transaction, &server, now)?));
+                Some(Done::BeginEpoch(reply, begun))
+            }
+            Self::CheckEpoch(server, epoch, reply) => {
+                let judged = ends_not(transaction).and_then(|()| Ok(epochs::check(transaction, &server, epoch, now)?));
+                Some(Done::CheckEpoch(reply, judged))
+            }
         }
     }
 
@@ -175,6 +203,9 @@ impl Write {
         match self {
             Self::Save(_, reply) => drop(reply.send(Err(error.clone()))),
             Self::Free(_, reply) => drop(reply.send(Err(error.clone()))),
+            Self::BeginEpoch(_, reply) => drop(reply.send(Err(unread(error)))),
+            Self::CheckEpoch(_, _, reply) => drop(reply.send(Err(unread(error)))),
+            Self::KeepTime => {}
         }
     }
 }
@@ -189,6 +220,8 @@ impl Done {
         match self {
             Self::Save(reply, result) => drop(reply.send(result)),
             Self::Free(reply, result) => drop(reply.send(result)),
+            Self::BeginEpoch(reply, result) => drop(reply.send(result)),
+            Self::CheckEpoch(reply, result) => drop(reply.send(result)),
         }
     }
 
@@ -199,18 +232,31 @@ impl Done {
             Self::Free(reply, Err(own @ SaveError::Unavailable { .. })) => drop(reply.send(Err(own))),
             Self::Save(reply, _) => drop(reply.send(Err(error.clone()))),
             Self::Free(reply, _) => drop(reply.send(Err(error.clone()))),
+            Self::BeginEpoch(reply, _) => drop(reply.send(Err(unread(error)))),
+            Self::CheckEpoch(reply, _) => drop(reply.send(Err(unread(error)))),
         }
     }
+}
+
+/// The same of something that is not under a lease.
+fn unread(error: &SaveError) -> NamesError {
+    NamesError::unavailable(error.to_string())
+}
+
+/// Refuses a write of a transaction that has ended.
+fn ends_not(transaction: &Transaction<'_>) -> Result<(), NamesError> {
+    // A full or failing disk makes SQLite end the transaction by itself; a write that ran now would be committed alone.
+    if transaction.is_autocommit() {
+        let reason = "another write of the same transaction made SQLite roll it back";
+        return Err(NamesError::unavailable(reason));
+    }
+    Ok(())
 }
 
 /// Checks that a write may begin.
 // Keeps P5: the lease is checked once the write lock is held, because the wait for the lock is over only then.
 fn may_begin(transaction: &Transaction<'_>, deadline: tokio::time::Instant) -> Result<(), SaveError> {
-    // A full or failing disk makes SQLite end the transaction by itself; a write that ran now would be committed alone.
-    if transaction.is_autocommit() {
-        let reason = "another write of the same transaction made SQLite roll it back";
-        return Err(NamesError::unavailable(reason).into());
-    }
+    ends_not(transaction)?;
     if deadline <= tokio::time::Instant::now() {
         return Err(SaveError::LeaseLost);
     }
