@@ -15,6 +15,10 @@ use tokio_postgres::{Client, Error};
 /// goes on, and what it writes is counted too; only its writes wait while the rows that are there are counted, about a
 /// second for a million. Once stopped it refuses the database as newer, as it does every version that it does not know.
 ///
+/// Because `expires_ms` is in an index and every write changes it, no update of a row is a HOT one. Measured on rows that are
+/// taken over at random: 340 bytes of log instead of 200, and about a fifth more of the server's CPU for the bare update.
+/// Without the index the purge would have to read the whole table, so it stays.
+///
 /// Version 3 adds what hosts of the version before neither read nor write, so they go on too. It finds its own work where
 /// an operator has gone back to version 2 in between.
 const MIGRATIONS: &[&str] = &["
