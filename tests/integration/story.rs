@@ -146,7 +146,7 @@ async fn the_admin_listener_says_whether_the_host_can_serve() {
     let mut memcached = namelock_test_servers::Memcached::start();
     let config = r#"
         [lock]
-        restart_grace = "200ms"
+        lease = "2500ms"
     "#;
     let host = Builder::new().config(config).lock(&memcached).demo().start();
     assert_eq!(host.admin("/healthz").await.status, 200);

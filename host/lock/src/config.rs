@@ -15,6 +15,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest time that one exchange with a server, or one connection to it, may be allowed.
 const SERVER_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
+/// How long a lock of the Python idiom lasts. Its holder trusts it for that long, also one that its server has forgotten.
+const IDIOM_EXPIRY: Duration = Duration::from_secs(10);
+
 /// The most servers that one URL names.
 const SERVERS_MAX: usize = 64;
 
@@ -88,9 +91,11 @@ pub struct LockConfig {
     pub lease: Duration,
     /// How long a lease can be held, however often it is renewed.
     pub max_hold: Duration,
-    /// How long nothing is granted once a server was seen to have forgotten its locks. None: for one lease, which is
-    /// how long the forgotten ones may still be trusted.
+    /// How long nothing is granted once a server was seen to have forgotten its locks; at least as long as forgotten
+    /// ones may still be trusted. None: for exactly that long.
     pub restart_grace: Option<Duration>,
+    /// Whether locks are shared with programs that use the Python idiom: somebody uses the empty namespace.
+    pub shared_with_idiom: bool,
     /// How often a server is asked whether it evicts.
     pub watch_every: Duration,
     /// The longest that one acquire may wait, whatever its caller asks for.
@@ -127,6 +132,7 @@ impl Default for LockConfig {
             lease: Duration::from_secs(10),
             max_hold: Duration::from_secs(60),
             restart_grace: None,
+            shared_with_idiom: false,
             watch_every: Duration::from_secs(10),
             max_wait: Duration::from_secs(30),
             waiters: 16_384,
@@ -160,7 +166,17 @@ impl LockConfig {
 
     /// How long nothing is granted once a server was seen to have forgotten its locks.
     pub fn grace(&self) -> Duration {
-        self.restart_grace.unwrap_or(self.lease)
+        self.restart_grace.unwrap_or_default().max(self.grace_min())
+    }
+
+    /// How long a forgotten lock may still be trusted by its holder: a lease, or a lock of the Python idiom.
+    // Keeps P7: nothing is granted while a forgotten lock may still be trusted.
+    fn grace_min(&self) -> Duration {
+        if self.shared_with_idiom {
+            self.lease.max(IDIOM_EXPIRY)
+        } else {
+            self.lease
+        }
     }
 
     /// How often a connection asks its server something, even when nobody wants a lock; see
@@ -215,8 +231,27 @@ impl LockConfig {
         }
     }
 
+    fn check_grace(&self, grace: Duration) -> Result<(), String> {
+        let min = self.grace_min();
+        if grace > DAY {
+            return Err(format!("restart_grace is {grace:?}; it must be at most a day"));
+        }
+        if grace < min {
+            let trusted = if min > self.lease {
+                "how long programs that share the empty namespace trust a lock"
+            } else {
+                "how long a lease is trusted (lease)"
+            };
+            return Err(format!(
+                "restart_grace is {grace:?}; it must be at least {min:?}, {trusted}: a lock that memcached forgot would \
+                 be granted again while its holder still trusts it"
+            ));
+        }
+        Ok(())
+    }
+
     fn check_ranges(&self) -> Result<(), String> {
-        let (lease, max_hold, grace) = (self.lease, self.max_hold, self.grace());
+        let (lease, max_hold) = (self.lease, self.max_hold);
         if lease > DAY {
             return Err(format!(
                 "lease is {lease:?}; it must be at most a day, because a lost lock is not granted again before"
@@ -227,8 +262,8 @@ impl LockConfig {
                 "max_hold is {max_hold:?}; it must be at least lease, which is {lease:?}"
             ));
         }
-        if grace > DAY {
-            return Err(format!("restart_grace is {grace:?}; it must be at most a day"));
+        if let Some(grace) = self.restart_grace {
+            self.check_grace(grace)?;
         }
         let timeouts = [
             ("exchange_timeout", self.exchange_timeout),
@@ -289,6 +324,42 @@ mod tests {
                 "{url}: {error}"
             );
         }
+    }
+
+    // Shows P7: nothing is granted while a forgotten lease may still be trusted.
+    #[test]
+    fn a_grace_period_shorter_than_a_lease_is_refused() {
+        let mut config = LockConfig::default();
+        for grace in [Duration::ZERO, Duration::from_millis(9_999)] {
+            config.restart_grace = Some(grace);
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains("at least 10s, how long a lease is trusted"), "{error}");
+        }
+        for grace in [None, Some(config.lease), Some(DAY)] {
+            config.restart_grace = grace;
+            config.check().unwrap();
+            assert_eq!(config.grace(), grace.unwrap_or(config.lease));
+        }
+        config.restart_grace = Some(DAY + Duration::from_secs(1));
+        config.check().unwrap_err();
+    }
+
+    #[test]
+    fn the_grace_period_outlasts_a_lock_of_the_python_idiom_where_it_is_shared() {
+        let mut config = LockConfig {
+            lease: Duration::from_secs(3),
+            ..LockConfig::default()
+        };
+        assert_eq!(config.grace(), Duration::from_secs(3));
+        config.shared_with_idiom = true;
+        config.check().unwrap();
+        assert_eq!(config.grace(), IDIOM_EXPIRY);
+        config.restart_grace = Some(Duration::from_secs(5));
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains("at least 10s, how long programs"), "{error}");
+        config.lease = Duration::from_secs(20);
+        config.restart_grace = None;
+        assert_eq!(config.grace(), config.lease);
     }
 
     // Shows P5: the time to live covers the lease, the coarse clock and a stall.

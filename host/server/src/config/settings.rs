@@ -118,9 +118,9 @@ pub(super) const HOST: &[Host] = &[
     Host::time("lock.max_hold", 100, DAY, |c| (&mut c.lock.max_hold).into())
         .says("How long a lease can be held, however often it is renewed")
         .limit(Reached::Code(LeaseLost), "guests::renew_for_ever"),
-    Host::time("lock.restart_grace", 0, DAY, |c| (&mut c.lock.restart_grace).into())
-        .says("How long nothing is granted after memcached has forgotten its locks")
-        .absent("10s", "as long as lock.lease"),
+    Host::time("lock.restart_grace", 100, DAY, |c| (&mut c.lock.restart_grace).into())
+        .says("How long nothing is granted after memcached has forgotten its locks; at least lock.lease")
+        .absent("10s", "as long as lock.lease, and at least 10s with lock.shared_namespace"),
     Host::time("lock.watch_every", 100, HOUR, |c| (&mut c.lock.watch_every).into())
         .says("How often memcached is asked whether it evicts"),
     Host::time("lock.max_wait", 0, 10 * MINUTE, |c| (&mut c.lock.max_wait).into())

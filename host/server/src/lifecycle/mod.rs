@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use namelock_lock::Locks;
+use namelock_lock::{LockConfig, Locks};
 use namelock_names::Names;
 use namelock_sandbox::{Powers, Sandbox, SandboxConfig};
 use tokio::net::TcpListener;
@@ -89,7 +89,11 @@ pub async fn serve(
     rlimit::ensure_open_files(config.http.connections)?;
     let candidates = directory::scan(&config.tenants, &rules(&config))?;
     checks::refuse_open(&config.http, &candidates)?;
-    let locks = Locks::open(&config.lock_url, config.lock.clone()).map_err(|source| RunError::Locks {
+    let lock = LockConfig {
+        shared_with_idiom: !config.shared_namespace.is_empty(),
+        ..config.lock.clone()
+    };
+    let locks = Locks::open(&config.lock_url, lock).map_err(|source| RunError::Locks {
         url: config.lock_url.to_string(),
         source,
     })?;
