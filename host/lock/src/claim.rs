@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 
+use crate::clock::LeaseInstant;
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
 use crate::grant::{Attempt, Grant, GrantError, OwnerToken, ReleaseOutcome};
@@ -67,7 +67,7 @@ impl Claim {
     }
 
     /// Tells this host's queue when the lock will have expired in the table, if it was set after `asked`.
-    pub(crate) fn expect_expiry(&self, asked: Instant) {
+    pub(crate) fn expect_expiry(&self, asked: LeaseInstant) {
         let ttl = Duration::from_secs(self.shared.config.ttl_seconds().into());
         if let Some(turn) = &self.turn {
             turn.set_expiry(asked + ttl);

@@ -1,9 +1,11 @@
 //! What a caller holds, and how it ends.
 //!
 //! Keeps P5: a lease ends at a deadline that counts from before the table was asked, and as soon as the table is seen
-//! to have forgotten it. `LeaseEnd` tells whoever must not run on past that.
+//! to have forgotten it. `LeaseEnd` tells whoever must not run on past that. Both count by a clock that goes on while the
+//! machine is suspended ([`crate::clock`]).
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use namelock_types::FencingToken;
@@ -11,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::claim::Claim;
+use crate::clock::{LeaseClock, LeaseInstant};
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
 use crate::grant::Grant;
@@ -19,9 +22,9 @@ use crate::grant::Grant;
 pub struct Lease {
     name: String,
     fencing_token: FencingToken,
-    since: Instant,
+    since: LeaseInstant,
     /// Shared with everybody who waits for the lease's end.
-    deadline: watch::Sender<Instant>,
+    deadline: watch::Sender<LeaseInstant>,
     epoch: Option<EpochWatch>,
     claim: Claim,
 }
@@ -29,8 +32,9 @@ pub struct Lease {
 /// The end of a lease, for whoever must not run on past it.
 #[derive(Clone)]
 pub struct LeaseEnd {
-    deadline: watch::Receiver<Instant>,
+    deadline: watch::Receiver<LeaseInstant>,
     epoch: Option<EpochWatch>,
+    clock: Arc<LeaseClock>,
 }
 
 /// The epoch of the table in which a lease was granted, and the one that the table is in now.
@@ -42,7 +46,7 @@ struct EpochWatch {
 
 impl Lease {
     /// Makes a lease of a claim that was granted. It is trusted from `asked`, the instant before the table was asked.
-    pub(crate) fn new(name: &str, asked: Instant, claim: Claim, grant: Grant) -> Self {
+    pub(crate) fn new(name: &str, asked: LeaseInstant, claim: Claim, grant: Grant) -> Self {
         claim.expect_expiry(asked);
         let watch = |current| EpochWatch {
             granted: grant.epoch,
@@ -68,9 +72,10 @@ impl Lease {
         self.fencing_token
     }
 
-    /// The instant until which the lease provably lasts, unless the table forgets it before.
+    /// The instant until which the lease provably lasts, unless the table forgets it or the machine is suspended before.
     pub fn deadline(&self) -> Instant {
-        *self.deadline.borrow()
+        let deadline = *self.deadline.borrow();
+        self.clock().monotonic(deadline)
     }
 
     /// For how much longer the lease provably lasts; zero once it is lost.
@@ -78,7 +83,12 @@ impl Lease {
         if self.epoch.as_ref().is_some_and(EpochWatch::is_over) {
             return Duration::ZERO;
         }
-        self.deadline().saturating_duration_since(Instant::now())
+        let deadline = *self.deadline.borrow();
+        deadline.saturating_duration_since(self.clock().now())
+    }
+
+    fn clock(&self) -> &Arc<LeaseClock> {
+        &self.claim.shared().clock
     }
 
     /// The end of this lease, for another task to wait for.
@@ -86,6 +96,7 @@ impl Lease {
         LeaseEnd {
             deadline: self.deadline.subscribe(),
             epoch: self.epoch.clone(),
+            clock: Arc::clone(self.clock()),
         }
     }
 
@@ -97,7 +108,7 @@ impl Lease {
     /// [`Lost::Gone`] when the lease does not last any more; its remaining time is then zero. [`Lost::Unknown`] when
     /// the lock service did not answer; the lease then lasts as long as it did before.
     pub async fn renew(&mut self) -> Result<(), Lost> {
-        let asked = Instant::now();
+        let asked = self.clock().now();
         if self.remaining().is_zero() {
             return Err(Lost::Gone);
         }
@@ -124,7 +135,8 @@ impl Lease {
     /// [`Lost::Gone`] when somebody else may have held the name before this. [`Lost::Unknown`] when the lock service
     /// did not answer; the release is then tried again in the background until the lock has expired.
     pub async fn release(self) -> Result<(), Lost> {
-        self.claim.shared().hold_time.record(self.since.elapsed());
+        let held = self.clock().now().saturating_duration_since(self.since);
+        self.claim.shared().hold_time.record(held);
         self.claim.release().await
     }
 }
@@ -146,7 +158,7 @@ impl LeaseEnd {
         let released = self.deadline.clone();
         tokio::select! {
             () = forgotten(self.epoch) => {}
-            () = expired(&mut self.deadline) => {}
+            () = expired(&self.clock, &mut self.deadline) => {}
         }
         if released.has_changed().is_err() {
             std::future::pending::<()>().await;
@@ -164,11 +176,11 @@ async fn forgotten(epoch: Option<EpochWatch>) {
 }
 
 /// Waits until the deadline has passed, wherever renewals move it to.
-async fn expired(deadline: &mut watch::Receiver<Instant>) {
+async fn expired(clock: &LeaseClock, deadline: &mut watch::Receiver<LeaseInstant>) {
     loop {
         let at = *deadline.borrow_and_update();
         tokio::select! {
-            () = tokio::time::sleep_until(at) => return,
+            () = clock.sleep_until(at) => return,
             changed = deadline.changed() => if changed.is_err() {
                 std::future::pending::<()>().await;
             }

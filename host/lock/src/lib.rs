@@ -14,6 +14,7 @@
 //! - `claim`: an attempt at a lock, which is cleaned up whatever happens to it;
 //! - `reaper`: releases in the background what nobody released;
 //! - `local_queue`: one caller of a name at a time on this host, in order of arrival;
+//! - `clock`: the clock of leases, which goes on while the machine is suspended;
 //! - `hold_time`: how long leases are held, to tell callers when to try again;
 //! - `shared`: what the locks of one process share;
 //! - `grant`: the words in which a table of locks is asked and answers;
@@ -29,8 +30,8 @@
 //! - P3: a lease that nobody released is released in the background, whatever happened to its future (`claim`,
 //!   `reaper`).
 //! - P4: releasing, renewing and failing to acquire never disturb somebody else's lease (`memcached`, `memory`).
-//! - P5: a lease is trusted from the instant *before* its request was made until [`LockConfig::lease`] later, on the
-//!   monotonic clock, which is always sooner than memcached forgets it ([`LockConfig::ttl_seconds`]). So two leases on
+//! - P5: a lease is trusted from the instant *before* its request was made until [`LockConfig::lease`] later, on a
+//!   clock that goes on in suspend (`clock`), which is always sooner than memcached forgets it ([`LockConfig::ttl_seconds`]). So two leases on
 //!   one name are never both trusted, as long as the table neither forgets nor stalls for longer than
 //!   [`LockConfig::exchange_timeout`]. memcached may do both; the names database then decides by the fencing token,
 //!   which is this crate's part of P1 (`fencing`).
@@ -59,6 +60,7 @@ pub mod lease;
 pub mod locks;
 
 mod claim;
+mod clock;
 mod fencing;
 mod grant;
 mod hold_time;

@@ -20,10 +20,11 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use crate::clock::{LeaseClock, LeaseInstant};
 use crate::key::LockKey;
 
-/// How often a waiting caller checks whether the lock before it has an expiry by now; it may have had none when the
-/// wait began.
+/// How often a waiting caller checks when the lock before it expires: it may have had no expiry when the wait began, and
+/// the machine may have been suspended since.
 const EXPIRY_CHECK: Duration = Duration::from_secs(1);
 
 /// The queues of every name that somebody on this host has or waits for. A name that nobody wants takes no memory.
@@ -32,6 +33,7 @@ pub(crate) struct LocalQueue {
     names: Mutex<HashMap<LockKey, Arc<NameQueue>>>,
     waiting: AtomicUsize,
     waiting_max: usize,
+    clock: Arc<LeaseClock>,
 }
 
 /// The queue of one name.
@@ -39,7 +41,7 @@ pub(crate) struct LocalQueue {
 struct NameQueue {
     turns: Arc<Semaphore>,
     /// When the lock of the caller that has the turn will have expired; none: nothing was granted yet.
-    expires: Mutex<Option<Instant>>,
+    expires: Mutex<Option<LeaseInstant>>,
 }
 
 /// Why a caller did not get its turn.
@@ -73,7 +75,7 @@ struct WaiterPermit<'a>(&'a AtomicUsize);
 
 impl Turn {
     /// Sets when the lock that was granted in this turn will have expired in the table.
-    pub(crate) fn set_expiry(&self, at: Instant) {
+    pub(crate) fn set_expiry(&self, at: LeaseInstant) {
         *self.member.queue.expires.lock() = Some(at);
     }
 }
@@ -85,11 +87,12 @@ impl Drop for Turn {
 }
 
 impl LocalQueue {
-    pub(crate) fn new(waiting_max: usize) -> Arc<Self> {
+    pub(crate) fn new(waiting_max: usize, clock: &Arc<LeaseClock>) -> Arc<Self> {
         Arc::new(Self {
             names: Mutex::default(),
             waiting: AtomicUsize::new(0),
             waiting_max,
+            clock: Arc::clone(clock),
         })
     }
 
@@ -120,18 +123,20 @@ impl LocalQueue {
         }
         let mut turn = pin!(Arc::clone(&queue.turns).acquire_owned());
         loop {
-            let (now, expires) = (Instant::now(), *queue.expires.lock());
-            if expires.is_some_and(|expires| expires <= now) {
+            let expires = *queue.expires.lock();
+            let remaining = expires.map(|expires| expires.saturating_duration_since(self.clock.now()));
+            if remaining == Some(Duration::ZERO) {
                 return Ok(None);
             }
+            let now = Instant::now();
             if until <= now {
-                let remaining = expires.map(|expires| expires - now);
                 return Err(NoTurn::Busy { remaining });
             }
             if waiter.is_none() {
                 *waiter = Some(self.permit_waiter()?);
             }
-            let awake = expires.unwrap_or(now + EXPIRY_CHECK).min(until);
+            let check = remaining.map_or(EXPIRY_CHECK, |remaining| remaining.min(EXPIRY_CHECK));
+            let awake = (now + check).min(until);
             if let Ok(Ok(permit)) = timeout_at(awake, &mut turn).await {
                 return Ok(Some(permit));
             }
@@ -204,9 +209,13 @@ mod tests {
         LockKey::new("t", name).unwrap()
     }
 
+    fn local_queue(waiting_max: usize) -> Arc<LocalQueue> {
+        LocalQueue::new(waiting_max, &LeaseClock::of_test())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn turns_are_given_in_order_of_arrival() {
-        let queue = LocalQueue::new(100);
+        let queue = local_queue(100);
         let first = queue.wait_turn(&key("a"), Instant::now()).await.unwrap();
         let (sender, mut receiver) = tokio::sync::mpsc::channel(10);
         for number in 0..10 {
@@ -228,7 +237,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_name_that_nobody_wants_takes_no_memory() {
-        let queue = LocalQueue::new(100);
+        let queue = local_queue(100);
         let turn = queue.wait_turn(&key("a"), Instant::now()).await.unwrap();
         let soon = Instant::now() + Duration::from_millis(5);
         assert_eq!(queue.wait_turn(&key("a"), soon).await.unwrap_err(), BUSY);
@@ -248,7 +257,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_whose_lock_has_expired_blocks_nobody() {
-        let queue = LocalQueue::new(100);
+        let queue = local_queue(100);
         let start = Instant::now();
         let stuck = queue.wait_turn(&key("a"), start).await.unwrap();
         let (sender, mut turns) = tokio::sync::mpsc::channel(3);
@@ -260,7 +269,7 @@ mod tests {
             });
         }
         tokio::task::yield_now().await;
-        stuck.set_expiry(start + Duration::from_secs(13));
+        stuck.set_expiry(queue.clock.now() + Duration::from_secs(13));
         assert_eq!(
             queue.wait_turn(&key("a"), start).await.unwrap_err(),
             NoTurn::Busy {
@@ -283,10 +292,26 @@ mod tests {
         assert_eq!(queue.names.lock().len(), 0);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_whose_lock_has_expired_in_suspend_blocks_nobody() {
+        let queue = local_queue(100);
+        let start = Instant::now();
+        let stuck = queue.wait_turn(&key("a"), start).await.unwrap();
+        stuck.set_expiry(queue.clock.now() + Duration::from_secs(13));
+        let waiter = {
+            let queue = Arc::clone(&queue);
+            tokio::spawn(async move { queue.wait_turn(&key("a"), start + Duration::from_secs(60)).await })
+        };
+        tokio::task::yield_now().await;
+        queue.clock.suspend(Duration::from_secs(12));
+        waiter.await.unwrap().unwrap();
+        assert!(start.elapsed() <= Duration::from_secs(1), "{:?}", start.elapsed());
+    }
+
     // Shows P6: the waiter limit is kept, and given back by a waiter that gives up.
     #[tokio::test(start_paused = true)]
     async fn waiters_over_the_limit_are_refused() {
-        let queue = LocalQueue::new(1);
+        let queue = local_queue(1);
         let _turn = queue.wait_turn(&key("a"), Instant::now()).await.unwrap();
         let later = Instant::now() + Duration::from_secs(1);
         let a = key("a");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::claim::Claim;
+use crate::clock::{LeaseClock, LeaseInstant};
 use crate::config::{LockConfig, LockUrl};
 use crate::error::{AcquireError, OpenError};
 use crate::grant::GrantError;
@@ -34,7 +35,7 @@ impl Locks {
     ///
     /// A limit that could not work.
     pub fn open(url: &LockUrl, config: LockConfig) -> Result<Self, OpenError> {
-        let shared = Shared::open(url, config)?;
+        let shared = Shared::open(url, config, LeaseClock::start())?;
         Ok(Self { shared })
     }
 
@@ -52,12 +53,12 @@ impl Locks {
         let turn = self.wait_turn(&key, until).await?;
         let mut pause = RETRY_MIN;
         loop {
-            let asked = Instant::now();
+            let asked = shared.clock.now();
             let remaining = match Claim::try_acquire(shared, &key, &turn).await {
                 Ok((claim, grant)) => {
                     #[cfg(feature = "slow-grant")]
                     tokio::time::sleep(Duration::from_millis(400)).await;
-                    return Ok(Lease::new(name, trusted_from(asked), claim, grant));
+                    return Ok(Lease::new(name, trusted_from(asked, &shared.clock), claim, grant));
                 }
                 Err(GrantError::Held { remaining }) => remaining,
                 Err(GrantError::Unavailable(refusal) | GrantError::Unknown(refusal)) => {
@@ -129,13 +130,13 @@ impl Locks {
 /// The instant from which a lease is trusted.
 // Keeps P5: the table may have begun to count at any time after it was asked, so trust begins before that.
 #[cfg(not(feature = "without-early-deadline"))]
-fn trusted_from(asked: Instant) -> Instant {
+fn trusted_from(asked: LeaseInstant, _clock: &LeaseClock) -> LeaseInstant {
     asked
 }
 
 #[cfg(feature = "without-early-deadline")]
-fn trusted_from(_asked: Instant) -> Instant {
-    Instant::now()
+fn trusted_from(_asked: LeaseInstant, clock: &LeaseClock) -> LeaseInstant {
+    clock.now()
 }
 
 #[cfg(test)]
@@ -159,5 +160,53 @@ mod tests {
         acquire("b").await.unwrap_err();
         tokio::time::advance(config.lease).await;
         acquire("b").await.unwrap();
+    }
+
+    fn in_memory(clock: &Arc<LeaseClock>) -> Locks {
+        let shared = Shared::open(&LockUrl::Memory, LockConfig::default(), Arc::clone(clock));
+        Locks {
+            shared: shared.unwrap(),
+        }
+    }
+
+    // Shows P5: a lease is not trusted after a suspend in which its lock may have expired.
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_ends_while_the_machine_is_suspended() {
+        let clock = LeaseClock::of_test();
+        let locks = in_memory(&clock);
+        let mut lease = locks.acquire("t", "a", Duration::ZERO).await.unwrap();
+        let (begin, deadline) = (Instant::now(), lease.deadline());
+        clock.suspend(Duration::from_secs(4));
+        assert_eq!(lease.remaining(), Duration::from_secs(6));
+        assert_eq!(lease.deadline(), deadline - Duration::from_secs(4));
+
+        lease.renew().await.unwrap();
+        assert_eq!(lease.remaining(), Duration::from_secs(10));
+        clock.suspend(Duration::from_secs(13));
+        assert_eq!(
+            (lease.remaining(), lease.renew().await),
+            (Duration::ZERO, Err(crate::Lost::Gone))
+        );
+        assert_eq!(
+            begin.elapsed(),
+            Duration::ZERO,
+            "no time has passed by the monotonic clock"
+        );
+        locks.acquire("t", "a", Duration::ZERO).await.unwrap();
+    }
+
+    // Shows P5: whoever must not run on past the end of a lease is told within a second of a suspend.
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_the_end_of_a_lease_is_woken_when_a_suspend_has_ended_it() {
+        let clock = LeaseClock::of_test();
+        let locks = in_memory(&clock);
+        let lease = locks.acquire("t", "a", Duration::ZERO).await.unwrap();
+        let begin = Instant::now();
+        let lost = tokio::spawn(lease.end().lost());
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        clock.suspend(Duration::from_secs(3600));
+        lost.await.unwrap();
+        assert!(begin.elapsed() <= Duration::from_millis(3500), "{:?}", begin.elapsed());
+        assert_eq!(lease.remaining(), Duration::ZERO);
     }
 }

@@ -3,11 +3,12 @@
 //! Keeps P4: renewing and releasing compare the owner's token, and granting never touches a lock that is held.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
+use crate::clock::{LeaseClock, LeaseInstant};
 use crate::config::LockConfig;
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
@@ -20,6 +21,7 @@ pub(crate) struct Memory {
     lease: Duration,
     locks_max: usize,
     epoch: ServerEpoch,
+    clock: Arc<LeaseClock>,
     state: Mutex<State>,
 }
 
@@ -33,25 +35,26 @@ struct State {
 #[derive(Debug)]
 struct Lock {
     token: OwnerToken,
-    expires: Instant,
+    expires: LeaseInstant,
 }
 
 impl Memory {
-    pub(crate) fn new(config: &LockConfig) -> Self {
+    pub(crate) fn new(config: &LockConfig, clock: Arc<LeaseClock>) -> Self {
         Self {
             lease: config.lease,
             locks_max: config.memory_locks,
             epoch: ServerEpoch::begin(),
+            clock,
             state: Mutex::default(),
         }
     }
 
     pub(crate) fn grant(&self, key: &LockKey, token: OwnerToken) -> Result<Grant, GrantError> {
-        let now = Instant::now();
+        let now = self.clock.now();
         let mut state = self.state.lock();
         if let Some(held) = state.held(key, now) {
             return Err(GrantError::Held {
-                remaining: Some(held.expires - now),
+                remaining: Some(held.expires.saturating_duration_since(now)),
             });
         }
         if state.locks.len() >= self.locks_max && !state.locks.contains_key(key) {
@@ -76,7 +79,7 @@ impl Memory {
     }
 
     pub(crate) fn renew(&self, key: &LockKey, token: OwnerToken) -> Result<(), Lost> {
-        let now = Instant::now();
+        let now = self.clock.now();
         match self.state.lock().held(key, now) {
             Some(lock) if lock.token == token => {
                 lock.expires = now + self.lease;
@@ -88,7 +91,7 @@ impl Memory {
 
     pub(crate) fn release(&self, key: &LockKey, token: OwnerToken) -> ReleaseOutcome {
         let mut state = self.state.lock();
-        match state.held(key, Instant::now()) {
+        match state.held(key, self.clock.now()) {
             Some(lock) if lock.token == token => {
                 state.locks.remove(key);
                 ReleaseOutcome::Released
@@ -99,7 +102,7 @@ impl Memory {
 }
 
 impl State {
-    fn held(&mut self, key: &LockKey, now: Instant) -> Option<&mut Lock> {
+    fn held(&mut self, key: &LockKey, now: LeaseInstant) -> Option<&mut Lock> {
         self.locks.get_mut(key).filter(|lock| lock.expires > now)
     }
 }
@@ -115,7 +118,7 @@ mod tests {
             memory_locks: 2,
             ..LockConfig::default()
         };
-        let memory = Memory::new(&config);
+        let memory = Memory::new(&config, LeaseClock::of_test());
         let key = |name| LockKey::new("t", name).unwrap();
         let grant = |name| memory.grant(&key(name), OwnerToken::random());
         grant("a").unwrap();

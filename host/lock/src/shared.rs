@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::clock::LeaseClock;
 use crate::config::{LockConfig, LockUrl};
 use crate::error::OpenError;
 use crate::hold_time::HoldTime;
@@ -18,19 +19,21 @@ pub(crate) struct Shared {
     pub(crate) table: Arc<Table>,
     pub(crate) reaper: mpsc::Sender<ReaperMessage>,
     pub(crate) local_queue: Arc<LocalQueue>,
+    pub(crate) clock: Arc<LeaseClock>,
     pub(crate) hold_time: HoldTime,
 }
 
 impl Shared {
     /// Sets up the table at `url`, and starts the reaper.
-    pub(crate) fn open(url: &LockUrl, config: LockConfig) -> Result<Arc<Self>, OpenError> {
+    pub(crate) fn open(url: &LockUrl, config: LockConfig, clock: Arc<LeaseClock>) -> Result<Arc<Self>, OpenError> {
         let config = Arc::new(config);
-        let table = Arc::new(Table::open(url, &config)?);
+        let table = Arc::new(Table::open(url, &config, &clock)?);
         Ok(Arc::new(Self {
             reaper: reaper::spawn(Arc::clone(&table), Arc::clone(&config)),
             table,
-            local_queue: LocalQueue::new(config.waiters),
+            local_queue: LocalQueue::new(config.waiters, &clock),
             hold_time: HoldTime::default(),
+            clock,
             config,
         }))
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::clock::LeaseClock;
 use crate::config::{LockConfig, LockUrl};
 use crate::error::{Lost, OpenError};
 use crate::fencing::ServerEpoch;
@@ -24,10 +25,10 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    pub(crate) fn open(url: &LockUrl, config: &Arc<LockConfig>) -> Result<Self, OpenError> {
+    pub(crate) fn open(url: &LockUrl, config: &Arc<LockConfig>, clock: &Arc<LeaseClock>) -> Result<Self, OpenError> {
         config.check()?;
         Ok(match url {
-            LockUrl::Memory => Self::Memory(Memory::new(config)),
+            LockUrl::Memory => Self::Memory(Memory::new(config, Arc::clone(clock))),
             LockUrl::Memcached(servers) => Self::Memcached(Memcached::new(servers, config)),
         })
     }
