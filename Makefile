@@ -1,5 +1,5 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
-.PHONY: help run test hostile lint build bench bench-neighbour bench-overload bench-compile bench-waiting \
+.PHONY: help run test hostile lint build bench bench-neighbour bench-overload bench-compile bench-waiting bench-fairness \
 	audit fuzz chaos chaos-negative fleet setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl
 
 COMPONENTS := target/components
@@ -12,7 +12,7 @@ help:
 	@echo 'make lint   formatting, clippy and rustdoc, warnings denied'
 	@echo 'make build  target/release/namelock and target/components/<handler>.wasm'
 	@echo 'make bench  registrations over HTTP, and the lock alone'
-	@echo 'make bench-neighbour, -overload, -compile, -waiting  a tenant that spins; eight times too much; compile bombs; one hot name'
+	@echo 'make bench-neighbour, -overload, -compile, -waiting, -fairness  a tenant that spins; eight times too much; compile bombs; one hot name; shared by two hosts'
 	@echo 'make fleet  memcached, PostgreSQL and three hosts on this machine, until Ctrl-C'
 	@echo 'make chaos  a fleet under faults for ten minutes; make chaos-negative: would it be noticed?'
 	@echo 'make audit, make fuzz  the dependencies; what comes from outside'
@@ -86,6 +86,9 @@ bench-compile: build setup-memcached
 
 bench-waiting: build setup-memcached
 	cargo run --release --package namelock-bench -- waiting
+
+bench-fairness: setup-memcached
+	cargo run --release --package namelock-lock --example fairness
 
 # Licences, bans and sources of all dependencies; advisories too where their database can be reached. Installs cargo-deny, which
 # takes minutes, so this is not what CI waits for.

@@ -39,6 +39,49 @@ pub(crate) struct ItemVersion {
     pub(crate) cas: u64,
 }
 
+/// What a look at a lock shows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sight {
+    /// The lock that somebody has; none: it is free.
+    pub(crate) held: Option<HeldLock>,
+    /// The mark of a host that waits for it.
+    pub(crate) mark: Option<Mark>,
+}
+
+/// A lock that somebody has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeldLock {
+    /// Another one with every grant. In memcached it grows.
+    pub(crate) cas: u64,
+    pub(crate) remaining: Option<Duration>,
+}
+
+/// The mark of a host that waits for a lock; see [`crate::fairness`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    pub(crate) place: Place,
+    pub(crate) version: ItemVersion,
+    /// Whether it will soon be gone.
+    pub(crate) fades: bool,
+}
+
+/// A host's place among those that wait for a lock: the smaller one is first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place(u64);
+
+/// What to do with the mark of a lock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum MarkChange {
+    /// Leaves one, unless there is one.
+    Leave(Place),
+    /// Makes this one last its full time again.
+    Keep(ItemVersion),
+    /// Puts this place where another one is.
+    Replace(ItemVersion, Place),
+    /// Takes this one away.
+    Remove(ItemVersion),
+}
+
 /// How far an attempt to take a lock got, which decides how it is given back.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Attempt {
@@ -88,6 +131,24 @@ impl OwnerToken {
     }
 
     /// The token as the value of an item.
+    pub(crate) const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl Place {
+    /// The place of the host with this number that began to wait while the lock had this CAS. memcached counts its CAS
+    /// up with every change of any item, so who began earlier has the smaller place, by no host's clock.
+    pub(crate) const fn new(cas: u64, host: u16) -> Self {
+        Self(cas << 16 | host as u64)
+    }
+
+    /// The place that an item with this value stands for.
+    pub(crate) const fn from_item(value: u64) -> Self {
+        Self(value)
+    }
+
+    /// The place as the value of an item.
     pub(crate) const fn get(self) -> u64 {
         self.0
     }

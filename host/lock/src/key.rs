@@ -37,6 +37,12 @@ impl LockKey {
         Ok(Self(key.into()))
     }
 
+    /// The key of the mark that a host leaves when it waits for this lock. A lock's key has no `@` there.
+    pub(crate) fn mark(&self) -> Self {
+        let name = self.0.strip_prefix("namelock:").unwrap_or(&self.0);
+        Self(format!("namelock:@wait:{name}").into())
+    }
+
     /// The key as it is sent.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -78,6 +84,15 @@ mod tests {
             let key = LockKey::new("acme", &name).unwrap();
             prop_assert!(key.as_str().len() <= 250);
             prop_assert!(key.as_str().bytes().all(|byte| byte.is_ascii_graphic()));
+        }
+
+        #[test]
+        fn a_mark_has_a_key_that_no_lock_has(namespace in "|[a-z0-9][a-z0-9-]{0,62}", name in "\\PC{1,60}") {
+            let lock = LockKey::new(&namespace, &name).unwrap();
+            let mark = lock.mark();
+            prop_assert!(mark.as_str().starts_with("namelock:@wait:") && mark.as_str().len() <= 250);
+            prop_assert!(!lock.as_str().contains('@'));
+            prop_assert_ne!(mark, LockKey::new(&namespace, &format!("{name}x")).unwrap().mark());
         }
 
         #[test]

@@ -14,6 +14,7 @@
 //! - `claim`: an attempt at a lock, which is cleaned up whatever happens to it;
 //! - `reaper`: releases in the background what nobody released;
 //! - `local_queue`: one caller of a name at a time on this host, in order of arrival;
+//! - `fairness`: when a host leaves a name to another host that waits for it;
 //! - `clock`: the clock of leases, which goes on while the machine is suspended;
 //! - `hold_time`: how long leases are held, to tell callers when to try again;
 //! - `shared`: what the locks of one process share;
@@ -61,6 +62,7 @@ pub mod locks;
 
 mod claim;
 mod clock;
+mod fairness;
 mod fencing;
 mod grant;
 mod hold_time;

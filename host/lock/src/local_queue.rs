@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::{LeaseClock, LeaseInstant};
+use crate::fairness::Fairness;
 use crate::key::LockKey;
 
 /// How often a waiting caller checks when the lock before it expires: it may have had no expiry when the wait began, and
@@ -34,6 +35,7 @@ pub(crate) struct LocalQueue {
     waiting: AtomicUsize,
     waiting_max: usize,
     clock: Arc<LeaseClock>,
+    fairness: Arc<Fairness>,
 }
 
 /// The queue of one name.
@@ -82,17 +84,20 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        *self.member.queue.expires.lock() = None;
+        let member = &self.member;
+        *member.queue.expires.lock() = None;
+        member.local_queue.fairness.released(&member.key, Instant::now());
     }
 }
 
 impl LocalQueue {
-    pub(crate) fn new(waiting_max: usize, clock: &Arc<LeaseClock>) -> Arc<Self> {
+    pub(crate) fn new(waiting_max: usize, clock: &Arc<LeaseClock>, fairness: &Arc<Fairness>) -> Arc<Self> {
         Arc::new(Self {
             names: Mutex::default(),
             waiting: AtomicUsize::new(0),
             waiting_max,
             clock: Arc::clone(clock),
+            fairness: Arc::clone(fairness),
         })
     }
 
@@ -210,7 +215,7 @@ mod tests {
     }
 
     fn local_queue(waiting_max: usize) -> Arc<LocalQueue> {
-        LocalQueue::new(waiting_max, &LeaseClock::of_test())
+        LocalQueue::new(waiting_max, &LeaseClock::of_test(), &Arc::default())
     }
 
     #[tokio::test(start_paused = true)]

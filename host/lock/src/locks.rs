@@ -1,4 +1,4 @@
-//! Acquires a lease: the turn on this host, the attempt, the wait.
+//! Acquires a lease: the turn on this host, the attempt, the wait for other hosts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use crate::claim::Claim;
 use crate::clock::{LeaseClock, LeaseInstant};
 use crate::config::{LockConfig, LockUrl};
 use crate::error::{AcquireError, OpenError};
-use crate::grant::GrantError;
+use crate::fairness::Step;
+use crate::grant::{GrantError, Mark, MarkChange};
 use crate::key::LockKey;
 use crate::lease::Lease;
 use crate::local_queue::{NoTurn, Turn};
 use crate::reaper::ReaperMessage;
 use crate::shared::Shared;
 
-/// How long a caller sleeps before it asks the table again for a lock that another host holds: at first, and at most.
-const RETRY_MIN: Duration = Duration::from_millis(4);
-const RETRY_MAX: Duration = Duration::from_millis(250);
+/// How long a caller pauses at least before it looks again at a lock that may expire at any moment.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
 
 /// The lock service of this process. Clones share it.
 #[derive(Debug, Clone)]
@@ -47,35 +47,38 @@ impl Locks {
     ///
     /// See [`AcquireError`].
     pub async fn acquire(&self, namespace: &str, name: &str, wait: Duration) -> Result<Lease, AcquireError> {
-        let shared = &self.shared;
         let key = LockKey::new(namespace, name)?;
-        let until = Instant::now() + wait.min(shared.config.max_wait);
+        let until = Instant::now() + wait.min(self.shared.config.max_wait);
         let turn = self.wait_turn(&key, until).await?;
-        let mut pause = RETRY_MIN;
+        let fairness = &self.shared.fairness;
+        let mut step = if fairness.must_look(&key, Instant::now()) {
+            self.look(&key, until).await
+        } else {
+            Step::Take { mark: None }
+        };
+        let mut looks = 0;
         loop {
-            let asked = shared.clock.now();
-            let remaining = match Claim::try_acquire(shared, &key, &turn).await {
-                Ok((claim, grant)) => {
-                    #[cfg(feature = "slow-grant")]
-                    tokio::time::sleep(Duration::from_millis(400)).await;
-                    return Ok(Lease::new(name, trusted_from(asked, &shared.clock), claim, grant));
-                }
-                Err(GrantError::Held { remaining }) => remaining,
-                Err(GrantError::Unavailable(refusal) | GrantError::Unknown(refusal)) => {
-                    return Err(AcquireError::Unavailable {
-                        reason: refusal.reason,
-                        retry_after: refusal.retry_after,
-                    });
-                }
+            let remaining = match step {
+                Step::Take { mark } => match self.take(name, &key, &turn, mark).await {
+                    Ok(lease) => return Ok(lease),
+                    Err(GrantError::Held { remaining }) => remaining,
+                    Err(GrantError::Unavailable(refusal) | GrantError::Unknown(refusal)) => {
+                        return Err(AcquireError::Unavailable {
+                            reason: refusal.reason,
+                            retry_after: refusal.retry_after,
+                        });
+                    }
+                },
+                Step::Wait { remaining, .. } => remaining,
             };
             let now = Instant::now();
             if now >= until {
                 return Err(self.busy(remaining));
             }
-            // Jittered, so that the contenders of several hosts do not ask in step.
-            let sleep = pause.mul_f64(rand::random_range(0.5..1.0)).min(until - now);
-            tokio::time::sleep(remaining.map_or(sleep, |remaining| sleep.min(remaining))).await;
-            pause = (pause * 2).min(RETRY_MAX);
+            let pause = fairness.pause(&key, looks, now).min(until - now);
+            tokio::time::sleep(remaining.map_or(pause, |remaining| pause.min(remaining.max(PAUSE_MIN)))).await;
+            looks += 1;
+            step = self.look(&key, until).await;
         }
     }
 
@@ -102,6 +105,51 @@ impl Locks {
                 within_ms = within.as_millis(),
                 "some locks are left to expire: they could not be released in time"
             );
+        }
+    }
+
+    /// Asks for the lock once, and takes this mark of ours away in the same batch.
+    async fn take(&self, name: &str, key: &LockKey, turn: &Arc<Turn>, mark: Option<Mark>) -> Result<Lease, GrantError> {
+        let shared = &self.shared;
+        let asked = shared.clock.now();
+        let remove = mark.map(|mark| MarkChange::Remove(mark.version));
+        let (answer, ()) = tokio::join!(Claim::try_acquire(shared, key, turn), self.change_mark(key, remove));
+        match answer {
+            Ok((claim, grant)) => {
+                shared.fairness.granted(key, Instant::now());
+                #[cfg(feature = "slow-grant")]
+                tokio::time::sleep(Duration::from_millis(400)).await;
+                Ok(Lease::new(name, trusted_from(asked, &shared.clock), claim, grant))
+            }
+            Err(error) => {
+                if matches!(error, GrantError::Held { .. }) {
+                    shared.fairness.refused(key, Instant::now());
+                    // Somebody was quicker, and must find the mark at the end of its run.
+                    self.change_mark(key, mark.map(|mark| MarkChange::Leave(mark.place)))
+                        .await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Looks at the lock, and decides what to do. A host whose caller still waits leaves its mark.
+    async fn look(&self, key: &LockKey, until: Instant) -> Step {
+        let Some(sight) = self.shared.table.sight(key).await else {
+            // Why that is, the table says when it is asked for the lock.
+            return Step::Take { mark: None };
+        };
+        let now = Instant::now();
+        let step = self.shared.fairness.decide(key, &sight, now < until, now);
+        if let Step::Wait { change, .. } = step {
+            self.change_mark(key, change).await;
+        }
+        step
+    }
+
+    async fn change_mark(&self, key: &LockKey, change: Option<MarkChange>) {
+        if let Some(change) = change {
+            self.shared.table.change_mark(key, change).await;
         }
     }
 

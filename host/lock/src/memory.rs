@@ -12,7 +12,7 @@ use crate::clock::{LeaseClock, LeaseInstant};
 use crate::config::LockConfig;
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
-use crate::grant::{Grant, GrantError, OwnerToken, ReleaseOutcome};
+use crate::grant::{Grant, GrantError, HeldLock, OwnerToken, ReleaseOutcome, Sight};
 use crate::key::LockKey;
 
 /// Locks in a map. One mutex guards it: what is done under it takes well under a microsecond.
@@ -87,6 +87,16 @@ impl Memory {
             }
             _ => Err(Lost::Gone),
         }
+    }
+
+    pub(crate) fn sight(&self, key: &LockKey) -> Sight {
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        let held = state.held(key, now).map(|lock| HeldLock {
+            cas: lock.token.get(),
+            remaining: Some(lock.expires.saturating_duration_since(now)),
+        });
+        Sight { held, mark: None }
     }
 
     pub(crate) fn release(&self, key: &LockKey, token: OwnerToken) -> ReleaseOutcome {

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use crate::clock::LeaseClock;
 use crate::config::{LockConfig, LockUrl};
 use crate::error::OpenError;
+use crate::fairness::Fairness;
 use crate::hold_time::HoldTime;
 use crate::local_queue::LocalQueue;
 use crate::reaper::{self, ReaperMessage};
@@ -19,6 +20,7 @@ pub(crate) struct Shared {
     pub(crate) table: Arc<Table>,
     pub(crate) reaper: mpsc::Sender<ReaperMessage>,
     pub(crate) local_queue: Arc<LocalQueue>,
+    pub(crate) fairness: Arc<Fairness>,
     pub(crate) clock: Arc<LeaseClock>,
     pub(crate) hold_time: HoldTime,
 }
@@ -28,11 +30,13 @@ impl Shared {
     pub(crate) fn open(url: &LockUrl, config: LockConfig, clock: Arc<LeaseClock>) -> Result<Arc<Self>, OpenError> {
         let config = Arc::new(config);
         let table = Arc::new(Table::open(url, &config, &clock)?);
+        let fairness = Arc::new(Fairness::default());
         Ok(Arc::new(Self {
             reaper: reaper::spawn(Arc::clone(&table), Arc::clone(&config)),
             table,
-            local_queue: LocalQueue::new(config.waiters, &clock),
+            local_queue: LocalQueue::new(config.waiters, &clock, &fairness),
             hold_time: HoldTime::default(),
+            fairness,
             clock,
             config,
         }))

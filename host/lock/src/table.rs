@@ -1,7 +1,7 @@
 //! Passes each call to the table of locks in use.
 //!
-//! A table is asked three things about a key, each with the owner's token as proof: grant, renew, release. It knows
-//! nothing of names, deadlines or waiting; its caller measures time. Both tables pass the same tests
+//! A table is asked three things about a key, each with the owner's token as proof: grant, renew, release. Beside that
+//! it shows which host waits for a key. It knows nothing of names, deadlines or waiting; its caller measures time. Both tables pass the same tests
 //! (`tests/suite.rs`).
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::clock::LeaseClock;
 use crate::config::{LockConfig, LockUrl};
 use crate::error::{Lost, OpenError};
 use crate::fencing::ServerEpoch;
-use crate::grant::{Attempt, Grant, GrantError, OwnerToken, ReleaseOutcome};
+use crate::grant::{Attempt, Grant, GrantError, MarkChange, OwnerToken, ReleaseOutcome, Sight};
 use crate::key::LockKey;
 use crate::memcached::Memcached;
 use crate::memory::Memory;
@@ -54,6 +54,24 @@ impl Table {
         match self {
             Self::Memory(memory) => memory.release(key, token),
             Self::Memcached(memcached) => memcached.release(key, token, attempt).await,
+        }
+    }
+
+    /// Looks who has the lock, and which host waits for it; none when the table does not tell.
+    pub(crate) async fn sight(&self, key: &LockKey) -> Option<Sight> {
+        match self {
+            Self::Memory(memory) => Some(memory.sight(key)),
+            Self::Memcached(memcached) => memcached.sight(key).await,
+        }
+    }
+
+    /// Changes the mark of the hosts that wait for a lock. Nothing depends on it but who is next, so what becomes of it
+    /// is not told.
+    pub(crate) async fn change_mark(&self, key: &LockKey, change: MarkChange) {
+        match self {
+            // No other host waits here.
+            Self::Memory(_) => {}
+            Self::Memcached(memcached) => memcached.change_mark(key, change).await,
         }
     }
 

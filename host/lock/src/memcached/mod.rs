@@ -37,6 +37,7 @@ mod connection;
 mod greeting;
 mod health;
 mod lane;
+mod mark;
 mod rendezvous;
 mod server;
 mod wire;
@@ -55,7 +56,9 @@ use self::server::Server;
 use crate::config::{COARSE_CLOCK, LockConfig};
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
-use crate::grant::{Attempt, ConnectionId, Grant, GrantError, ItemVersion, OwnerToken, Refusal, ReleaseOutcome};
+use crate::grant::{
+    Attempt, ConnectionId, Grant, GrantError, ItemVersion, MarkChange, OwnerToken, Refusal, ReleaseOutcome, Sight,
+};
 use crate::key::LockKey;
 
 /// How often release and renewal try again with a new CAS of an item that is still ours.
@@ -261,6 +264,20 @@ impl Memcached {
             }
         }
         ReleaseOutcome::Unknown
+    }
+
+    /// Looks who has a lock, and which host waits for it; none when the server does not tell, or may not grant anyway.
+    pub(crate) async fn sight(&self, key: &LockKey) -> Option<Sight> {
+        let server = self.server(key);
+        match server.health.refusal() {
+            Some(_) => None,
+            None => mark::sight(server.lane(key), key).await,
+        }
+    }
+
+    /// Changes the mark of the hosts that wait for a lock.
+    pub(crate) async fn change_mark(&self, key: &LockKey, change: MarkChange) {
+        mark::change(self.server(key).lane(key), key, change).await;
     }
 
     /// The connection over which `key` would be asked for now.
