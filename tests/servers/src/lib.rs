@@ -5,6 +5,7 @@
 
 mod faketime;
 mod memcached;
+mod pair;
 mod port;
 mod postgres;
 mod process;
@@ -12,6 +13,7 @@ mod raw;
 
 pub use faketime::faketime;
 pub use memcached::Memcached;
+pub use pair::PostgresPair;
 pub use port::free_port;
 pub use postgres::Postgres;
 pub use process::{Process, signal, wait_until, wait_until_ready};

@@ -1,6 +1,7 @@
 //! A PostgreSQL of the test's own.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -95,6 +96,46 @@ impl Postgres {
             }
         }
         panic!("PostgreSQL did not start:\n{}", log(folder.path()));
+    }
+
+    /// Starts a standby that replays this server, with the same settings.
+    pub(crate) fn start_standby(&self) -> Self {
+        let folder = open_folder(&std::env::temp_dir());
+        let port = self.address.port().to_string();
+        // -R: it connects to this server when it starts.
+        run(as_nobody(&binary("pg_basebackup"))
+            .args(["-h", "127.0.0.1", "-U", "nobody", "-p", &port])
+            .args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-D"])
+            .arg(folder.path().join("data")));
+        let settings: Vec<_> = self.settings.iter().map(String::as_str).collect();
+        Self::start_in(folder, &settings)
+    }
+
+    /// Lets a standby take writes; it replays no other server any longer.
+    pub(crate) fn promote(&self) {
+        let mut promote = as_nobody(&binary("pg_ctl"));
+        run(promote
+            .args(["promote", "-w", "-D"])
+            .arg(self.folder.path().join("data")));
+    }
+
+    /// Changes a setting, `name=value` as in postgresql.conf, while it runs. The server takes it over soon, not at once.
+    pub fn configure(&self, setting: &str) {
+        let file = self.folder.path().join("data/postgresql.conf");
+        let file = File::options().append(true).open(file);
+        writeln!(file.expect("its configuration"), "{setting}").expect("its configuration");
+        self.process.signal("HUP");
+    }
+
+    /// What the server answers to a query of one row and one column; none: it does not answer.
+    pub fn ask(&self, sql: &str) -> Option<String> {
+        let psql = Command::new(binary("psql"))
+            .args(["-XAtq", "-d", &self.url(), "-c", sql])
+            .stderr(Stdio::null())
+            .output()
+            .ok()?;
+        let answer = String::from_utf8(psql.stdout).ok()?;
+        psql.status.success().then(|| answer.trim_end().to_owned())
     }
 
     /// Where it listens.

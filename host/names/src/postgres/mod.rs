@@ -1,7 +1,7 @@
 //! The names database of a fleet, in a PostgreSQL server.
 //!
 //! What a tenant keeps, and how exactly it is counted, is said in `sql`; who gets a connection when all are in use, in
-//! `turns`; what time it is, in `time`.
+//! `turns`; when no writes are sent, in `writes`; what time it is, in `time`.
 //!
 //! # What is not known
 //!
@@ -19,9 +19,11 @@ mod room;
 mod rows;
 mod schema;
 mod sql;
+mod statement;
 mod time;
 mod tls;
 mod turns;
+mod writes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,13 +34,14 @@ use tokio::sync::{Notify, RwLock};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 use self::pool::{ConnectError, Pool, give_back};
 use self::room::Room;
 use self::rows::{NameRow, name_row, times, usage};
 use self::sql::{Sql, is_too_late};
+use self::statement::{Parameter, StatementError, Work};
 use self::time::{KNOWN_WITHIN, Now, Time, Until};
+use self::turns::Kind;
 use crate::config::NamesConfig;
 use crate::epoch::{EPOCH_STEP, EpochStanding, Epochs, NewEpoch};
 use crate::error::{NamesError, OpenError, SaveError};
@@ -71,7 +74,7 @@ pub(crate) struct Postgres {
 }
 
 /// The parameters of a statement.
-type Parameters<'a> = [&'a (dyn ToSql + Sync)];
+type Parameters<'a> = [&'a dyn Parameter];
 
 impl Postgres {
     /// Connects to the server at `url`; `shown` is the URL without its password. A server that cannot be used now is
@@ -101,7 +104,11 @@ impl Postgres {
             ticks,
             purge_wanted,
         };
-        let problem = match tokio::time::timeout(opened.deadline(), opened.pool.connection(NO_TENANT)).await {
+        let connection = async {
+            let turn = opened.pool.turn(NO_TENANT, Kind::Read).await?;
+            opened.pool.connection(turn).await
+        };
+        let problem = match tokio::time::timeout(opened.deadline(), connection).await {
             Ok(Ok(connection)) => {
                 give_back(connection);
                 match tokio::time::timeout(KNOWN_WITHIN, opened.time.known()).await {
@@ -126,42 +133,48 @@ impl Postgres {
         Ok(opened)
     }
 
-    /// Runs a statement that returns at most one row, when it is the tenant's turn and within the deadline of a read or write. If the statement writes
-    /// under a lease, `lease_ends` says until when that lasts; a statement that would be sent later is not sent.
-    async fn ask(
+    /// Runs a statement that writes under a lease, which lasts until `lease_ends`; it is not sent later. Returns its row, if it
+    /// has changed something.
+    async fn write(
         &self,
         tenant: &str,
         sql: &str,
         parameters: &Parameters<'_>,
-        lease_ends: Option<Instant>,
+        lease_ends: Instant,
     ) -> Result<Option<Row>, SaveError> {
+        let row = self.ask(tenant, Work::Write(lease_ends), sql, parameters).await;
+        row.map_err(|error| match error {
+            StatementError::LeaseLost => SaveError::LeaseLost,
+            StatementError::Server(error) if is_too_late(&error) => SaveError::LeaseLost,
+            error => NamesError::unavailable(error_chain(&error)).into(),
+        })
+    }
+
+    /// Runs a statement that writes under no lease, for the host itself.
+    async fn write_for_host(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Option<Row>, NamesError> {
+        let work = Work::Write(Instant::now() + self.deadline());
+        let row = self.ask(NO_TENANT, work, sql, parameters).await;
+        row.map_err(|error| NamesError::unavailable(error_chain(&error)))
+    }
+
+    async fn read(&self, tenant: &str, sql: &str, parameters: &Parameters<'_>) -> Result<Option<Row>, NamesError> {
+        let row = self.ask(tenant, Work::Read, sql, parameters).await;
+        row.map_err(|error| NamesError::unavailable(error_chain(&error)))
+    }
+
+    async fn ask(
+        &self,
+        tenant: &str,
+        work: Work,
+        sql: &str,
+        parameters: &Parameters<'_>,
+    ) -> Result<Option<Row>, StatementError> {
         let open = self.open.read().await;
         if !*open {
-            return Err(NamesError::unavailable("it is closed").into());
+            return Err(StatementError::Closed);
         }
-        let answer = async {
-            let connection = self.pool.connection(tenant).await;
-            let connection = connection.map_err(|error| NamesError::unavailable(error_chain(&error)))?;
-            // Keeps P5: the lease is checked after the wait for a connection, whose length is known only now.
-            if lease_ends.is_some_and(|lease_ends| lease_ends <= Instant::now()) {
-                give_back(connection);
-                return Err(SaveError::LeaseLost);
-            }
-            let answer = async {
-                let statement = connection.prepare_cached(sql).await?;
-                connection.query_opt(&statement, parameters).await
-            };
-            let answer = answer.await;
-            // Either the server has answered, or the connection is broken, which the pool notices.
-            give_back(connection);
-            answer.map_err(|error| match is_too_late(&error) {
-                true => SaveError::LeaseLost,
-                false => NamesError::unavailable(error_chain(&error)).into(),
-            })
-        };
-        tokio::time::timeout(self.deadline(), answer)
-            .await
-            .unwrap_or_else(|_| Err(NamesError::unavailable(self.pool.no_answer()).into()))
+        let answer = statement::run(&self.pool, tenant, work, sql, parameters).await;
+        answer.map(|answer| answer.row)
     }
 
     fn now_ms(&self) -> Result<i64, NamesError> {
@@ -191,17 +204,13 @@ impl Postgres {
     /// Reads the row of a name.
     async fn row(&self, tenant: &str, name: &str) -> Result<Option<NameRow>, NamesError> {
         let row = self
-            .read(tenant, &self.sql.row, &[&tenant, &name.as_bytes(), &Now(&self.time)])
+            .read(
+                tenant,
+                &self.sql.row,
+                &[&tenant, &name.as_bytes(), &Now(Arc::clone(&self.time))],
+            )
             .await?;
         row.map(|row| name_row(tenant, &row)).transpose()
-    }
-
-    async fn read(&self, tenant: &str, sql: &str, parameters: &Parameters<'_>) -> Result<Option<Row>, NamesError> {
-        let row = self.ask(tenant, sql, parameters, None).await;
-        row.map_err(|error| match error {
-            SaveError::Unavailable { reason } => NamesError::Unavailable { reason },
-            other => NamesError::unavailable(other.to_string()),
-        })
     }
 
     async fn try_save(&self, save: Save, until: Instant) -> Result<Registration, SaveError> {
@@ -211,14 +220,14 @@ impl Postgres {
         let new = Usage::of_row(&save.tenant, &save.name, &save.owner, &attributes);
         let [registrations, bytes, new_bytes] =
             [save.quota.registrations, save.quota.bytes, new.bytes].map(stored_count);
-        let parameters: [&(dyn ToSql + Sync); 11] = [
+        let parameters: [&dyn Parameter; 11] = [
             &save.tenant,
             &save.name.as_bytes(),
             &save.owner.as_bytes(),
             &lifetime,
             &token,
             &attributes,
-            &Now(&self.time),
+            &Now(Arc::clone(&self.time)),
             &Until(until),
             &registrations,
             &bytes,
@@ -229,10 +238,10 @@ impl Postgres {
             let is_ample = self.room.is_ample(&save.tenant, save.quota, begin);
             let saved = if is_ample {
                 let parameters = &parameters[..8];
-                self.ask(&save.tenant, &self.sql.save_in_ample_room, parameters, Some(until))
+                self.write(&save.tenant, &self.sql.save_in_ample_room, parameters, until)
                     .await?
             } else {
-                self.ask(&save.tenant, &self.sql.save, &parameters, Some(until)).await?
+                self.write(&save.tenant, &self.sql.save, &parameters, until).await?
             };
             if let Some(row) = saved {
                 if !is_ample {
@@ -262,15 +271,15 @@ impl Postgres {
 
     async fn try_free(&self, free: Free, until: Instant) -> Result<bool, SaveError> {
         let token = stored_token(free.fencing_token)?;
-        let parameters: [&(dyn ToSql + Sync); 5] = [
+        let parameters: [&dyn Parameter; 5] = [
             &free.tenant,
             &free.name.as_bytes(),
             &token,
-            &Now(&self.time),
+            &Now(Arc::clone(&self.time)),
             &Until(until),
         ];
         for _ in 0..TRIES {
-            let freed = self.ask(&free.tenant, &self.sql.free, &parameters, Some(until));
+            let freed = self.write(&free.tenant, &self.sql.free, &parameters, until);
             if freed.await?.is_some() {
                 return Ok(true);
             }
@@ -331,8 +340,8 @@ impl Names for Postgres {
 
     async fn begin_epoch(&self, server: &str) -> Result<NewEpoch, NamesError> {
         let now_ns = self.now_ms()?.saturating_mul(1_000_000);
-        let parameters: [&(dyn ToSql + Sync); 3] = [&server, &now_ns, &EPOCH_STEP];
-        let row = self.read(NO_TENANT, &self.sql.begin_epoch, &parameters).await?;
+        let parameters: [&dyn Parameter; 3] = [&server, &now_ns, &EPOCH_STEP];
+        let row = self.write_for_host(&self.sql.begin_epoch, &parameters).await?;
         epochs::new_epoch(&row.ok_or_else(|| NamesError::unavailable("it gave no epoch"))?)
     }
 
@@ -341,7 +350,7 @@ impl Names for Postgres {
         let known = row.map_or(Ok(Epochs::default()), |row| epochs::epochs(&row))?;
         let standing = known.judge(epoch, self.now_ms()?);
         if let (EpochStanding::Known { .. }, Ok(epoch)) = (standing, i64::try_from(epoch)) {
-            self.read(NO_TENANT, &self.sql.record_epoch, &[&server, &epoch]).await?;
+            self.write_for_host(&self.sql.record_epoch, &[&server, &epoch]).await?;
         }
         Ok(standing)
     }

@@ -1,7 +1,6 @@
 //! The connections to the server.
 //!
-//! A connection that is given up while a statement is under way, such as at a deadline, is closed: the answer still
-//! comes, and would be taken for the answer to the next statement.
+//! One that is dropped is closed: something may be under way on it.
 
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
@@ -15,7 +14,7 @@ use crate::config::NamesConfig;
 use crate::error::OpenError;
 use crate::postgres::schema::{Migrated, SchemaError};
 use crate::postgres::tls;
-use crate::postgres::turns::{Full, Turn, Turns};
+use crate::postgres::turns::{Kind, NoTurn, Turn, Turns};
 use crate::rules::stored_ms;
 
 /// How much longer than the server's own deadline an answer is waited for.
@@ -34,14 +33,14 @@ pub(super) struct Pool {
 pub(super) struct Connection {
     object: ScopeGuard<Object, fn(Object)>,
     /// Ends after the connection was closed or given back, so that the next caller finds a free one.
-    turn: Turn,
+    pub(super) turn: Turn,
 }
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
-    #[error("too many reads and writes are queued (names.queue)")]
-    Full,
+    #[error(transparent)]
+    Turn(NoTurn),
     #[error("it cannot be reached")]
     Pool(#[source] PoolError),
     #[error(transparent)]
@@ -75,16 +74,20 @@ impl Pool {
             .map_err(|error| refused(error.to_string()))?;
         Ok(Self {
             connections,
-            turns: Turns::new(config.connections, config.queue),
+            turns: Turns::new(config.connections, config.queue, config.timeout + GRACE),
             migrated: Migrated::default(),
             timeout: config.timeout,
         })
     }
 
-    /// Returns a connection to a server whose tables are up to date, when it is the tenant's turn. It waits as long as
-    /// the server takes: the caller has a deadline.
-    pub(super) async fn connection(&self, tenant: &str) -> Result<Connection, ConnectError> {
-        let turn = self.turns.take(tenant).await.map_err(|Full| ConnectError::Full)?;
+    /// Waits until it is the tenant's turn.
+    pub(super) async fn turn(&self, tenant: &str, kind: Kind) -> Result<Turn, ConnectError> {
+        self.turns.take(tenant, kind).await.map_err(ConnectError::Turn)
+    }
+
+    /// Returns a connection to a server whose tables are up to date. It waits as long as the server takes: the caller has
+    /// a deadline.
+    pub(super) async fn connection(&self, turn: Turn) -> Result<Connection, ConnectError> {
         let object = self.connections.get().await.map_err(ConnectError::Pool)?;
         let connection = Connection {
             object: scopeguard::guard(object, |object| drop(Object::take(object))),
@@ -132,6 +135,8 @@ impl DerefMut for Connection {
 /// Adds what this crate requires of every session to what the URL asks for.
 fn with_session(mut server: tokio_postgres::Config, config: &NamesConfig) -> tokio_postgres::Config {
     let timeout_ms = stored_ms(config.timeout);
+    // The kernel counts whole seconds.
+    let keepalive = config.timeout.max(Duration::from_secs(1));
     // Of two values for one option the last wins, so the requirements of this crate come after those of the URL.
     // Keeps P2: with synchronous_commit a commit returns only when it is on the server's disk.
     let options = format!(
@@ -144,8 +149,10 @@ fn with_session(mut server: tokio_postgres::Config, config: &NamesConfig) -> tok
         .options(options.trim())
         .connect_timeout(config.connect_timeout)
         .tcp_user_timeout(config.timeout)
-        // A server that has vanished while it was waited for, which a migration does for long.
-        .keepalives_idle(config.timeout.max(Duration::from_secs(1)))
+        // A server that has vanished while it was waited for, which a commit and a migration may do for long: the kernel
+        // asks it after this time, and gives it up with the second question, which is later than tcp_user_timeout.
+        .keepalives_idle(keepalive)
+        .keepalives_interval(keepalive)
         // Not a standby, which replays another server and cannot write.
         .target_session_attrs(TargetSessionAttrs::ReadWrite);
     server

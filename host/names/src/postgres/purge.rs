@@ -7,8 +7,9 @@ use tokio::sync::Notify;
 
 use crate::config::{PURGE_INTERVAL, PURGE_ROWS_MAX};
 use crate::fair::NO_TENANT;
-use crate::postgres::pool::{Pool, give_back};
+use crate::postgres::pool::Pool;
 use crate::postgres::sql::Sql;
+use crate::postgres::statement::{self, Work};
 use crate::postgres::time::Time;
 
 /// How long the next purge waits at least, however many tenants are at their quota.
@@ -20,8 +21,7 @@ pub(super) async fn run(pool: Pool, sql: &Sql, time: &Time, retention: Duration,
     let mut fails = false;
     loop {
         time.known().await;
-        let deleted = tokio::time::timeout(pool.deadline(), purge(&pool, sql, time, retention)).await;
-        let deleted = deleted.unwrap_or_else(|_| Err(pool.no_answer()));
+        let deleted = purge(&pool, sql, time, retention).await;
         match &deleted {
             Err(error) if !fails => {
                 tracing::warn!(%error, "rows whose retention is over cannot be deleted; it will be tried again");
@@ -40,16 +40,9 @@ pub(super) async fn run(pool: Pool, sql: &Sql, time: &Time, retention: Duration,
 
 /// Deletes at most [`PURGE_ROWS_MAX`] rows, and returns how many there were.
 async fn purge(pool: &Pool, sql: &Sql, time: &Time, retention: Duration) -> Result<u64, String> {
-    let connection = pool.connection(NO_TENANT).await.map_err(|error| error_chain(&error))?;
     let Some(before) = time.purge_before_ms(retention) else {
-        give_back(connection);
         return Ok(0);
     };
-    let deleted = async {
-        let statement = connection.prepare_cached(&sql.purge).await?;
-        connection.execute(&statement, &[&before]).await
-    };
-    let deleted = deleted.await;
-    give_back(connection);
-    deleted.map_err(|error| error_chain(&error))
+    let deleted = statement::run(pool, NO_TENANT, Work::Purge, &sql.purge, &[&before]).await;
+    deleted.map(|deleted| deleted.rows).map_err(|error| error_chain(&error))
 }

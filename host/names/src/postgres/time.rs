@@ -11,6 +11,7 @@
 //! it does not know the time, and reads and writes nothing.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -23,8 +24,10 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use crate::clock::{Arrival, Course, Newcomer, Steady, Watch, boottime_ms};
 use crate::fair::NO_TENANT;
-use crate::postgres::pool::{Pool, give_back};
+use crate::postgres::pool::{ConnectError, Pool, give_back};
 use crate::postgres::sql::Sql;
+use crate::postgres::statement::{Copied, Parameter};
+use crate::postgres::turns::Kind;
 use crate::rules::stored_ms;
 
 /// How often a host compares notes.
@@ -115,7 +118,9 @@ impl Time {
         retention: Duration,
         newcomer: &mut Newcomer,
     ) -> Result<(), String> {
-        let connection = pool.connection(NO_TENANT).await.map_err(|error| error_chain(&error))?;
+        // It reads, as far as turns are concerned: its commit waits for nothing.
+        let connection = async { pool.connection(pool.turn(NO_TENANT, Kind::Read).await?).await };
+        let connection = connection.await.map_err(|error: ConnectError| error_chain(&error))?;
         let compared = async {
             let belief = *self.belief.lock();
             let (course, jumped) = match belief {
@@ -190,11 +195,11 @@ fn kept(row: &Row) -> Result<Kept, tokio_postgres::Error> {
 
 /// The parameter of a statement that is the time at which the statement is sent: it is read then, and not while the
 /// statement waits for a connection.
-#[derive(Debug)]
-pub(super) struct Now<'a>(pub(super) &'a Time);
+#[derive(Debug, Clone)]
+pub(super) struct Now(pub(super) Arc<Time>);
 
 /// The parameter of a statement that is how many milliseconds are left, when it is sent, until an instant.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Until(pub(super) Instant);
 
 /// The host has not found out yet what time it is by the names database.
@@ -202,7 +207,19 @@ pub(super) struct Until(pub(super) Instant);
 #[error("its time is not known yet")]
 struct NotKnown;
 
-impl ToSql for Now<'_> {
+impl Parameter for Now {
+    fn copy(&self) -> Copied {
+        Box::new(self.clone())
+    }
+}
+
+impl Parameter for Until {
+    fn copy(&self) -> Copied {
+        Box::new(*self)
+    }
+}
+
+impl ToSql for Now {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         self.0.now_ms().ok_or(NotKnown)?.to_sql(ty, out)
     }

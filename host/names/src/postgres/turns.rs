@@ -2,14 +2,31 @@
 //!
 //! The pool would serve callers in the order in which they came, so that all would wait behind everything that one
 //! tenant has queued. Here a caller first takes a turn, of which there are as many as connections, so that the pool has
-//! one for everybody who asks it.
+//! one for everybody who asks it. A turn lasts as long as the server may be busy with its connection, also when nobody
+//! waits for the answer any longer: so the server never has more connections of this host than there are turns.
+//!
+//! Reads may use every connection, writes all but a quarter, and at least one: writes may be stuck for as long as a
+//! synchronous standby is gone, and reads never wait for one. A quarter is enough for reads, which are answered from
+//! memory while a write waits for the disk. Where there is but one connection it serves both. Reads and writes queue
+//! apart; of the two queues each is served in turn, and so is each tenant in them. Which writes may begin is said in
+//! `writes`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::fair::Fair;
+use crate::postgres::writes::{Unanswered, Verdict, Write, Writes};
+
+/// What a turn is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Read,
+    Write,
+}
 
 /// The turns of one pool.
 #[derive(Clone)]
@@ -17,151 +34,200 @@ pub(super) struct Turns(Arc<Mutex<State>>);
 
 struct State {
     free: usize,
-    waiting: Fair<Waiter>,
+    writes: Writes,
+    reading: Fair<Waiter>,
+    writing: Fair<Waiter>,
+    /// Which queue was served last.
+    last: Kind,
     /// How many have waited so far.
     waited: u64,
 }
 
 struct Waiter {
     number: u64,
-    turn: oneshot::Sender<Turn>,
+    turn: oneshot::Sender<Result<Turn, NoTurn>>,
 }
 
 /// The right to one connection, which goes to the next caller when it is dropped.
-pub(super) struct Turn(Option<Turns>);
+pub(super) struct Turn {
+    /// None: there is nothing to pass on.
+    turns: Option<Turns>,
+    /// None: it is for a read.
+    write: Option<Write>,
+}
 
-/// As many of the tenant wait as may.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Full;
+/// Why a caller gets no turn.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoTurn {
+    /// As many of the tenant wait as may.
+    #[error("too many reads and writes are queued (names.queue)")]
+    Full,
+    #[error(transparent)]
+    Unanswered(Unanswered),
+}
 
 impl Turns {
-    /// As many turns as there are `connections`, for which at most `queue` callers wait.
-    pub(super) fn new(connections: usize, queue: usize) -> Self {
+    /// As many turns as there are `connections`, for which at most `queue` reads and as many writes wait. A write is to be
+    /// answered within `deadline`.
+    pub(super) fn new(connections: usize, queue: usize, deadline: Duration) -> Self {
+        let writes = connections.saturating_sub((connections / 4).max(1)).max(1);
         Self(Arc::new(Mutex::new(State {
             free: connections,
-            waiting: Fair::new(queue),
+            writes: Writes::new(writes, deadline),
+            reading: Fair::new(queue),
+            writing: Fair::new(queue),
+            last: Kind::Write,
             waited: 0,
         })))
     }
 
     /// Waits until it is the tenant's turn.
     // Keeps P6: a tenant that floods waits behind itself. Keeps P7: one that the queue has no room for does not wait.
-    pub(super) async fn take(&self, tenant: &str) -> Result<Turn, Full> {
+    pub(super) async fn take(&self, tenant: &str, kind: Kind) -> Result<Turn, NoTurn> {
         let (number, turn) = {
             let mut state = self.0.lock();
-            // While somebody waits there is none free.
-            if let Some(free) = state.free.checked_sub(1) {
-                state.free = free;
-                return Ok(Turn(Some(self.clone())));
+            match state.verdict(kind, Instant::now()) {
+                // While somebody may begin nobody waits.
+                Verdict::Begin => return Ok(state.begin(self, kind)),
+                Verdict::Refused(unanswered) => return Err(NoTurn::Unanswered(unanswered)),
+                Verdict::Wait => {}
             }
             let (sender, turn) = oneshot::channel();
             let number = state.waited;
             let waiter = Waiter { number, turn: sender };
-            state.waiting.push(tenant, waiter).map_err(|_| Full)?;
+            state.queue(kind).push(tenant, waiter).map_err(|_| NoTurn::Full)?;
             state.waited += 1;
             (number, turn)
         };
         // A caller that gives up leaves its place to others; a turn that it was given meanwhile is dropped with `turn`.
         let leave = scopeguard::guard((), |()| {
-            self.0.lock().waiting.remove(tenant, |waiter| waiter.number == number);
+            let mut state = self.0.lock();
+            state.queue(kind).remove(tenant, |waiter| waiter.number == number);
         });
         let turn = turn.await;
         scopeguard::ScopeGuard::into_inner(leave);
         // Nobody drops a waiter but the one who waits.
-        turn.map_err(|_| Full)
+        turn.unwrap_or(Err(NoTurn::Full))
     }
 
-    /// Gives a turn to the next that waits.
-    fn pass_on(self) {
+    /// Gives turns to those that wait, as far as they may begin, and refuses those that need not wait.
+    fn serve(&self) {
         loop {
-            let next = {
+            let (waiter, turn) = {
                 let mut state = self.0.lock();
-                match state.waiting.pop() {
-                    Some(next) => next,
-                    None => {
-                        state.free += 1;
-                        return;
-                    }
-                }
+                let Some((waiter, served)) = state.next(Instant::now()) else {
+                    return;
+                };
+                (waiter, served.map(|kind| state.begin(self, kind)))
             };
-            match next.turn.send(Turn(Some(self.clone()))) {
-                Ok(()) => return,
-                // It has just given up. What comes back is no turn any longer.
-                Err(mut turn) => turn.0 = None,
+            // It may have given up just now.
+            if let Err(Ok(mut turn)) = waiter.turn.send(turn) {
+                turn.end();
             }
         }
     }
 }
 
+impl State {
+    fn queue(&mut self, kind: Kind) -> &mut Fair<Waiter> {
+        match kind {
+            Kind::Read => &mut self.reading,
+            Kind::Write => &mut self.writing,
+        }
+    }
+
+    fn verdict(&self, kind: Kind, now: Instant) -> Verdict {
+        let verdict = match kind {
+            Kind::Read => Verdict::Begin,
+            Kind::Write => self.writes.verdict(now),
+        };
+        match verdict {
+            Verdict::Begin if self.free == 0 => Verdict::Wait,
+            verdict => verdict,
+        }
+    }
+
+    /// Takes the next waiter that need not wait any longer: it may begin, or is refused.
+    fn next(&mut self, now: Instant) -> Option<(Waiter, Result<Kind, NoTurn>)> {
+        let kinds = match self.last {
+            Kind::Read => [Kind::Write, Kind::Read],
+            Kind::Write => [Kind::Read, Kind::Write],
+        };
+        kinds.into_iter().find_map(|kind| {
+            let served = match self.verdict(kind, now) {
+                Verdict::Begin => Ok(kind),
+                Verdict::Refused(unanswered) => Err(NoTurn::Unanswered(unanswered)),
+                Verdict::Wait => return None,
+            };
+            let waiter = self.queue(kind).pop()?;
+            self.last = kind;
+            Some((waiter, served))
+        })
+    }
+
+    fn begin(&mut self, turns: &Turns, kind: Kind) -> Turn {
+        self.free -= 1;
+        Turn {
+            turns: Some(turns.clone()),
+            write: (kind == Kind::Write).then(|| self.writes.begin(Instant::now())),
+        }
+    }
+}
+
+impl Turn {
+    /// The statement is about to be sent.
+    pub(super) fn send(&mut self) {
+        if let (Some(turns), Some(write)) = (&self.turns, &mut self.write) {
+            turns.0.lock().writes.send(write, Instant::now());
+        }
+    }
+
+    /// The statement should have been answered by now.
+    pub(super) fn is_overdue(&self) {
+        let (Some(turns), Some(write)) = (&self.turns, self.write) else {
+            return;
+        };
+        let opens = turns.0.lock().writes.is_overdue(write, Instant::now());
+        if let Some(unanswered) = opens {
+            tracing::warn!(
+                unanswered = unanswered.writes,
+                "PostgreSQL does not answer a write within names.timeout, nor any after it; \
+                 check its synchronous standby; until one is answered, one write at a time is sent"
+            );
+        }
+        turns.serve();
+    }
+
+    /// The statement has committed a change.
+    pub(super) fn has_committed(&self) {
+        let (Some(turns), Some(write)) = (&self.turns, self.write) else {
+            return;
+        };
+        if turns.0.lock().writes.has_committed(write) {
+            tracing::info!("PostgreSQL answers writes");
+        }
+    }
+
+    /// Ends it, unless it has ended, without giving it to another caller. Returns which turns it was one of.
+    fn end(&mut self) -> Option<Turns> {
+        let turns = self.turns.take()?;
+        let mut state = turns.0.lock();
+        state.free += 1;
+        if let Some(write) = self.write {
+            state.writes.end(write);
+        }
+        drop(state);
+        Some(turns)
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
-        if let Some(turns) = self.0.take() {
-            turns.pass_on();
+        if let Some(turns) = self.end() {
+            turns.serve();
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
-
-    use super::*;
-
-    /// Polls once.
-    fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
-        future.poll(&mut Context::from_waker(Waker::noop()))
-    }
-
-    #[test]
-    fn tenants_take_turns_and_a_turn_is_not_lost_with_a_caller_that_gives_up() {
-        let turns = Turns::new(1, 10);
-        let Poll::Ready(Ok(first)) = poll(pin!(turns.take("a"))) else {
-            panic!("nobody else has it")
-        };
-        let mut waiting = pin!(turns.take("a"));
-        let mut second = pin!(turns.take("a"));
-        let mut other = pin!(turns.take("b"));
-        assert!(poll(waiting.as_mut()).is_pending() && poll(second.as_mut()).is_pending());
-        assert!(poll(other.as_mut()).is_pending());
-        drop(first);
-        let Poll::Ready(Ok(turn)) = poll(waiting.as_mut()) else {
-            panic!("it came first")
-        };
-        assert!(poll(second.as_mut()).is_pending());
-        {
-            // It gives up while it waits, and another one after it was given the turn.
-            let mut gone = Box::pin(turns.take("c"));
-            assert!(poll(gone.as_mut()).is_pending());
-            drop(gone);
-            let mut late = Box::pin(turns.take("d"));
-            assert!(poll(late.as_mut()).is_pending());
-            drop(turn);
-            let Poll::Ready(Ok(turn)) = poll(other.as_mut()) else {
-                panic!("before the second of a")
-            };
-            drop(turn);
-            let Poll::Ready(Ok(turn)) = poll(second.as_mut()) else {
-                panic!("it is a's turn again")
-            };
-            drop(turn);
-            drop(late);
-        }
-        assert_eq!(turns.0.lock().free, 1);
-    }
-
-    #[test]
-    fn a_tenant_that_floods_leaves_places_to_wait_in() {
-        let turns = Turns::new(1, 4);
-        let Poll::Ready(Ok(_first)) = poll(pin!(turns.take("a"))) else {
-            panic!("nobody else has it")
-        };
-        let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(turns.take("a"))).collect();
-        assert!(waiting.iter_mut().all(|turn| poll(turn.as_mut()).is_pending()));
-        assert!(matches!(poll(pin!(turns.take("a"))), Poll::Ready(Err(Full))));
-        assert!(poll(pin!(turns.take("b"))).is_pending());
-        // Places of those who have gone are free.
-        waiting.pop();
-        assert!(poll(pin!(turns.take("a"))).is_pending());
-    }
-}
+mod tests;

@@ -177,7 +177,7 @@ pub(super) const HOST: &[Host] = &[
         .says("The names database: sqlite:PATH or postgres://user@host/database")
         .flag("names", |flags| flags.names.clone()),
     Host::count("names.queue", 1, 1_000_000, |c| (&mut c.names.queue).into())
-        .says("Reads or writes that wait for the database; SQLite: as many of each; a tenant: as there is room left")
+        .says("Reads that wait for the database, and as many writes; a tenant: as there is room left")
         .limit(Reached::Code(NamesUnavailable), "sqlite::a_full_queue_refuses_at_once"),
     Host::count("names.batch", 1, 4096, |c| (&mut c.names.batch).into()).says("SQLite: writes in one transaction"),
     Host::count("names.readers", 1, 64, |c| (&mut c.names.readers).into()).says("SQLite: reads at once"),
@@ -188,7 +188,7 @@ pub(super) const HOST: &[Host] = &[
             "sqlite::a_locked_file_is_refused_in_time_and_used_again_when_it_is_free",
         ),
     Host::count("names.connections", 1, 1000, |c| (&mut c.names.connections).into())
-        .says("PostgreSQL: connections at most"),
+        .says("PostgreSQL: connections at most, all but a quarter of them for writes"),
     Host::time("names.connect_timeout", 1, MINUTE, |c| {
         (&mut c.names.connect_timeout).into()
     })

@@ -259,10 +259,10 @@ error_kinds! {
         status: SERVICE_UNAVAILABLE,
         title: "The names database is not available",
         retry: Later,
-        why: "The database is down, slower than `names.timeout` (PostgreSQL) or locked for longer than `names.busy_timeout` (SQLite), or too many reads or writes wait for it (`names.queue`).",
-        caller: "The write may have happened nevertheless. Wait 2 s (the operator's `names.timeout` or `names.busy_timeout`), then use GET to find out whether the name was saved; compare `owner` and `created_ms`. If it was not, send the request again.",
+        why: "The database is down, slower than `names.timeout` (PostgreSQL) or locked for longer than `names.busy_timeout` (SQLite), too many reads or writes wait for it (`names.queue`), or PostgreSQL waits for a synchronous standby that is gone.",
+        caller: "The write may have happened nevertheless. Wait 2 s (the operator's `names.timeout` or `names.busy_timeout`), then use GET to find out whether the name was saved; compare `owner` and `created_ms`. If it was not, send the request again. A write that PostgreSQL holds back for its standby shows only when that is back; the same request sent again meanwhile saves nothing twice.",
         handler: "Return `unavailable` when `names` does.",
-        operator: "Check the database and the network in between. For SQLite, check that no other process keeps a transaction open.",
+        operator: "Check the database and the network in between. For SQLite, check that no other process keeps a transaction open; for PostgreSQL, that its synchronous standby is there.",
     }
     /// The tenant's component cannot be loaded, or its handler says that it cannot work now.
     TenantUnavailable {

@@ -1,0 +1,197 @@
+//! One statement, in a task of its own.
+//!
+//! The caller waits for the answer, until its deadline. The task has the connection and its turn until the server has
+//! answered, also when the caller has hung up or given up meanwhile:
+//!
+//! - A connection that was closed instead would cost a new one for each caller that hangs up.
+//! - The server may be busy with the statement for long after that, so that connections would pile up there. A commit that
+//!   waits for a synchronous standby is reached by no timeout.
+//!
+//! So a *write* that is not answered keeps its connection until the server has answered, or the connection is broken: the
+//! server has closed it, or has vanished, which the kernel notices. A *read* never waits for a standby, so a server that
+//! does not answer it in twice the time that it has for it hangs altogether, and the connection is closed. The server is
+//! never asked to cancel anything: it would then report a commit as done that no standby has.
+//!
+//! A statement that nobody waits for any longer when it could be sent is not sent.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::postgres::pool::{ConnectError, Connection, Pool, give_back};
+use crate::postgres::turns::{Kind, Turn};
+
+/// A parameter of a statement, which the statement's task copies.
+pub(super) trait Parameter: Sync {
+    fn copy(&self) -> Copied;
+}
+
+pub(super) type Copied = Box<dyn ToSql + Sync + Send>;
+
+macro_rules! parameters {
+    ($($type:ty => $copy:expr;)*) => {$(
+        impl Parameter for $type {
+            fn copy(&self) -> Copied {
+                let copy: fn(&$type) -> _ = $copy;
+                Box::new(copy(self))
+            }
+        }
+    )*};
+}
+
+parameters! {
+    i64 => |number| *number;
+    Option<i64> => |number| *number;
+    String => String::clone;
+    &str => |text| text.to_string();
+    &[u8] => |bytes| bytes.to_vec();
+}
+
+/// What a statement does, and what its answer consists of.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Work {
+    /// Reads at most one row.
+    Read,
+    /// Writes under a lease that lasts until this time, and returns at most one row, if it has changed something.
+    Write(Instant),
+    /// Changes any number of rows, and returns none.
+    Purge,
+}
+
+/// What the server has answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) row: Option<Row>,
+    /// How many rows were read or changed.
+    pub(super) rows: u64,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StatementError {
+    #[error(transparent)]
+    Connect(ConnectError),
+    /// It was not sent.
+    #[error("its lease had ended before it could be sent")]
+    LeaseLost,
+    #[error(transparent)]
+    Server(tokio_postgres::Error),
+    #[error("it is closed")]
+    Closed,
+    /// It was not sent in time, or it may be answered later, and nobody will know.
+    #[error("{0}")]
+    NoAnswer(String),
+}
+
+/// A statement and what it needs, without its connection.
+struct Statement {
+    work: Work,
+    sql: String,
+    parameters: Vec<Copied>,
+}
+
+/// Runs a statement, when it is the tenant's turn and within the deadline of the pool.
+pub(super) async fn run(
+    pool: &Pool,
+    tenant: &str,
+    work: Work,
+    sql: &str,
+    parameters: &[&dyn Parameter],
+) -> Result<Answer, StatementError> {
+    let deadline = Instant::now() + pool.deadline();
+    let answer = async {
+        let kind = match work {
+            Work::Read => Kind::Read,
+            Work::Write(_) | Work::Purge => Kind::Write,
+        };
+        let turn = pool.turn(tenant, kind).await.map_err(StatementError::Connect)?;
+        let statement = Statement {
+            work,
+            sql: sql.to_owned(),
+            parameters: parameters.iter().map(|parameter| parameter.copy()).collect(),
+        };
+        let (caller, answer) = oneshot::channel();
+        tokio::spawn(statement.run(pool.clone(), turn, deadline, caller));
+        // The task ends without an answer only when the deadline has passed.
+        answer
+            .await
+            .unwrap_or_else(|_| Err(StatementError::NoAnswer(pool.no_answer())))
+    };
+    let answer = timeout_at(deadline, answer).await;
+    answer.unwrap_or_else(|_| Err(StatementError::NoAnswer(pool.no_answer())))
+}
+
+impl Statement {
+    async fn run(
+        self,
+        pool: Pool,
+        turn: Turn,
+        deadline: Instant,
+        caller: oneshot::Sender<Result<Answer, StatementError>>,
+    ) {
+        // A caller that hangs up does not end it: what has begun to connect is of use for the next.
+        let Ok(connection) = timeout_at(deadline, pool.connection(turn)).await else {
+            return;
+        };
+        let answer = match connection {
+            Ok(connection) if caller.is_closed() => return give_back(connection),
+            Ok(connection) => self.send(connection, pool.deadline()).await,
+            Err(error) => Some(Err(StatementError::Connect(error))),
+        };
+        if let Some(answer) = answer {
+            // Nobody may be there any longer.
+            let _ = caller.send(answer);
+        }
+    }
+
+    /// Sends it, and has the connection until it is answered, which should be within this time. None: it is given up.
+    async fn send(self, mut connection: Connection, within: Duration) -> Option<Result<Answer, StatementError>> {
+        // Keeps P5: the lease is checked after the wait for a connection, whose length is known only now.
+        if let Work::Write(lease_ends) = self.work
+            && lease_ends <= Instant::now()
+        {
+            give_back(connection);
+            return Some(Err(StatementError::LeaseLost));
+        }
+        connection.turn.send();
+        let answer = {
+            let mut answer = std::pin::pin!(self.ask(&connection));
+            match timeout(within, &mut answer).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    connection.turn.is_overdue();
+                    match self.work {
+                        // Keeps P7: the connection is closed.
+                        Work::Read => timeout(within, answer).await.ok()?,
+                        Work::Write(_) | Work::Purge => answer.await,
+                    }
+                }
+            }
+        };
+        if answer.as_ref().is_ok_and(|answer| answer.rows > 0) {
+            connection.turn.has_committed();
+        }
+        // Either the server has answered, or the connection is broken, which the pool notices.
+        give_back(connection);
+        Some(answer.map_err(StatementError::Server))
+    }
+
+    async fn ask(&self, connection: &Connection) -> Result<Answer, tokio_postgres::Error> {
+        let statement = connection.prepare_cached(&self.sql).await?;
+        let parameters: Vec<_> = self
+            .parameters
+            .iter()
+            .map(|copied| &**copied as &(dyn ToSql + Sync))
+            .collect();
+        if let Work::Purge = self.work {
+            let rows = connection.execute(&statement, &parameters).await?;
+            return Ok(Answer { row: None, rows });
+        }
+        let row = connection.query_opt(&statement, &parameters).await?;
+        let rows = u64::from(row.is_some());
+        Ok(Answer { row, rows })
+    }
+}
