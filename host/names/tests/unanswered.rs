@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use namelock_names::{FencingToken, Names, NamesConfig, Quota, Save, SaveError, open};
+use namelock_names::{FencingToken, Names, NamesConfig, Quota, Registration, Save, SaveError, open};
 use namelock_test_servers::{Postgres, PostgresPair};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls};
@@ -21,8 +24,12 @@ const REFUSED: &str = "is a synchronous standby gone?";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn open_host(url: &str) -> Arc<dyn Names> {
+    open_with(url, TIMEOUT).await
+}
+
+async fn open_with(url: &str, timeout: Duration) -> Arc<dyn Names> {
     let config = NamesConfig {
-        timeout: TIMEOUT,
+        timeout,
         connections: CONNECTIONS,
         ..NamesConfig::default()
     };
@@ -81,30 +88,53 @@ async fn lose_standby(server: &Postgres, other: &Client) {
     tokio::time::timeout(PATIENCE, waits).await.unwrap();
 }
 
-/// Writes from many callers for some time, and returns what was answered: the names, and the errors.
-async fn load(
-    names: &Arc<dyn Names>,
-    prefix: &str,
-    callers: usize,
-    duration: Duration,
-) -> Vec<(String, Result<(), String>)> {
-    let end = Instant::now() + duration;
-    let mut tasks = JoinSet::new();
-    for caller in 0..callers {
-        let (names, prefix) = (Arc::clone(names), prefix.to_owned());
-        tasks.spawn(async move {
-            let mut answers = Vec::new();
-            while Instant::now() < end {
-                let name = format!("{prefix} {caller} {}", answers.len());
-                let saved = names.save(save(&name)).await;
-                answers.push((name, saved.map(|_| ()).map_err(|error| error.to_string())));
-                // Otherwise those that are refused at once would do nothing else.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+/// Finds a name: a read is answered, if not at once on a machine that is busy.
+async fn find(names: &Arc<dyn Names>, name: &str) -> Option<Registration> {
+    let found = async {
+        loop {
+            match names.find("t", name).await {
+                Ok(found) => break found,
+                Err(error) => println!("{name}: {error}"),
             }
-            answers
-        });
+        }
+    };
+    tokio::time::timeout(PATIENCE, found).await.unwrap()
+}
+
+/// What became of a write, by its name.
+type Answer = (String, Result<(), String>);
+
+/// Many callers that write until they are stopped.
+struct Load {
+    tasks: JoinSet<Vec<Answer>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Load {
+    fn start(names: &Arc<dyn Names>, prefix: &str, callers: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        for caller in 0..callers {
+            let (names, prefix, stop) = (Arc::clone(names), prefix.to_owned(), Arc::clone(&stop));
+            tasks.spawn(async move {
+                let mut answers = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let name = format!("{prefix} {caller} {}", answers.len());
+                    let saved = names.save(save(&name)).await;
+                    answers.push((name, saved.map(|_| ()).map_err(|error| error.to_string())));
+                    // Otherwise those that are refused at once would do nothing else.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                answers
+            });
+        }
+        Self { tasks, stop }
     }
-    tasks.join_all().await.concat()
+
+    async fn stop(self) -> Vec<Answer> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.tasks.join_all().await.concat()
+    }
 }
 
 // Shows P2, P6 and P7: the server keeps connections for others, reads go on, writes are refused at once and come back.
@@ -115,19 +145,17 @@ async fn a_synchronous_standby_that_is_gone_costs_no_more_connections_than_are_a
     until_saved(&names, "before").await;
     let watcher = client(&pair.primary).await;
     pair.standby.signal("STOP");
-    let loading = tokio::spawn({
-        let names = Arc::clone(&names);
-        async move { load(&names, "during", 64, Duration::from_secs(10)).await }
-    });
+    let load = Load::start(&names, "during", 64);
+    let end = Instant::now() + Duration::from_secs(10);
     let mut most = 0;
-    while !loading.is_finished() {
+    while Instant::now() < end {
         most = most.max(count(&watcher, "true").await);
         // Others are let in, and whoever reads is answered.
         drop(client(&pair.primary).await);
-        assert!(names.find("t", "before").await.unwrap().is_some());
+        assert!(find(&names, "before").await.is_some());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let answers = loading.await.unwrap();
+    let answers = load.stop().await;
     println!("connections of the host at most: {most}; writes: {}", answers.len());
     assert!(most <= CONNECTIONS, "{most}");
     assert!(
@@ -144,30 +172,70 @@ async fn a_synchronous_standby_that_is_gone_costs_no_more_connections_than_are_a
     pair.standby.signal("CONT");
     until_saved(&names, "after").await;
     for (name, answer) in &answers {
-        let found = names.find("t", name).await.unwrap();
+        let found = find(&names, name).await;
         match answer {
             Ok(()) => assert!(found.is_some(), "{name} was answered"),
             Err(error) if error.contains(REFUSED) => assert_eq!(found, None, "{name} was not sent"),
-            Err(_) => assert_eq!(
-                names.find("t", name).await.unwrap(),
-                found,
-                "{name} is one or the other"
-            ),
+            Err(_) => assert_eq!(find(&names, name).await, found, "{name} is one or the other"),
         }
     }
     let idle = async { while count(&watcher, "wait_event = 'SyncRep'").await > 0 {} };
     tokio::time::timeout(PATIENCE, idle).await.unwrap();
 }
 
+/// A proxy that leads to another server when it is told so, and keeps the connections to the one before.
+async fn proxy(target: Arc<Mutex<SocketAddr>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut host, _)) = listener.accept().await {
+            let target = *target.lock().unwrap();
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(target).await?;
+                tokio::io::copy_bidirectional(&mut host, &mut server).await
+            });
+        }
+    });
+    address
+}
+
+// Shows P2: what was answered is found after a failover.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_to_a_server_that_hangs_for_ever_are_given_up_once_another_has_its_address() {
+    let mut pair = PostgresPair::start(&[]);
+    let target = Arc::new(Mutex::new(pair.primary.address()));
+    let address = proxy(Arc::clone(&target)).await;
+    let names = open_host(&format!("postgres://nobody@{address}/postgres?sslmode=disable")).await;
+    until_saved(&names, "before").await;
+    let load = Load::start(&names, "during", 64);
+    while find(&names, "during 0 0").await.is_none() {}
+    pair.primary.signal("STOP");
+    tokio::time::sleep(TIMEOUT * 6).await;
+    let answers = load.stop().await;
+    pair.promote();
+    *target.lock().unwrap() = pair.standby.address();
+    until_saved(&names, "after").await;
+    let answered: Vec<_> = answers.iter().filter(|(_, answer)| answer.is_ok()).collect();
+    assert!(
+        !answered.is_empty() && answered.len() < answers.len(),
+        "nothing was tested"
+    );
+    for (name, _) in answered {
+        assert!(find(&names, name).await.is_some(), "{name}");
+    }
+}
+
 // Shows P6: a host that is restarted by whoever watches it does not use the server up.
 #[test]
 fn a_host_that_is_killed_and_started_again_while_the_standby_is_gone_adds_one_connection() {
-    const LIVES: usize = 5;
+    const LIVES: usize = 3;
+    // A second probe follows after ten of these; no life lasts that long.
+    const TIMEOUT: Duration = Duration::from_secs(2);
     let server = Postgres::start();
     let url = server.url();
     let own = Runtime::new().unwrap();
     let other = own.block_on(async {
-        until_saved(&open_host(&url).await, "before").await;
+        until_saved(&open_with(&url, TIMEOUT).await, "before").await;
         let other = client(&server).await;
         lose_standby(&server, &other).await;
         other
@@ -175,10 +243,11 @@ fn a_host_that_is_killed_and_started_again_while_the_standby_is_gone_adds_one_co
     for life in 1..=LIVES {
         let host = Runtime::new().unwrap();
         let names = host.block_on(async {
-            let names = open_host(&url).await;
-            let answers = load(&names, &life.to_string(), 32, TIMEOUT * 4).await;
-            assert!(answers.iter().all(|(_, answer)| answer.is_err()));
-            assert!(names.find("t", "before").await.unwrap().is_some());
+            let names = open_with(&url, TIMEOUT).await;
+            let load = Load::start(&names, &life.to_string(), 32);
+            tokio::time::sleep(TIMEOUT * 2).await;
+            assert!(load.stop().await.iter().all(|(_, answer)| answer.is_err()));
+            assert!(find(&names, "before").await.is_some());
             names
         });
         // As when it is killed: nothing is waited for.
@@ -191,12 +260,12 @@ fn a_host_that_is_killed_and_started_again_while_the_standby_is_gone_adds_one_co
         });
     }
     own.block_on(async {
-        let names = open_host(&url).await;
+        let names = open_with(&url, TIMEOUT).await;
         assert!(names.save(save("unknown")).await.is_err());
         // It waits for what is under way, but not longer than a caller would.
         let closed = tokio::time::timeout(PATIENCE, names.close()).await;
         assert!(closed.is_ok());
-        let names = open_host(&url).await;
+        let names = open_with(&url, TIMEOUT).await;
         server.configure("synchronous_standby_names = ''");
         until_saved(&names, "after").await;
     });
@@ -214,25 +283,26 @@ async fn callers_that_hang_up_cost_no_connection() {
     };
     let names = open(&url.parse().unwrap(), config).await.unwrap();
     let other = client(&server).await;
-    let mut tasks = JoinSet::new();
-    // More than the callers that hang up find in use, so that each connection there can be is there.
-    for caller in 0..32 {
-        let names = Arc::clone(&names);
-        tasks.spawn(async move {
-            for number in 0..20 {
-                names.save(save(&format!("warm {caller} {number}"))).await.unwrap();
-                names.find("t", "none").await.unwrap();
-            }
-        });
-    }
-    tasks.join_all().await;
     let backends = || async {
         let sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'namelock' ORDER BY pid";
         let rows = other.query(sql, &[]).await.unwrap();
         rows.iter().map(|row| row.get(0)).collect::<Vec<i32>>()
     };
+    // So many at once that each connection there can be is there.
+    while backends().await.len() < 4 {
+        let mut tasks = JoinSet::new();
+        for number in 0..64 {
+            let names = Arc::clone(&names);
+            tasks.spawn(async move {
+                drop((
+                    names.save(save("warm")).await,
+                    names.find("t", &format!("{number}")).await,
+                ))
+            });
+        }
+        tasks.join_all().await;
+    }
     let before = backends().await;
-    assert_eq!(before.len(), 4);
     let mut hasty = JoinSet::new();
     for caller in 0..16 {
         let names = Arc::clone(&names);

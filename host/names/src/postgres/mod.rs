@@ -45,13 +45,11 @@ use self::turns::Kind;
 use crate::config::NamesConfig;
 use crate::epoch::{EPOCH_STEP, EpochStanding, Epochs, NewEpoch};
 use crate::error::{NamesError, OpenError, SaveError};
+use crate::fair::NO_TENANT;
 use crate::names::Names;
 use crate::quota::{Quota, Usage};
 use crate::registration::{Free, Registration, Save};
 use crate::rules::{check_save, stored_attributes, stored_ms, stored_token};
-
-/// The host itself takes turns with the tenants as one of them, whose id none of them has.
-const NO_TENANT: &str = "";
 
 /// How often a write is tried that changed nothing although neither an active registration nor a newer token is in its
 /// way: what was in its way has ended in between.
@@ -172,6 +170,10 @@ impl Postgres {
         let open = self.open.read().await;
         if !*open {
             return Err(StatementError::Closed);
+        }
+        // Known from the first connection on; a host that has just begun to connect need not refuse what comes meanwhile.
+        if tokio::time::timeout(self.deadline(), self.time.known()).await.is_err() {
+            return Err(StatementError::NoAnswer(self.pool.no_answer()));
         }
         let answer = statement::run(&self.pool, tenant, work, sql, parameters).await;
         answer.map(|answer| answer.row)

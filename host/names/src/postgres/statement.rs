@@ -7,22 +7,31 @@
 //! - The server may be busy with the statement for long after that, so that connections would pile up there. A commit that
 //!   waits for a synchronous standby is reached by no timeout.
 //!
-//! So a *write* that is not answered keeps its connection until the server has answered, or the connection is broken: the
-//! server has closed it, or has vanished, which the kernel notices. A *read* never waits for a standby, so a server that
-//! does not answer it in twice the time that it has for it hangs altogether, and the connection is closed. The server is
-//! never asked to cancel anything: it would then report a commit as done that no standby has.
+//! So a *write* that is not answered keeps its connection until the server has answered, or does no longer work on it: it
+//! has closed the connection, or has vanished, which the kernel notices, or what now has its address knows of no statement
+//! that has run for so long, as after a failover behind a proxy. A *read* never waits for a standby, so a server that does
+//! not answer it in twice the time that it has for it hangs altogether, and the connection is closed. The server is never
+//! asked to cancel anything: it would then report a commit as done that no standby has.
 //!
 //! A statement that nobody waits for any longer when it could be sent is not sent.
-
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use crate::fair::NO_TENANT;
 use crate::postgres::pool::{ConnectError, Connection, Pool, give_back};
 use crate::postgres::turns::{Kind, Turn};
+use crate::rules::stored_ms;
+
+/// How many times as long as an answer may take passes before the server is asked whether it still works on a write.
+const CHECK: u32 = 5;
+
+/// Whether a session of a host has been at one statement for `$1` milliseconds, as far as the server tells
+/// (`track_activities`).
+const IS_BUSY: &str = "SELECT true FROM pg_stat_activity WHERE application_name = 'namelock' AND (state = 'disabled'
+    OR state = 'active' AND query_start <= clock_timestamp() - $1::bigint * interval '1 ms') LIMIT 1";
 
 /// A parameter of a statement, which the statement's task copies.
 pub(super) trait Parameter: Sync {
@@ -138,7 +147,7 @@ impl Statement {
         };
         let answer = match connection {
             Ok(connection) if caller.is_closed() => return give_back(connection),
-            Ok(connection) => self.send(connection, pool.deadline()).await,
+            Ok(connection) => self.send(connection, &pool).await,
             Err(error) => Some(Err(StatementError::Connect(error))),
         };
         if let Some(answer) = answer {
@@ -147,8 +156,8 @@ impl Statement {
         }
     }
 
-    /// Sends it, and has the connection until it is answered, which should be within this time. None: it is given up.
-    async fn send(self, mut connection: Connection, within: Duration) -> Option<Result<Answer, StatementError>> {
+    /// Sends it, and has the connection until it is answered. None: it is given up, and the connection is closed.
+    async fn send(self, mut connection: Connection, pool: &Pool) -> Option<Result<Answer, StatementError>> {
         // Keeps P5: the lease is checked after the wait for a connection, whose length is known only now.
         if let Work::Write(lease_ends) = self.work
             && lease_ends <= Instant::now()
@@ -157,22 +166,29 @@ impl Statement {
             return Some(Err(StatementError::LeaseLost));
         }
         connection.turn.send();
+        let (sent, within) = (Instant::now(), pool.deadline());
         let answer = {
             let mut answer = std::pin::pin!(self.ask(&connection));
             match timeout(within, &mut answer).await {
                 Ok(answer) => answer,
                 Err(_) => {
-                    connection.turn.is_overdue();
+                    connection.turn.note_overdue();
                     match self.work {
-                        // Keeps P7: the connection is closed.
+                        // Keeps P7: it does not hang for longer than this.
                         Work::Read => timeout(within, answer).await.ok()?,
-                        Work::Write(_) | Work::Purge => answer.await,
+                        Work::Write(_) | Work::Purge => loop {
+                            match timeout(within * CHECK, &mut answer).await {
+                                Ok(answer) => break answer,
+                                Err(_) if is_busy(pool, sent).await => {}
+                                Err(_) => return None,
+                            }
+                        },
                     }
                 }
             }
         };
         if answer.as_ref().is_ok_and(|answer| answer.rows > 0) {
-            connection.turn.has_committed();
+            connection.turn.note_commit();
         }
         // Either the server has answered, or the connection is broken, which the pool notices.
         give_back(connection);
@@ -194,4 +210,19 @@ impl Statement {
         let rows = u64::from(row.is_some());
         Ok(Answer { row, rows })
     }
+}
+
+/// Asks whether the server may still be working on a write that was sent then. One that does not answer this may.
+async fn is_busy(pool: &Pool, sent: Instant) -> bool {
+    // Less what the write may have needed to get there.
+    let for_ms = stored_ms(sent.elapsed().saturating_sub(pool.deadline()));
+    let asked = async {
+        let turn = pool.turn(NO_TENANT, Kind::Read).await.ok()?;
+        let connection = pool.connection(turn).await.ok()?;
+        let busy = connection.query_opt(IS_BUSY, &[&for_ms]).await.ok()?;
+        give_back(connection);
+        Some(busy.is_some())
+    };
+    let busy = timeout(pool.deadline(), asked).await;
+    busy.ok().flatten().unwrap_or(true)
 }

@@ -183,27 +183,27 @@ impl Turn {
     }
 
     /// The statement should have been answered by now.
-    pub(super) fn is_overdue(&self) {
+    pub(super) fn note_overdue(&self) {
         let (Some(turns), Some(write)) = (&self.turns, self.write) else {
             return;
         };
-        let opens = turns.0.lock().writes.is_overdue(write, Instant::now());
-        if let Some(unanswered) = opens {
+        let first = turns.0.lock().writes.note_overdue(write, Instant::now());
+        if let Some(unanswered) = first {
             tracing::warn!(
                 unanswered = unanswered.writes,
                 "PostgreSQL does not answer a write within names.timeout, nor any after it; \
-                 check its synchronous standby; until one is answered, one write at a time is sent"
+                 check its synchronous standby; until one is answered, writes are sent one at a time"
             );
         }
         turns.serve();
     }
 
     /// The statement has committed a change.
-    pub(super) fn has_committed(&self) {
+    pub(super) fn note_commit(&self) {
         let (Some(turns), Some(write)) = (&self.turns, self.write) else {
             return;
         };
-        if turns.0.lock().writes.has_committed(write) {
+        if turns.0.lock().writes.note_commit(write) {
             tracing::info!("PostgreSQL answers writes");
         }
     }

@@ -128,20 +128,21 @@ impl Writes {
         self.sent += 1;
     }
 
-    /// It should have been answered by now. Returns what is known if the breaker opens with it.
-    pub(super) fn is_overdue(&mut self, write: Write, now: Instant) -> Option<Unanswered> {
+    /// It should have been answered by now. Returns what is known if it is the first of which that is to be told.
+    pub(super) fn note_overdue(&mut self, write: Write, now: Instant) -> Option<Unanswered> {
         let (number, sent) = write.sent?;
         self.overdue.insert(number, sent);
         let opens = self.is_closed && self.committed.is_none_or(|committed| committed < number);
         self.is_closed &= !opens;
-        opens.then(|| Unanswered {
+        let is_first = opens || (!self.is_closed && self.overdue.len() == 1);
+        is_first.then(|| Unanswered {
             writes: self.overdue.len(),
             longest: now.saturating_duration_since(sent),
         })
     }
 
     /// It has committed a change. Returns whether the breaker closes with it.
-    pub(super) fn has_committed(&mut self, write: Write) -> bool {
+    pub(super) fn note_commit(&mut self, write: Write) -> bool {
         self.committed = self.committed.max(write.sent.map(|(number, _)| number));
         !std::mem::replace(&mut self.is_closed, true)
     }
@@ -172,7 +173,7 @@ mod tests {
     }
 
     fn commit(writes: &mut Writes, write: Write) -> bool {
-        let closes = writes.has_committed(write);
+        let closes = writes.note_commit(write);
         writes.end(write);
         closes
     }
@@ -206,8 +207,8 @@ mod tests {
         assert!(commit(&mut writes, first));
         let stuck = [send(&mut writes, now), send(&mut writes, now)];
         let later = now + DEADLINE;
-        assert!(writes.is_overdue(stuck[0], later).is_some());
-        assert!(writes.is_overdue(stuck[1], later).is_none(), "it is told once");
+        assert!(writes.note_overdue(stuck[0], later).is_some());
+        assert!(writes.note_overdue(stuck[1], later).is_none(), "it is told once");
         let probe = send(&mut writes, later);
         let Verdict::Refused(refused) = writes.verdict(later) else {
             panic!("there is a probe")
@@ -229,7 +230,7 @@ mod tests {
         let stuck = send(&mut writes, now);
         let other = send(&mut writes, now);
         commit(&mut writes, other);
-        assert!(writes.is_overdue(stuck, now + DEADLINE).is_none());
+        assert!(writes.note_overdue(stuck, now + DEADLINE).is_none());
         assert_eq!(writes.verdict(now + DEADLINE), Verdict::Begin);
     }
 
@@ -239,7 +240,7 @@ mod tests {
         let mut writes = Writes::new(9, DEADLINE);
         let stuck = send(&mut writes, now);
         assert!(
-            writes.is_overdue(stuck, now + DEADLINE).is_none(),
+            writes.note_overdue(stuck, now + DEADLINE).is_some(),
             "it was never closed"
         );
         assert!(is_refused(&writes, now + DEADLINE));
@@ -252,7 +253,7 @@ mod tests {
         let now = Instant::now();
         let mut writes = Writes::new(9, DEADLINE);
         let stuck = send(&mut writes, now);
-        writes.is_overdue(stuck, now + DEADLINE);
+        writes.note_overdue(stuck, now + DEADLINE);
         writes.end(stuck);
         send(&mut writes, now + DEADLINE);
         assert_eq!(writes.verdict(now + DEADLINE), Verdict::Wait, "for the probe");
@@ -267,7 +268,7 @@ mod tests {
             let now = begin + Duration::from_secs(second);
             if writes.verdict(now) == Verdict::Begin {
                 let write = send(&mut writes, now);
-                writes.is_overdue(write, now);
+                writes.note_overdue(write, now);
                 sent.push(second);
             }
         }

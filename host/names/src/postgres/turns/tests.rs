@@ -25,7 +25,7 @@ fn take(turns: &Turns, tenant: &str, kind: Kind) -> Turn {
 /// Turns of a database that is known to commit.
 fn tried(connections: usize, queue: usize) -> Turns {
     let turns = Turns::new(connections, queue, DEADLINE);
-    take(&turns, "a", Kind::Write).has_committed();
+    take(&turns, "a", Kind::Write).note_commit();
     turns
 }
 
@@ -119,11 +119,11 @@ fn writes_that_wait_for_the_first_are_refused_once_it_is_overdue() {
     first.send();
     let mut second = pin!(turns.take("b", Kind::Write));
     assert!(poll(second.as_mut()).is_pending());
-    first.is_overdue();
+    first.note_overdue();
     for refused in [poll(second.as_mut()), poll(pin!(turns.take("b", Kind::Write)))] {
         assert!(matches!(refused, Poll::Ready(Err(NoTurn::Unanswered(_)))));
     }
     take(&turns, "b", Kind::Read);
-    first.has_committed();
+    first.note_commit();
     take(&turns, "b", Kind::Write);
 }
