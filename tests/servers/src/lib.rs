@@ -3,7 +3,7 @@
 //! Each is run by `setpriv --pdeathsig KILL`, so that it also ends when the test's process is killed. A server that is not
 //! installed is a failure with a line that says what to install, never a skipped test.
 
-mod faketime;
+mod clock;
 mod memcached;
 mod pair;
 mod port;
@@ -11,7 +11,7 @@ mod postgres;
 mod process;
 mod raw;
 
-pub use faketime::faketime;
+pub use clock::faketime;
 pub use memcached::Memcached;
 pub use pair::PostgresPair;
 pub use port::free_port;

@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
+use crate::clock::faketime;
 use crate::port::free_port;
 use crate::process::{DEADLINE, Process, wait_until};
 use crate::raw::RawMemcached;
@@ -53,7 +55,23 @@ impl Memcached {
     ///
     /// When it is not installed or does not start.
     pub fn with_flags(flags: &[&str]) -> Self {
-        Self::spawn(flags, None)
+        Self::spawn(flags, |_| {})
+    }
+
+    /// Starts a memcached whose clock is wrong by what stands in this file, such as `+20` for 20 seconds ahead; it reads
+    /// the file whenever it reads the clock.
+    ///
+    /// # Panics
+    ///
+    /// When it or libfaketime is not installed, or it does not start.
+    pub fn with_clock(offset: &Path) -> Self {
+        let faketime = faketime();
+        Self::spawn(&["-M", "-m", "64"], |command| {
+            command
+                .env("LD_PRELOAD", &faketime)
+                .env("FAKETIME_TIMESTAMP_FILE", offset)
+                .env("FAKETIME_NO_CACHE", "1");
+        })
     }
 
     /// Starts a memcached as the README says to run it, which writes every command that it is sent into this file.
@@ -62,16 +80,16 @@ impl Memcached {
     ///
     /// When it is not installed or does not start.
     pub fn with_log(log: &Path) -> Self {
-        Self::spawn(&[&RECOMMENDED[..], &["-vv"]].concat(), Some(log))
+        Self::spawn(&[&RECOMMENDED[..], &["-vv"]].concat(), |command| {
+            command.stderr(File::create(log).expect("a log file"));
+        })
     }
 
-    fn spawn(flags: &[&str], log: Option<&Path>) -> Self {
+    fn spawn(flags: &[&str], prepare: impl Fn(&mut Command)) -> Self {
         for _ in 0..10 {
             let port = free_port();
             let mut command = command(flags, &port.to_string());
-            if let Some(log) = log {
-                command.stderr(File::create(log).expect("a log file"));
-            }
+            prepare(&mut command);
             let mut server = Self {
                 process: Process::spawn(&mut command),
                 address: ([127, 0, 0, 1], port).into(),
@@ -137,7 +155,7 @@ impl Memcached {
     }
 }
 
-fn command(flags: &[&str], port: &str) -> std::process::Command {
+fn command(flags: &[&str], port: &str) -> Command {
     let mut command = Process::command(
         "memcached",
         "run `make setup`, or on Debian `apt-get install memcached`",

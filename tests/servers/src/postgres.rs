@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::faketime::faketime;
+use crate::clock::faketime;
 use crate::port::free_port;
 use crate::process::{Process, wait_until};
 

@@ -1,8 +1,8 @@
-//! Where libfaketime is, which gives a program another clock.
+//! Wrong clocks.
 
 use std::path::{Path, PathBuf};
 
-/// The library to preload.
+/// The library that gives a program another clock, for `LD_PRELOAD`.
 ///
 /// # Panics
 ///
@@ -14,10 +14,9 @@ pub fn faketime() -> PathBuf {
         "/usr/lib",
         "/usr/local/lib",
     ];
-    let mut found = places
-        .iter()
-        .map(|place| Path::new(place).join("faketime/libfaketime.so.1"));
+    let found = places.map(|place| Path::new(place).join("faketime/libfaketime.so.1"));
     found
+        .into_iter()
         .find(|path| path.exists())
-        .expect("this test needs libfaketime: install faketime")
+        .expect("this test needs libfaketime: run `make setup`, or on Debian `apt-get install faketime`")
 }
