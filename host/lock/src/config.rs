@@ -116,8 +116,7 @@ pub struct LockConfig {
     /// How long a lane waits after the first failed connection before it tries again. It doubles each time, with
     /// jitter.
     pub backoff_min: Duration,
-    /// The most that this wait grows to. A server that was just started is watched for a bit longer than this before it
-    /// is used.
+    /// The most that this wait grows to.
     pub backoff_max: Duration,
     /// How many leases may queue to be released in the background, and as many may be under way; one more is left to
     /// expire.
@@ -153,10 +152,10 @@ impl LockConfig {
     /// The time to live that is sent with a lock, in whole seconds.
     ///
     /// An item with a time to live of T really lives between T - 1 and T seconds, or T - 2 where the server's clock
-    /// jumps by two ticks. An item that is stored after a stall is dated by a clock that stood still, so the stall
-    /// comes off too; a stall of [`exchange_timeout`](Self::exchange_timeout) or more breaks the connection, and the
-    /// grant is not trusted. So with `T = lease + 2 s + exchange_timeout`, rounded up, the item outlives the trust in
-    /// it.
+    /// jumps by two ticks. A clock that is behind by more, because the server stood still, takes off more. So with
+    /// `T = lease + 2 s + exchange_timeout`, rounded up, the item outlives the trust in it if the clock is behind by at
+    /// most [`exchange_timeout`](Self::exchange_timeout). Whether it is, is read from the server for each grant, and one
+    /// for which that is not proved is not trusted (`memcached::clock`).
     // Keeps P5: memcached keeps a lock for longer than anybody trusts it.
     pub fn ttl_seconds(&self) -> u32 {
         let ttl = self.lease + COARSE_CLOCK + self.exchange_timeout;
@@ -179,25 +178,11 @@ impl LockConfig {
         }
     }
 
-    /// How often a connection asks its server something, even when nobody wants a lock; see
-    /// [`stall_min`](Self::stall_min).
+    /// How often a connection asks for its server's sentinels, even when nobody wants a lock. The pause between two
+    /// looks makes what they prove of the server's clock less exact (`memcached::clock`), and `exchange_timeout`, which is
+    /// part of the time to live, covers that four times.
     pub(crate) fn heartbeat(&self) -> Duration {
         self.exchange_timeout / 4
-    }
-
-    /// How long a host takes to notice that a server which it can reach has forgotten its locks: by then a lane that
-    /// was waiting to connect again has done so, and any other lane has asked.
-    pub(crate) fn notice_time(&self) -> Duration {
-        self.backoff_max + self.heartbeat() * 2
-    }
-
-    /// A reply that takes longer than this shows that the server stood still. What it grants soon after is not trusted,
-    /// because its clock may not have caught up yet.
-    ///
-    /// A shorter stall, with the pause between two questions, is no longer than `exchange_timeout`, which is part of
-    /// the time to live.
-    pub(crate) fn stall_min(&self) -> Duration {
-        self.exchange_timeout - self.heartbeat()
     }
 
     /// Refuses values that could not work.

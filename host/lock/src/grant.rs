@@ -10,8 +10,9 @@ use crate::fencing::ServerEpoch;
 
 /// Tells one attempt to take a lock from every other, on any machine.
 ///
-/// It is random, 64 bits, and drawn anew for each attempt, so finding it in the table proves that this very attempt
-/// took the lock, even when the reply was lost.
+/// It is random, of 8.4 · 10¹⁸ (63 bits), and drawn anew for each attempt, so finding it in the table proves that this
+/// very attempt took the lock, even when the reply was lost. It always has 20 digits, so that the locks of one length of
+/// key have one size (`memcached::sentinel`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OwnerToken(u64);
 
@@ -127,7 +128,7 @@ pub(crate) struct Refusal {
 
 impl OwnerToken {
     pub(crate) fn random() -> Self {
-        Self(rand::random())
+        Self(rand::random_range(10_000_000_000_000_000_000..=u64::MAX))
     }
 
     /// The token as the value of an item.

@@ -19,6 +19,7 @@
 //! - `hold_time`: how long leases are held, to tell callers when to try again;
 //! - `shared`: what the locks of one process share;
 //! - `grant`: the words in which a table of locks is asked and answers;
+//! - [`epochs`]: who gives the epochs from which fencing tokens are made;
 //! - `fencing`: how fencing tokens are made, and why they grow;
 //! - `table`: passes each call to the table in use;
 //! - `memory`: the table inside this process;
@@ -32,9 +33,9 @@
 //!   `reaper`).
 //! - P4: releasing, renewing and failing to acquire never disturb somebody else's lease (`memcached`, `memory`).
 //! - P5: a lease is trusted from the instant *before* its request was made until [`LockConfig::lease`] later, on a
-//!   clock that goes on in suspend (`clock`), which is always sooner than memcached forgets it ([`LockConfig::ttl_seconds`]). So two leases on
-//!   one name are never both trusted, as long as the table neither forgets nor stalls for longer than
-//!   [`LockConfig::exchange_timeout`]. memcached may do both; the names database then decides by the fencing token,
+//!   clock that goes on in suspend (`clock`), which is always sooner than memcached's own clock ends it
+//!   ([`LockConfig::ttl_seconds`], `memcached::clock`). So two leases on one name are never both trusted, as long as the
+//!   table forgets none. memcached may; the names database then decides by the fencing token,
 //!   which is this crate's part of P1 (`fencing`).
 //! - P6: every queue, wait, retry and table has a limit ([`config`]).
 //! - P7: a memcached that was seen to have forgotten its locks, or to have stood still, grants nothing until that can
@@ -47,6 +48,11 @@
         feature = "without-early-deadline",
         feature = "without-owner-check",
         feature = "without-restart-grace",
+        feature = "without-sentinel-in-batch",
+        feature = "without-server-clock",
+        feature = "without-fresh-host-grace",
+        feature = "without-resolve-by-token",
+        feature = "without-cas-at-home",
         feature = "slow-grant"
     )
 ))]
@@ -55,6 +61,7 @@ compile_error!(
 );
 
 pub mod config;
+pub mod epochs;
 mod error;
 pub mod key;
 pub mod lease;
@@ -74,6 +81,7 @@ mod shared;
 mod table;
 
 pub use config::{LockConfig, LockUrl};
+pub use epochs::{EpochSource, NewEpoch, OwnEpochs, Standing};
 pub use error::{AcquireError, Lost, OpenError};
 pub use key::LockKey;
 pub use lease::{Lease, LeaseEnd};

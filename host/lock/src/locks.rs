@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::claim::Claim;
 use crate::clock::{LeaseClock, LeaseInstant};
 use crate::config::{LockConfig, LockUrl};
+use crate::epochs::{EpochSource, OwnEpochs};
 use crate::error::{AcquireError, OpenError};
 use crate::fairness::Step;
 use crate::grant::{GrantError, Mark, MarkChange};
@@ -27,15 +28,30 @@ pub struct Locks {
 }
 
 impl Locks {
-    /// Sets up the lock service at `url`. It does not wait for a server: until one answers, nothing is granted.
+    /// Sets up the lock service at `url` for a process that is alone: see [`open_with`](Self::open_with).
+    ///
+    /// What a memcached had granted before, such a process cannot know. So it waits for a grace period
+    /// ([`LockConfig::grace`]) before a memcached grants whose sentinel is younger than that.
+    ///
+    /// # Errors
+    ///
+    /// A limit that could not work.
+    pub fn open(url: &LockUrl, config: LockConfig) -> Result<Self, OpenError> {
+        Self::open_with(url, config, Arc::new(OwnEpochs::default()))
+    }
+
+    /// Sets up the lock service at `url`, with fencing tokens of the epochs that `epochs` gives. All hosts of a fleet
+    /// share their memory of epochs.
+    ///
+    /// It does not wait for a server: until one answers, nothing is granted.
     ///
     /// Must be called within a tokio runtime, which runs the lanes and the reaper.
     ///
     /// # Errors
     ///
     /// A limit that could not work.
-    pub fn open(url: &LockUrl, config: LockConfig) -> Result<Self, OpenError> {
-        let shared = Shared::open(url, config, LeaseClock::start())?;
+    pub fn open_with(url: &LockUrl, config: LockConfig, epochs: Arc<dyn EpochSource>) -> Result<Self, OpenError> {
+        let shared = Shared::open(url, config, LeaseClock::start(), &epochs)?;
         Ok(Self { shared })
     }
 
@@ -211,7 +227,8 @@ mod tests {
     }
 
     fn in_memory(clock: &Arc<LeaseClock>) -> Locks {
-        let shared = Shared::open(&LockUrl::Memory, LockConfig::default(), Arc::clone(clock));
+        let epochs: Arc<dyn EpochSource> = Arc::new(OwnEpochs::default());
+        let shared = Shared::open(&LockUrl::Memory, LockConfig::default(), Arc::clone(clock), &epochs);
         Locks {
             shared: shared.unwrap(),
         }

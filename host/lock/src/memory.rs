@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 
 use crate::clock::{LeaseClock, LeaseInstant};
 use crate::config::LockConfig;
+use crate::epochs::EpochSource;
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
 use crate::grant::{Grant, GrantError, HeldLock, OwnerToken, ReleaseOutcome, Sight};
@@ -20,7 +22,9 @@ use crate::key::LockKey;
 pub(crate) struct Memory {
     lease: Duration,
     locks_max: usize,
-    epoch: ServerEpoch,
+    epochs: Arc<dyn EpochSource>,
+    /// Begins with the first lock.
+    epoch: OnceCell<ServerEpoch>,
     clock: Arc<LeaseClock>,
     state: Mutex<State>,
 }
@@ -39,17 +43,32 @@ struct Lock {
 }
 
 impl Memory {
-    pub(crate) fn new(config: &LockConfig, clock: Arc<LeaseClock>) -> Self {
+    pub(crate) fn new(config: &LockConfig, clock: Arc<LeaseClock>, epochs: &Arc<dyn EpochSource>) -> Self {
         Self {
             lease: config.lease,
             locks_max: config.memory_locks,
-            epoch: ServerEpoch::begin(),
+            epochs: Arc::clone(epochs),
+            epoch: OnceCell::new(),
             clock,
             state: Mutex::default(),
         }
     }
 
-    pub(crate) fn grant(&self, key: &LockKey, token: OwnerToken) -> Result<Grant, GrantError> {
+    pub(crate) async fn grant(&self, key: &LockKey, token: OwnerToken) -> Result<Grant, GrantError> {
+        let epoch = self.epoch.get_or_try_init(|| self.begin_epoch()).await?;
+        self.grant_in(*epoch, key, token)
+    }
+
+    async fn begin_epoch(&self) -> Result<ServerEpoch, GrantError> {
+        match self.epochs.begin("memory:").await {
+            Ok(new) => Ok(ServerEpoch::from_sentinel(new.epoch)),
+            Err(error) => Err(GrantError::Unavailable(
+                format!("cannot ask for the epoch of the locks of this process: {error}").into(),
+            )),
+        }
+    }
+
+    fn grant_in(&self, epoch: ServerEpoch, key: &LockKey, token: OwnerToken) -> Result<Grant, GrantError> {
         let now = self.clock.now();
         let mut state = self.state.lock();
         if let Some(held) = state.held(key, now) {
@@ -72,8 +91,8 @@ impl Memory {
         let expires = now + self.lease;
         state.locks.insert(key.clone(), Lock { token, expires });
         Ok(Grant {
-            fencing_token: self.epoch.token(state.grants),
-            epoch: self.epoch,
+            fencing_token: epoch.token(state.grants),
+            epoch,
             version: None,
         })
     }
@@ -120,6 +139,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::epochs::OwnEpochs;
 
     // Shows P6: the table does not grow without end.
     #[tokio::test(start_paused = true)]
@@ -128,22 +148,26 @@ mod tests {
             memory_locks: 2,
             ..LockConfig::default()
         };
-        let memory = Memory::new(&config, LeaseClock::of_test());
+        let epochs: Arc<dyn EpochSource> = Arc::new(OwnEpochs::default());
+        let memory = Memory::new(&config, LeaseClock::of_test(), &epochs);
         let key = |name| LockKey::new("t", name).unwrap();
-        let grant = |name| memory.grant(&key(name), OwnerToken::random());
-        grant("a").unwrap();
+        let grant = async |name| memory.grant(&key(name), OwnerToken::random()).await;
+        grant("a").await.unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
-        grant("b").unwrap();
-        let refused = grant("c").unwrap_err();
+        grant("b").await.unwrap();
+        let refused = grant("c").await.unwrap_err();
         assert!(
             matches!(&refused, GrantError::Unavailable(refusal) if refusal.reason.contains("lock.memory_locks")),
             "{refused:?}"
         );
-        assert!(matches!(grant("a"), Err(GrantError::Held { .. })), "it is still held");
-        tokio::time::advance(config.lease - Duration::from_secs(1)).await;
-        grant("c").unwrap();
         assert!(
-            matches!(grant("b"), Err(GrantError::Held { .. })),
+            matches!(grant("a").await, Err(GrantError::Held { .. })),
+            "it is still held"
+        );
+        tokio::time::advance(config.lease - Duration::from_secs(1)).await;
+        grant("c").await.unwrap();
+        assert!(
+            matches!(grant("b").await, Err(GrantError::Held { .. })),
             "only the lock that expired makes room"
         );
     }

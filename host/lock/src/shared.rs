@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::LeaseClock;
 use crate::config::{LockConfig, LockUrl};
+use crate::epochs::EpochSource;
 use crate::error::OpenError;
 use crate::fairness::Fairness;
 use crate::hold_time::HoldTime;
@@ -27,9 +28,14 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Sets up the table at `url`, and starts the reaper.
-    pub(crate) fn open(url: &LockUrl, config: LockConfig, clock: Arc<LeaseClock>) -> Result<Arc<Self>, OpenError> {
+    pub(crate) fn open(
+        url: &LockUrl,
+        config: LockConfig,
+        clock: Arc<LeaseClock>,
+        epochs: &Arc<dyn EpochSource>,
+    ) -> Result<Arc<Self>, OpenError> {
         let config = Arc::new(config);
-        let table = Arc::new(Table::open(url, &config, &clock)?);
+        let table = Arc::new(Table::open(url, &config, &clock, epochs)?);
         let fairness = Arc::new(Fairness::default());
         Ok(Arc::new(Self {
             reaper: reaper::spawn(Arc::clone(&table), Arc::clone(&config)),

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::clock::LeaseClock;
 use crate::config::{LockConfig, LockUrl};
+use crate::epochs::EpochSource;
 use crate::error::{Lost, OpenError};
 use crate::fencing::ServerEpoch;
 use crate::grant::{Attempt, Grant, GrantError, MarkChange, OwnerToken, ReleaseOutcome, Sight};
@@ -25,18 +26,23 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    pub(crate) fn open(url: &LockUrl, config: &Arc<LockConfig>, clock: &Arc<LeaseClock>) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        url: &LockUrl,
+        config: &Arc<LockConfig>,
+        clock: &Arc<LeaseClock>,
+        epochs: &Arc<dyn EpochSource>,
+    ) -> Result<Self, OpenError> {
         config.check()?;
         Ok(match url {
-            LockUrl::Memory => Self::Memory(Memory::new(config, Arc::clone(clock))),
-            LockUrl::Memcached(servers) => Self::Memcached(Memcached::new(servers, config)),
+            LockUrl::Memory => Self::Memory(Memory::new(config, Arc::clone(clock), epochs)),
+            LockUrl::Memcached(servers) => Self::Memcached(Memcached::new(servers, config, epochs)),
         })
     }
 
     /// Takes the lock if nobody has it.
     pub(crate) async fn grant(&self, key: &LockKey, token: OwnerToken) -> Result<Grant, GrantError> {
         match self {
-            Self::Memory(memory) => memory.grant(key, token),
+            Self::Memory(memory) => memory.grant(key, token).await,
             Self::Memcached(memcached) => memcached.grant(key, token).await,
         }
     }

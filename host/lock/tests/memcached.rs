@@ -2,11 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use namelock_lock::{AcquireError, LockConfig, LockKey, Locks, Lost};
 use namelock_test_servers::Memcached;
 use tokio::time::{Instant, timeout};
+
+use crate::support::NewServers;
 
 const NO_WAIT: Duration = Duration::ZERO;
 
@@ -20,7 +25,7 @@ fn open(server: &Memcached) -> Locks {
 }
 
 fn open_with(server: &Memcached, config: LockConfig) -> Locks {
-    Locks::open(&server.url().parse().unwrap(), config).unwrap()
+    Locks::open_with(&server.url().parse().unwrap(), config, Arc::new(NewServers)).unwrap()
 }
 
 fn key(namespace: &str, name: &str) -> String {
@@ -67,9 +72,6 @@ async fn the_python_idiom_and_a_lease_exclude_each_other() {
 async fn a_late_release_does_not_delete_what_a_restarted_server_granted_to_another_host() {
     let mut server = Memcached::start();
     let (a, b) = (open(&server), open(&server));
-    // The server gives a CAS to the sentinel, and in its next epoch also to the grace item: this takes one in its
-    // place.
-    a.acquire("t", "other", NO_WAIT).await.unwrap().release().await.unwrap();
     let lease_a = a.acquire("t", "room", NO_WAIT).await.unwrap();
     let cas = |server: &Memcached| server.raw().command(&format!("mg {} c", key("t", "room")));
     let cas_a = cas(&server);
@@ -128,8 +130,9 @@ async fn a_full_server_refuses_and_leaves_the_holder_alone() {
         other_connections, 1,
         "the lane reconnected; the one is that of this count"
     );
+    let other = open(&server);
     for _ in 0..100 {
-        let error = open(&server).acquire("t", "held", NO_WAIT).await.unwrap_err();
+        let error = other.acquire("t", "held", NO_WAIT).await.unwrap_err();
         assert!(matches!(error, AcquireError::Busy { .. }), "{error}");
     }
     assert!(server.raw().get(&key("t", "held")).is_some());
@@ -234,12 +237,10 @@ async fn fencing_tokens_grow_across_a_flush() {
     assert!(grown > 1_000_000, "{grown}");
 }
 
-/// A lease of one second, so that no test waits for long.
+/// A lease of a few seconds, so that no test waits for long.
 fn short_lease() -> LockConfig {
     LockConfig {
-        lease: Duration::from_secs(1),
-        // A server is watched for a little longer than this before it is used, which matters to so short a lease.
-        backoff_max: Duration::from_millis(10),
+        lease: Duration::from_secs(3),
         ..LockConfig::default()
     }
 }
@@ -267,9 +268,9 @@ async fn after_a_restart_leases_are_lost_and_nothing_is_granted_for_one_lease() 
     else {
         panic!("{refused}");
     };
-    assert!(wait <= Duration::from_secs(1), "{wait:?}");
-    // A host that starts only now has seen nothing, and learns it from the server.
-    let fresh = open_with(&server, short_lease());
+    assert!(wait <= Duration::from_secs(3), "{wait:?}");
+    // A host that starts only now has seen nothing.
+    let fresh = Locks::open(&server.url().parse().unwrap(), short_lease()).unwrap();
     let refused = fresh.acquire("t", "another", NO_WAIT).await.unwrap_err();
     assert!(
         matches!(
@@ -286,7 +287,7 @@ async fn after_a_restart_leases_are_lost_and_nothing_is_granted_for_one_lease() 
     drop(acquire_when_back(&locks, "room").await);
     drop(acquire_when_back(&fresh, "another").await);
     assert!(
-        restarted.elapsed() >= Duration::from_secs(1),
+        restarted.elapsed() >= Duration::from_secs(3),
         "{:?}",
         restarted.elapsed()
     );
@@ -303,40 +304,6 @@ async fn a_flush_is_noticed_while_the_host_is_idle() {
     assert!(
         lease.deadline() > Instant::now() + Duration::from_secs(4),
         "it was lost before its deadline"
-    );
-}
-
-#[tokio::test]
-async fn a_grant_of_a_server_that_stood_still_is_not_trusted() {
-    let server = Memcached::start();
-    let locks = open(&server);
-    drop(locks.acquire("t", "warm", NO_WAIT).await.unwrap());
-    locks.close(Duration::from_secs(5)).await;
-    server.signal("STOP");
-    let stalled = Instant::now();
-    let acquire = locks.acquire("t", "room", NO_WAIT);
-    let resume = async {
-        // Longer than a stall may be, and yet the reply is in time.
-        tokio::time::sleep(Duration::from_millis(850)).await;
-        server.signal("CONT");
-    };
-    let (refused, ()) = tokio::join!(acquire, resume);
-    let refused = refused.unwrap_err();
-    assert!(
-        matches!(&refused, AcquireError::Unavailable { reason, .. } if !reason.is_empty()),
-        "{refused}"
-    );
-    locks.close(Duration::from_secs(10)).await;
-    assert_eq!(
-        server.raw().lock_keys(),
-        Vec::<String>::new(),
-        "what it had granted is released"
-    );
-    drop(acquire_when_back(&locks, "room").await);
-    assert!(
-        stalled.elapsed() > Duration::from_secs(2),
-        "its clock has ticked: {:?}",
-        stalled.elapsed()
     );
 }
 
@@ -379,7 +346,10 @@ async fn each_name_has_one_server_and_a_server_that_is_down_costs_only_its_own_n
         let addresses = order.map(|at| servers[at].address().to_string());
         format!("memcached://{}", addresses.join(","))
     };
-    let open = |order| Locks::open(&url(order).parse().unwrap(), LockConfig::default()).unwrap();
+    let open = |order| {
+        let url = url(order).parse().unwrap();
+        Locks::open_with(&url, LockConfig::default(), Arc::new(NewServers)).unwrap()
+    };
     let (locks, other) = (open([0, 1, 2]), open([2, 0, 1]));
     let mut leases = Vec::new();
     for number in 0..60 {

@@ -7,13 +7,6 @@ use memcache::exp::{
     build_delete, build_get, parse_meta_result,
 };
 
-/// The item whose value is the server's epoch; it never expires. A lock's key has no `@` there.
-pub(super) const SENTINEL_KEY: &str = "namelock:@epoch";
-
-/// The item that keeps hosts from granting that have not seen the server forget its locks. A lock's key has no `@`
-/// there.
-pub(super) const GRACE_KEY: &str = "namelock:@grace";
-
 /// A CAS that no item has: the server would have to count for thousands of years.
 const UNUSED_CAS: u64 = u64::MAX;
 
@@ -31,6 +24,8 @@ pub(super) enum Command {
     DeleteUnchecked,
     /// Asks what the item is, without counting as a use of it.
     Look,
+    /// The same, and for how long it was not used.
+    LookAtAge,
 }
 
 /// What the server answered.
@@ -49,6 +44,8 @@ pub(super) enum Reply {
         cas: u64,
         /// None: the item does not expire.
         seconds_left: Option<u32>,
+        /// For how long it was not used, where that was asked.
+        age: Option<u32>,
     },
 }
 
@@ -94,11 +91,12 @@ impl Command {
                 options.opaque = opaque;
                 build_delete(key, &options)
             }
-            Self::Look => {
+            Self::Look | Self::LookAtAge => {
                 let mut options = GetOptions::default();
                 options.value = true;
                 options.return_cas = true;
                 options.return_ttl = true;
+                options.return_last_access = self == Self::LookAtAge;
                 options.no_lru_bump = true;
                 options.opaque = opaque;
                 build_get(key, &options)
@@ -133,6 +131,7 @@ pub(super) fn decode(response: MetaResponse, opaque: usize) -> Result<Reply, Err
                 .and_then(|value| std::str::from_utf8(&value).ok()?.trim_end().parse().ok()),
             cas: result.cas.unwrap_or(0),
             seconds_left: result.ttl.and_then(|ttl| u32::try_from(ttl).ok()),
+            age: result.last_access.and_then(|age| u32::try_from(age).ok()),
         }),
         other => Err(Error::Protocol(format!(
             "{other:?} is not a reply to a command of the lock"
@@ -174,6 +173,7 @@ mod tests {
         check(renew, "ma namelock:t:k c D0 T13 C9 O7");
         check(Command::Delete { cas: 9 }, "md namelock:t:k C9 O7");
         check(Command::Look, "mg namelock:t:k v c t u O7");
+        check(Command::LookAtAge, "mg namelock:t:k v c t l u O7");
     }
 
     fn reply(line: &str) -> Result<Reply, Error> {

@@ -1,18 +1,22 @@
 //! One connection to one memcached server: it learns the server's epoch, then exchanges batches.
 //!
-//! Every batch ends with a look at the sentinel, so that a grant is only believed in the epoch that the connection
-//! knows ([`crate::fencing`]).
+//! Every batch begins and ends with a look at the main sentinel, and looks at the sentinels of the sizes of its locks
+//! before that end. So what it is told of locks is only believed in the epoch that the connection knows
+//! ([`crate::fencing`]), while no lock of theirs was evicted ([`super::sentinel`]), and as the server's own clock dates
+//! it ([`super::clock`]).
 
-use std::time::Duration;
-
-use memcache::exp::Error;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::codec::{Command, GRACE_KEY, Reply, SENTINEL_KEY};
-use super::greeting::{ConnectError, greet};
+use super::clock::{Dating, Reading};
+use super::codec::{Command, Reply};
+use super::greeting::{ConnectError, Figures, greet};
+use super::health::Health;
+use super::learn::Learner;
+use super::sentinel::{MAIN, SIZES, by_size, size_of};
 use super::wire::{CommandError, Outcome, Wire};
 use crate::config::{COARSE_CLOCK, LockConfig};
+use crate::epochs::EpochSource;
 use crate::fencing::ServerEpoch;
 use crate::grant::ConnectionId;
 
@@ -21,100 +25,179 @@ pub(super) struct Connection {
     pub(super) id: ConnectionId,
     /// The server's epoch when the connection was made.
     pub(super) epoch: ServerEpoch,
-    /// Which settings of the server put locks at risk.
-    warnings: Vec<&'static str>,
+    /// The CAS of the main sentinel then.
+    cas: u64,
     wire: Wire,
 }
 
+/// Which sentinels a batch looks at besides the main one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Watch {
+    /// Those of the sizes of its locks.
+    Own,
+    /// All of them.
+    All,
+}
+
+/// What became of a batch.
+pub(super) struct Exchanged {
+    /// One for each command.
+    pub(super) outcomes: Vec<Outcome>,
+    /// How locks are dated that were taken or found; none where nothing was answered.
+    pub(super) dating: Option<Dating>,
+    /// After an error, which says why, the connection must not be used again.
+    pub(super) end: Result<(), String>,
+}
+
 impl Connection {
-    /// Connects to `server`, greets it and learns its epoch, within `connect_timeout`.
-    pub(super) async fn open(server: &str, config: &LockConfig) -> Result<Self, ConnectError> {
-        timeout(config.connect_timeout, Self::open_unbounded(server))
+    /// Connects to `server`, greets it, learns its epoch and records that in `health`, within `connect_timeout`.
+    ///
+    /// A host that knows nothing of the server then waits until its clock was seen to tick, for about a second.
+    pub(super) async fn open(
+        server: &str,
+        config: &LockConfig,
+        epochs: &dyn EpochSource,
+        health: &Health,
+    ) -> Result<Self, ConnectError> {
+        let is_fresh = health.known().is_none();
+        let mut connection = timeout(config.connect_timeout, Self::learn(server, config, epochs, health))
             .await
-            .unwrap_or(Err(ConnectError::Timeout))
+            .unwrap_or(Err(ConnectError::Timeout))?;
+        if is_fresh {
+            let patience = COARSE_CLOCK + config.exchange_timeout;
+            timeout(patience, connection.watch_clock(config, health))
+                .await
+                .unwrap_or(Err(ConnectError::Clock))?;
+        }
+        Ok(connection)
     }
 
-    async fn open_unbounded(server: &str) -> Result<Self, ConnectError> {
+    async fn learn(
+        server: &str,
+        config: &LockConfig,
+        epochs: &dyn EpochSource,
+        health: &Health,
+    ) -> Result<Self, ConnectError> {
         let mut socket = TcpStream::connect(server).await?;
         socket.set_nodelay(true)?;
         let warnings = greet(&mut socket).await?;
+        let figures = Figures::read(&mut socket).await?;
         let mut wire = Wire::new(socket)?;
+        // One lane at a time, so that a host is given one epoch and not one for each lane.
+        let mut learning = health.learning.lock().await;
+        let known = health.known();
+        let mut given = learning.take();
+        let learner = Learner {
+            wire: &mut wire,
+            server,
+            config,
+            epochs,
+            health,
+            figures,
+        };
+        let found = learner.learn(&mut given).await;
+        learning.keep(given);
+        let found = found?;
+        let epoch = health.record_connection(found);
+        if known != Some(found.epoch) {
+            for warning in warnings {
+                tracing::warn!(server, "memcached is not set up for locks: {warning}");
+            }
+        }
         Ok(Self {
             id: ConnectionId::next(),
-            epoch: learn_epoch(&mut wire).await?,
-            warnings,
+            epoch,
+            cas: found.cas,
             wire,
         })
     }
 
-    /// Finds out for how much longer other hosts want nothing granted, within `connect_timeout`. If this host knows the
-    /// server in another epoch, which is `known`, it asks the other hosts for that too.
-    ///
-    /// A server that this host knows nothing of is first watched for as long as [`LockConfig::notice_time`].
-    pub(super) async fn learn_grace(
-        &mut self,
-        server: &str,
-        config: &LockConfig,
-        known: Option<ServerEpoch>,
-    ) -> Result<Option<Duration>, ConnectError> {
-        if known != Some(self.epoch) {
-            for warning in self.warnings.drain(..) {
-                tracing::warn!(server, "memcached is not set up for locks: {warning}");
+    /// Looks at the sentinel until the server's clock was seen to tick.
+    async fn watch_clock(&mut self, config: &LockConfig, health: &Health) -> Result<(), ConnectError> {
+        while !health.has_clock() {
+            let begin = Instant::now();
+            let exchanged = self.exchange(&[], begin + config.exchange_timeout, Watch::Own, health);
+            if let Err(reason) = exchanged.await.end {
+                return Err(ConnectError::Io(std::io::Error::other(reason)));
             }
+            tokio::time::sleep(config.heartbeat().min(config.backoff_min * 2)).await;
         }
-        if known.is_none() {
-            tokio::time::sleep(config.notice_time().saturating_sub(self.epoch.age())).await;
-        }
-        let has_forgotten = known.is_some_and(|known| known != self.epoch);
-        let grace = async {
-            let grace_left = read_grace(&mut self.wire).await?;
-            if has_forgotten && grace_left.is_none() {
-                ask_for_grace(&mut self.wire, config).await?;
-            }
-            Ok(grace_left)
-        };
-        timeout(config.connect_timeout, grace)
-            .await
-            .unwrap_or(Err(ConnectError::Timeout))
+        Ok(())
     }
 
-    /// Sends the commands as one batch and reads their replies, within `deadline`. There is one outcome for each
-    /// command.
+    /// Sends the commands as one batch and reads their replies, within `deadline`.
     ///
-    /// The sentinel is read after them all. Unless it still tells the epoch of this connection, the adds count as
-    /// unanswered.
-    ///
-    /// The connection must not be used again after an error, which says why.
+    /// Unless the sentinels are still those of this connection, whatever claims to hold a lock counts as unanswered.
     pub(super) async fn exchange(
         &mut self,
         commands: &[(&str, Command)],
         deadline: Instant,
-    ) -> (Vec<Outcome>, Result<(), String>) {
-        let mut batch = commands.to_vec();
-        batch.push((SENTINEL_KEY, Command::Look));
+        watch: Watch,
+        health: &Health,
+    ) -> Exchanged {
+        let main = (MAIN, Command::LookAtAge);
+        let watched = watched(commands, watch);
+        let by_size = watched.iter().map(|key| (*key, Command::Look));
+        let batch: Vec<_> = [main]
+            .into_iter()
+            .chain(commands.iter().copied())
+            .chain(by_size)
+            .chain([main])
+            .collect();
         let mut outcomes = Vec::with_capacity(batch.len());
-        let mut end = match timeout_at(deadline, self.wire.exchange(&batch, &mut outcomes)).await {
+        let sent = Instant::now();
+        let answered = match timeout_at(deadline, self.wire.exchange(&batch, &mut outcomes)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("no answer in time".to_owned()),
         };
-        if let Err(reason) = &end {
+        if let Err(reason) = &answered {
             outcomes.resize_with(batch.len(), || Err(CommandError::Unanswered(reason.clone())));
         }
-        let sentinel = Some(self.epoch.sentinel());
-        let same_epoch = matches!(outcomes.pop(), Some(Ok(Reply::Item { value, .. })) if value == sentinel);
-        if !same_epoch {
-            let reason = end
-                .err()
-                .unwrap_or_else(|| "memcached was flushed or replaced meanwhile".to_owned());
+        let received = Instant::now();
+        let behind = outcomes.split_off(1 + commands.len());
+        let first = outcomes.remove(0);
+        let mut end = answered.and_then(|()| self.check_sentinels(&first, &behind));
+        if cfg!(feature = "without-sentinel-in-batch") && !commands.is_empty() {
+            end = Ok(());
+        }
+        let mut dating = None;
+        if let Ok(Reply::Item { age: Some(age), .. }) = first
+            && end.is_ok()
+        {
+            let reading = Reading { age, sent, received };
+            match health.record_reading(self.epoch, self.cas, reading) {
+                Ok(known) => dating = Some(known),
+                Err(jumped) => end = Err(jumped.to_string()),
+            }
+        }
+        if let Err(reason) = &end {
             for ((_, command), outcome) in commands.iter().zip(&mut outcomes) {
-                if matches!((command, &outcome), (Command::Add { .. }, Ok(Reply::Done { .. }))) {
+                if claims_to_hold(*command, outcome) {
                     *outcome = Err(CommandError::Unanswered(reason.clone()));
                 }
             }
-            end = Err(reason);
         }
-        (outcomes, end)
+        Exchanged { outcomes, dating, end }
+    }
+
+    /// Tells whether the looks at the sentinels found what this connection knows.
+    fn check_sentinels(&self, first: &Outcome, behind: &[Outcome]) -> Result<(), String> {
+        let value_of = |outcome: &Outcome| match outcome {
+            Ok(Reply::Item { value, cas, .. }) => Some((*value, *cas)),
+            _ => None,
+        };
+        let epoch = Some(self.epoch.sentinel());
+        let main = Some((epoch, self.cas));
+        let (last, by_size) = behind.split_last().unwrap_or((first, &[]));
+        if value_of(first) != main || value_of(last) != main {
+            return Err("memcached was flushed or replaced meanwhile, or has evicted its sentinel".into());
+        }
+        let is_ours = |outcome: &Outcome| value_of(outcome).is_some_and(|(value, _)| value == epoch);
+        match by_size.iter().all(is_ours) {
+            true => Ok(()),
+            false => Err("memcached has evicted a sentinel, and perhaps locks".into()),
+        }
     }
 
     /// Waits until the server closes the connection, or says something that nobody asked for.
@@ -128,45 +211,68 @@ impl Connection {
     }
 }
 
-/// Reads the sentinel, or begins an epoch by making it.
-async fn learn_epoch(wire: &mut Wire) -> Result<ServerEpoch, ConnectError> {
-    let make = Command::Add {
-        ttl_seconds: 0,
-        value: ServerEpoch::begin().sentinel(),
-    };
-    let mut outcomes = Vec::new();
-    wire.exchange(&[(SENTINEL_KEY, make), (SENTINEL_KEY, Command::Look)], &mut outcomes)
-        .await?;
-    match outcomes.pop() {
-        Some(Ok(Reply::Item { cas: 0, .. })) => Err(ConnectError::NoCas),
-        Some(Ok(Reply::Item { value: Some(value), .. })) => Ok(ServerEpoch::from_sentinel(value)),
-        other => Err(ConnectError::Protocol(Error::Protocol(format!(
-            "the item {SENTINEL_KEY} is not a number or cannot be made ({other:?}); delete it if it is not namelock's"
-        )))),
+/// The keys of the sentinels that a batch looks at, besides the main one.
+fn watched(commands: &[(&str, Command)], watch: Watch) -> Vec<&'static str> {
+    let mut of_size = [watch == Watch::All; SIZES];
+    for (key, _) in commands {
+        of_size[size_of(key)] = true;
+    }
+    let keys = by_size().iter().zip(of_size);
+    keys.filter_map(|(key, is_watched)| is_watched.then_some(key.as_str()))
+        .collect()
+}
+
+/// Whether the outcome says that a lock is held, by whomever. What is not there is not there in any epoch.
+fn claims_to_hold(command: Command, outcome: &Outcome) -> bool {
+    match outcome {
+        Ok(Reply::Done { .. }) => matches!(command, Command::Add { .. } | Command::Renew { .. }),
+        Ok(Reply::Item { .. }) => true,
+        _ => false,
     }
 }
 
-/// Reads for how much longer other hosts want nothing granted.
-async fn read_grace(wire: &mut Wire) -> Result<Option<Duration>, ConnectError> {
-    let mut outcomes = Vec::new();
-    wire.exchange(&[(GRACE_KEY, Command::Look)], &mut outcomes).await?;
-    Ok(match outcomes.pop() {
-        Some(Ok(Reply::Item { seconds_left, .. })) => {
-            Some(seconds_left.map_or(Duration::MAX, |seconds| Duration::from_secs(seconds.into())))
-        }
-        _ => None,
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Tells hosts that connect from now on that nothing is to be granted for a while.
-///
-/// It does not matter if the server has no memory for it: then it has none for a lock either.
-async fn ask_for_grace(wire: &mut Wire, config: &LockConfig) -> Result<(), ConnectError> {
-    let grace = (config.grace() + COARSE_CLOCK).as_secs() + 1;
-    let ask = Command::Add {
-        ttl_seconds: u32::try_from(grace).unwrap_or(u32::MAX),
-        // Only that the item is there means something.
-        value: 1,
-    };
-    Ok(wire.exchange(&[(GRACE_KEY, ask)], &mut Vec::new()).await?)
+    #[test]
+    fn a_batch_looks_at_the_sentinel_of_each_size_of_its_locks() {
+        let key = |namespace: usize| format!("namelock:{}:{:032}", "n".repeat(namespace), 0);
+        let (short, long) = (key(0), key(63));
+        let batch = [
+            (short.as_str(), Command::Look),
+            (short.as_str(), Command::Look),
+            (long.as_str(), Command::Look),
+        ];
+        let keys = watched(&batch, Watch::Own);
+        assert_eq!(
+            keys,
+            [by_size()[size_of(&short)].as_str(), by_size()[size_of(&long)].as_str()]
+        );
+        assert_eq!(watched(&[], Watch::Own), Vec::<&str>::new());
+        assert_eq!(watched(&batch, Watch::All).len(), SIZES);
+    }
+
+    #[test]
+    fn what_claims_to_hold_is_not_believed_in_another_epoch() {
+        let item = Ok(Reply::Item {
+            value: Some(7),
+            cas: 1,
+            seconds_left: Some(13),
+            age: None,
+        });
+        let add = Command::Add {
+            ttl_seconds: 13,
+            value: 7,
+        };
+        let renew = Command::Renew {
+            ttl_seconds: 13,
+            cas: 1,
+        };
+        let done = Ok(Reply::Done { cas: 2 });
+        assert!(claims_to_hold(add, &done) && claims_to_hold(renew, &done));
+        assert!(claims_to_hold(Command::Look, &item));
+        assert!(!claims_to_hold(Command::Delete { cas: 1 }, &done));
+        assert!(!claims_to_hold(Command::Look, &Ok(Reply::Missing)));
+    }
 }

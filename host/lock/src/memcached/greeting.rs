@@ -3,6 +3,7 @@
 //! A server that cannot hold a lock is refused; settings that put locks at risk give warnings.
 
 use std::io;
+use std::time::Duration;
 
 use memcache::exp::Error;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -34,6 +35,43 @@ pub(super) enum ConnectError {
     Version(String),
     #[error("it runs without CAS, so nothing can be released safely; start it without -C")]
     NoCas,
+    #[error("it has no memory for namelock's sentinels; give it more (-m)")]
+    NoRoom,
+    #[error("cannot ask for its epoch: {0}")]
+    Epochs(String),
+    #[error(
+        "its epoch {epoch} is {} s ahead of the clock; restart this memcached once the clock of the host that made it \
+         is right",
+        ahead.as_secs()
+    )]
+    Future { epoch: u64, ahead: Duration },
+    #[error("its clock does not tick")]
+    Clock,
+}
+
+/// What a server says of itself, from which it shows why locks are gone.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Figures {
+    pid: u64,
+    uptime: u64,
+    flushes: u64,
+    pub(super) evictions: u64,
+}
+
+/// Why a server has forgotten locks, and what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Cause {
+    #[error("it was restarted or replaced")]
+    Restart,
+    #[error("it was flushed: let nobody send flush_all to it")]
+    Flush,
+    #[error(
+        "it has evicted a sentinel, and with it perhaps locks: start it with -M, give it more memory (-m), and let \
+         nothing else use it"
+    )]
+    Eviction,
+    #[error("its sentinel was deleted")]
+    Unknown,
 }
 
 /// What the settings of a server have to say about locks.
@@ -42,6 +80,38 @@ struct Settings {
     version: Option<[u32; 3]>,
     refusal: Option<ConnectError>,
     warnings: Vec<&'static str>,
+}
+
+impl Figures {
+    /// Reads them from the server.
+    pub(super) async fn read(socket: &mut TcpStream) -> Result<Self, ConnectError> {
+        let mut figures = Self::default();
+        statistics(socket, "stats\r\n", |key, value| {
+            let figure = match key {
+                "pid" => &mut figures.pid,
+                "uptime" => &mut figures.uptime,
+                "cmd_flush" => &mut figures.flushes,
+                "evictions" => &mut figures.evictions,
+                _ => return,
+            };
+            *figure = value.parse().unwrap_or_default();
+        })
+        .await?;
+        Ok(figures)
+    }
+
+    /// Why locks are gone, if these are the server's figures now and `before` those of a while ago.
+    pub(super) fn cause(self, before: Self) -> Cause {
+        if self.pid != before.pid || self.uptime < before.uptime {
+            Cause::Restart
+        } else if self.flushes > before.flushes {
+            Cause::Flush
+        } else if self.evictions > before.evictions {
+            Cause::Eviction
+        } else {
+            Cause::Unknown
+        }
+    }
 }
 
 /// Asks the server for its version and settings, refuses one that cannot hold a lock, and returns the warnings about
@@ -86,7 +156,7 @@ impl Settings {
 }
 
 /// Asks for statistics, and passes each on with its value; the version counts as one of the name `version`.
-pub(super) async fn statistics(
+async fn statistics(
     socket: &mut TcpStream,
     request: &str,
     mut take: impl FnMut(&str, &str),
@@ -140,6 +210,26 @@ mod tests {
         assert_eq!(refusal(&[("version", "1.6.18"), ("cas_enabled", "yes")]), None);
         assert!(refusal(&[("version", "1.6.12")]).unwrap().contains("1.6.13 or newer"));
         assert!(refusal(&[("cas_enabled", "no")]).unwrap().contains("without -C"));
+    }
+
+    #[test]
+    fn the_figures_tell_why_locks_are_gone() {
+        let before = Figures {
+            pid: 7,
+            uptime: 100,
+            flushes: 1,
+            evictions: 5,
+        };
+        let now = |change: fn(&mut Figures)| {
+            let mut now = Figures { uptime: 130, ..before };
+            change(&mut now);
+            now.cause(before)
+        };
+        assert_eq!(now(|_| {}), Cause::Unknown);
+        assert_eq!(now(|now| now.evictions = 6), Cause::Eviction);
+        assert_eq!(now(|now| (now.flushes, now.evictions) = (2, 6)), Cause::Flush);
+        assert_eq!(now(|now| now.pid = 8), Cause::Restart);
+        assert_eq!(now(|now| (now.uptime, now.flushes) = (3, 0)), Cause::Restart);
     }
 
     #[test]

@@ -1,34 +1,33 @@
-//! What is known of one server: its epoch, and whether it may grant.
+//! What is known of one server: its epoch, its clock, and whether it may grant.
 //!
-//! Keeps P7: a server that may have forgotten locks, or whose clock may be behind, grants nothing until that can do no
-//! harm.
+//! Keeps P7: a server that may have forgotten locks, or whose clock is not known to be right, grants nothing until that
+//! can do no harm.
 //!
 //! # A server that forgets
 //!
-//! A restart, `flush_all`, and a replacement by another server lose every lock without a word. The sentinel shows it:
-//! its value is the server's *epoch* ([`crate::fencing`]), and a host that finds another one than before knows that the
-//! locks from before are gone. Their holders may still trust them, on this host and on others. So
+//! A restart, `flush_all`, an eviction and a replacement by another server lose locks without a word. The sentinels show
+//! it ([`super::sentinel`]): their value is the server's *epoch* ([`crate::fencing`]), and a host that finds another one
+//! than before, or some of them missing, knows that locks from before are gone. Their holders may still trust them, on
+//! this host and on others. So
 //!
 //! - the leases of this host that were granted in another epoch are lost at once ([`Health::epoch`]);
-//! - nothing is granted for [`LockConfig::grace`], which is as long as anybody may trust a lease from before;
-//! - the host that sees it says so on the server itself, in an item that outlives the grace period by up to 3 s
-//!   (`namelock:@grace`). A host that starts in that time has known no other epoch, and this item keeps it from
-//!   granting.
+//! - nothing is granted until [`LockConfig::grace`] after the new epoch began, which is as long as anybody may trust a
+//!   lease from before. Locks were lost before the sentinel of the new epoch was made, and how long ago that was, the
+//!   server's own clock tells: the sentinel's age, less what a clock of seconds may be wrong by.
 //!
-//! A server whose epoch has just begun may have forgotten everything with nobody having noticed yet. So a host that
-//! knows nothing of it waits for [`LockConfig::notice_time`] before it looks, which is how long others take to notice.
+//! That holds for a host that has just started too: it has known no other epoch, but another host may hold leases from
+//! one and be cut off from the server. Only the first epoch that a server ever had has none before it, and who gives the
+//! epochs knows which one that is ([`crate::epochs`]); so a new fleet grants at once.
 //!
-//! Two cases are not covered, both when a host starts right after a server has forgotten its locks: another host that
-//! holds some of them cannot reach that server, though the new host can; and the clocks of hosts differ, by which the
-//! new host sees how young the server is. The names database decides then.
+//! # A clock that is wrong
 //!
-//! # A server that stands still
+//! A server whose clock is behind, or was not seen to tick yet, is asked for nothing: what it grants would not be
+//! trusted ([`super::clock`]). That ends with the next look at the sentinel that finds it right.
 //!
-//! memcached dates an item by a clock that ticks once a second and stands still when the process does. What is stored
-//! right after a stall may expire sooner by its length (2.9 s of 3 were seen to be missing). So a reply that takes
-//! longer than [`LockConfig::stall_min`] makes every grant untrusted until the clock has surely ticked. A connection
-//! asks its server something every [`LockConfig::heartbeat`] and one thing at a time, so it sees every longer stall,
-//! and the grants that could suffer come after the late reply.
+//! When the server's clock jumps ahead of ours, locks may have expired before their leases. Then it is as if they had
+//! been forgotten: the leases of this host are lost, and for a grace period it asks for nothing. Other hosts see the same
+//! jump and do the same. But it may be this host's clock that stood still (its machine was suspended), which is no reason
+//! for others to lose anything; so no new epoch is begun.
 
 use std::time::Duration;
 
@@ -36,18 +35,66 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::clock::{Dating, JumpedAhead, Reading, ServerClock};
+use super::greeting::{Cause, Figures};
 use crate::config::{COARSE_CLOCK, LockConfig};
+use crate::epochs::NewEpoch;
 use crate::fencing::ServerEpoch;
 use crate::grant::Refusal;
+
+/// How long an epoch that was given to this host is kept for the next attempt to connect, if one fails.
+const GIVEN_KEPT: Duration = Duration::from_secs(10);
 
 /// What is known of one server, shared by its lanes.
 #[derive(Debug)]
 pub(super) struct Health {
     server: Box<str>,
     grace: Duration,
-    /// None: no connection has read it yet.
+    /// None: it has none that is known to be whole.
     epoch: watch::Sender<Option<ServerEpoch>>,
-    suspension: Mutex<Option<Suspension>>,
+    state: Mutex<State>,
+    /// Taken by the lane that learns the epoch. The epoch that was given to this host and is not in use yet.
+    pub(super) learning: tokio::sync::Mutex<Given>,
+}
+
+#[derive(Debug)]
+struct State {
+    known: Option<Known>,
+    suspension: Option<Suspension>,
+    clock: ServerClock,
+    /// Whether it was ever seen to be right. Until then, requests wait for the first connection to see that.
+    had_clock: bool,
+    figures: Option<Figures>,
+    /// The epoch from the future that was told of last.
+    future: Option<u64>,
+}
+
+/// The epoch that was seen last.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    epoch: ServerEpoch,
+    /// The CAS of the main sentinel: another one has another age.
+    cas: u64,
+}
+
+/// What a new connection has found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    pub(super) epoch: u64,
+    pub(super) cas: u64,
+    /// The seconds of the server's clock since the sentinel was made.
+    pub(super) age: u32,
+    /// Whether it is the first epoch that this server ever had.
+    pub(super) is_first: bool,
+    /// An instant after the age was read.
+    pub(super) at: Instant,
+    pub(super) figures: Figures,
+}
+
+/// An epoch that was given to this host.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    epoch: Option<(NewEpoch, Instant)>,
 }
 
 /// Until when nothing is granted, and why.
@@ -63,57 +110,172 @@ impl Health {
             server: server.into(),
             grace: config.grace(),
             epoch: watch::Sender::new(None),
-            suspension: Mutex::default(),
+            state: Mutex::new(State {
+                known: None,
+                suspension: None,
+                clock: ServerClock::new(config),
+                had_clock: false,
+                figures: None,
+                future: None,
+            }),
+            learning: tokio::sync::Mutex::default(),
         }
     }
 
-    /// The epoch that was seen last.
-    pub(super) fn known_epoch(&self) -> Option<ServerEpoch> {
-        *self.epoch.borrow()
+    /// The value of the sentinel that was seen last.
+    pub(super) fn known(&self) -> Option<u64> {
+        self.state.lock().known.map(|known| known.epoch.sentinel())
     }
 
-    /// Tells the epoch that was seen last, now and whenever it changes.
+    /// Tells the server's epoch, now and whenever it changes; none while it has none that is known to be whole.
     pub(super) fn epoch(&self) -> watch::Receiver<Option<ServerEpoch>> {
         self.epoch.subscribe()
     }
 
-    /// Records what a new connection found: the server's epoch, and for how much longer other hosts want nothing
-    /// granted.
-    pub(super) fn record_connection(&self, epoch: ServerEpoch, grace_left: Option<Duration>) {
-        let before = self.epoch.send_replace(Some(epoch));
-        if before.is_some_and(|before| before != epoch) {
+    /// Whether the server is still in this epoch, as far as any lane knows.
+    pub(super) fn is_in(&self, epoch: ServerEpoch) -> bool {
+        *self.epoch.borrow() == Some(epoch)
+    }
+
+    /// Records that locks of the epoch that was known are gone. Only the first record of a loss has an effect.
+    pub(super) fn record_loss(&self, cause: Cause, figures: Figures) {
+        let mut state = self.state.lock();
+        let before = state.figures.replace(figures);
+        if self.epoch.send_replace(None).is_none() {
+            return;
+        }
+        let cause = match (cause, before) {
+            (Cause::Unknown, Some(before)) => figures.cause(before),
+            _ => cause,
+        };
+        if let Some(known) = &mut state.known {
+            // Should the same epoch be found again, no lease from before is in it.
+            known.epoch = known.epoch.without_its_locks();
+        }
+        tracing::error!(
+            server = &*self.server,
+            grace_ms = self.grace.as_millis(),
+            "memcached has lost locks ({cause}); its leases are lost, and nothing is granted for grace_ms"
+        );
+        self.suspend(&mut state, self.grace, FORGOTTEN);
+    }
+
+    /// Records what a new connection found, and returns the epoch of what is granted over it.
+    pub(super) fn record_connection(&self, found: Found) -> ServerEpoch {
+        let mut state = self.state.lock();
+        state.figures = Some(found.figures);
+        state.future = None;
+        let is_fresh = state.known.is_none();
+        let known = match state.known {
+            Some(known) if known.epoch.sentinel() == found.epoch => known,
+            _ => {
+                // Its age by a clock of whole seconds, which may have been behind when the sentinel was made.
+                let age = Duration::from_secs(found.age.into()).saturating_sub(COARSE_CLOCK) + found.at.elapsed();
+                let left = self.grace.saturating_sub(age);
+                match is_fresh {
+                    true if found.is_first || cfg!(feature = "without-fresh-host-grace") => {}
+                    true => self.suspend(&mut state, left, FRESH),
+                    false => {
+                        // When the loss was seen, nobody knew how long ago it was.
+                        state.suspension = state.suspension.filter(|suspension| suspension.reason != FORGOTTEN);
+                        self.suspend(&mut state, left, FORGOTTEN);
+                    }
+                }
+                Known {
+                    epoch: ServerEpoch::from_sentinel(found.epoch),
+                    cas: 0,
+                }
+            }
+        };
+        if known.cas != found.cas {
+            state.clock.reset();
+        }
+        state.known = Some(Known {
+            cas: found.cas,
+            ..known
+        });
+        self.epoch
+            .send_if_modified(|epoch| epoch.replace(known.epoch) != Some(known.epoch));
+        known.epoch
+    }
+
+    /// Records a look at the sentinel of this epoch and CAS, and tells how what comes behind it is dated.
+    pub(super) fn record_reading(&self, epoch: ServerEpoch, cas: u64, reading: Reading) -> Result<Dating, JumpedAhead> {
+        let mut state = self.state.lock();
+        if !self.is_in(epoch) || state.known.is_none_or(|known| known.cas != cas) {
+            // Another lane knows better.
+            return Ok(state.clock.undated());
+        }
+        let before = state.clock.fault();
+        let dating = state.clock.read(reading);
+        match &dating {
+            Ok(_) => {
+                let fault = state.clock.fault();
+                state.had_clock |= fault.is_none();
+                if fault.is_some() && before.is_none() {
+                    tracing::warn!(
+                        server = &*self.server,
+                        "memcached stood still; it grants nothing until its clock is right"
+                    );
+                }
+            }
+            Err(JumpedAhead) => {
+                let epoch = epoch.without_its_locks();
+                if let Some(known) = &mut state.known {
+                    known.epoch = epoch;
+                }
+                self.epoch.send_replace(Some(epoch));
+                tracing::error!(
+                    server = &*self.server,
+                    grace_ms = self.grace.as_millis(),
+                    "memcached's clock ran ahead of this host's, or this host was suspended: its leases are lost, and \
+                     nothing is granted for grace_ms"
+                );
+                self.suspend(&mut state, self.grace, "locks may have expired too early");
+            }
+        }
+        dating
+    }
+
+    /// Tells an operator, once for each epoch, of one that nobody gave and that is ahead of the clock.
+    pub(super) fn record_future(&self, epoch: u64, ahead: Duration) {
+        if self.state.lock().future.replace(epoch) != Some(epoch) {
             tracing::error!(
                 server = &*self.server,
-                grace_ms = self.grace.as_millis(),
-                "memcached was restarted, flushed or replaced; its leases are lost, and nothing is granted for grace_ms"
+                epoch,
+                ahead_s = ahead.as_secs(),
+                "the epoch of memcached is from the future, so every later fencing token would be smaller; nothing is \
+                 granted from it. Set the clock of the host that made it right, then restart this memcached; hosts need \
+                 not be stopped"
             );
-            self.suspend(
-                self.grace,
-                "memcached has forgotten its locks, and some may still be trusted",
-            );
-        }
-        if let Some(left) = grace_left {
-            self.suspend(left.min(self.grace), "memcached forgot its locks a short while ago");
         }
     }
 
-    /// Records that the server did not answer for so long that its clock may be behind.
-    pub(super) fn record_stall(&self, took: Duration) {
-        tracing::warn!(
-            server = &*self.server,
-            took_ms = took.as_millis(),
-            "memcached stood still; what it grants now is not trusted"
-        );
-        self.suspend(COARSE_CLOCK, "memcached stood still, and its clock may be behind");
+    /// Whether the server's clock was seen to be right.
+    pub(super) fn has_clock(&self) -> bool {
+        self.state.lock().clock.fault().is_none()
     }
 
     /// Why a lock must not be taken from this server now.
     pub(super) fn refusal(&self) -> Option<Refusal> {
-        let mut suspension = self.suspension.lock();
+        self.suspension().or_else(|| {
+            let state = self.state.lock();
+            let fault = state.clock.fault().filter(|_| state.had_clock)?;
+            Some(Refusal {
+                reason: format!("memcached at {} may not grant: {fault}", self.server),
+                // It ticks once a second.
+                retry_after: Some(Duration::from_secs(1)),
+            })
+        })
+    }
+
+    /// Why no lock of this server must be trusted that is granted now.
+    pub(super) fn suspension(&self) -> Option<Refusal> {
+        let mut state = self.state.lock();
         let now = Instant::now();
-        let Suspension { until, reason } = (*suspension)?;
+        let Suspension { until, reason } = state.suspension?;
         if until <= now {
-            *suspension = None;
+            state.suspension = None;
             return None;
         }
         Some(Refusal {
@@ -123,71 +285,32 @@ impl Health {
     }
 
     /// Grants nothing for `time`, or longer where that was decided before.
-    #[cfg(not(feature = "without-restart-grace"))]
-    fn suspend(&self, time: Duration, reason: &'static str) {
+    fn suspend(&self, state: &mut State, time: Duration, reason: &'static str) {
         let until = Instant::now() + time;
-        let mut suspension = self.suspension.lock();
-        if suspension.is_none_or(|suspension| suspension.until < until) {
-            *suspension = Some(Suspension { until, reason });
+        if cfg!(feature = "without-restart-grace") || time.is_zero() {
+            return;
+        }
+        if state.suspension.is_none_or(|suspension| suspension.until < until) {
+            state.suspension = Some(Suspension { until, reason });
         }
     }
+}
 
-    #[cfg(feature = "without-restart-grace")]
-    fn suspend(&self, _time: Duration, _reason: &'static str) {}
+const FORGOTTEN: &str = "memcached has forgotten its locks, and some may still be trusted";
+const FRESH: &str = "locks that memcached had before may still be trusted by a host that does not reach it";
+
+impl Given {
+    /// What was given a short while ago.
+    pub(super) fn take(&mut self) -> Option<NewEpoch> {
+        let (epoch, at) = self.epoch.take()?;
+        (at.elapsed() < GIVEN_KEPT).then_some(epoch)
+    }
+
+    /// Keeps what is not in use yet.
+    pub(super) fn keep(&mut self, epoch: Option<NewEpoch>) {
+        self.epoch = epoch.map(|epoch| (epoch, Instant::now()));
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn epoch(value: u64) -> ServerEpoch {
-        ServerEpoch::from_sentinel(value)
-    }
-
-    fn health() -> Health {
-        Health::new("a:1", &LockConfig::default())
-    }
-
-    // Shows P7: nothing is granted while a forgotten lease may still be trusted.
-    #[tokio::test(start_paused = true)]
-    async fn a_server_that_has_forgotten_grants_nothing_for_one_lease() {
-        let health = health();
-        health.record_connection(epoch(7), None);
-        health.record_connection(epoch(7), None);
-        assert_eq!(
-            health.refusal(),
-            None,
-            "neither the first epoch that is seen nor the same one again is a reason"
-        );
-        let current = health.epoch();
-        health.record_connection(epoch(8), None);
-        assert_eq!(*current.borrow(), Some(epoch(8)));
-        let refusal = health.refusal().unwrap();
-        assert_eq!(refusal.retry_after, Some(Duration::from_secs(10)));
-        tokio::time::advance(Duration::from_millis(9_999)).await;
-        assert!(health.refusal().is_some());
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(health.refusal(), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_host_that_saw_nothing_learns_of_the_grace_period_from_the_server() {
-        let health = health();
-        health.record_connection(epoch(8), Some(Duration::from_secs(3)));
-        assert_eq!(health.refusal().unwrap().retry_after, Some(Duration::from_secs(3)));
-        // Whatever the item says, no host stops granting for longer than there is a reason.
-        health.record_connection(epoch(8), Some(Duration::from_secs(1000)));
-        assert_eq!(health.refusal().unwrap().retry_after, Some(Duration::from_secs(10)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_stall_ends_when_the_clock_has_ticked_and_does_not_shorten_the_grace_period() {
-        let health = health();
-        health.record_stall(Duration::from_secs(1));
-        assert_eq!(health.refusal().unwrap().retry_after, Some(COARSE_CLOCK));
-        health.record_connection(epoch(7), None);
-        health.record_connection(epoch(8), None);
-        health.record_stall(Duration::from_secs(1));
-        assert_eq!(health.refusal().unwrap().retry_after, Some(Duration::from_secs(10)));
-    }
-}
+mod tests;

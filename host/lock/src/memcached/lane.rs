@@ -3,8 +3,8 @@
 //! One task owns the connection. While a batch is on its way the queue fills, and what has queued is the next batch. So
 //! under load one system call carries hundreds of operations, and a lone operation waits for no other.
 //!
-//! While nobody wants a lock, the lane asks for the sentinel from time to time, so that it sees a server that has
-//! forgotten its locks or stands still (see [`super::health`]).
+//! While nobody wants a lock, the lane asks for the sentinels from time to time, so that it sees a server that has
+//! forgotten its locks or stands still (see [`super::health`]). It asks for all of them as often while locks are wanted.
 //!
 //! The task is in one of two states. *Disconnected*: it tries to connect, with jittered backoff, and refuses whatever
 //! comes, at once, after the first attempt, during which requests wait. *Connected*: it exchanges batches until one
@@ -23,18 +23,22 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::clock::Dating;
 use super::codec::{Command, Reply};
-use super::connection::Connection;
-use super::greeting::ConnectError;
+use super::connection::{Connection, Exchanged, Watch};
 use super::health::Health;
 use super::wire::CommandError;
 use crate::config::LockConfig;
+use crate::epochs::EpochSource;
 use crate::fencing::ServerEpoch;
 use crate::grant::ConnectionId;
 use crate::key::LockKey;
 
 /// Why a connection ended that the server closed.
 const CLOSED: &str = "the server closed the connection";
+
+/// Why a connection ended whose epoch is over, as another lane has found out.
+const OVER: &str = "memcached has lost its locks, or its sentinel was made again";
 
 /// The way to a lane's task. The task ends when the lane is dropped.
 #[derive(Debug)]
@@ -58,6 +62,8 @@ pub(super) struct Answer {
     pub(super) reply: Reply,
     pub(super) connection: ConnectionId,
     pub(super) epoch: ServerEpoch,
+    /// How long an item lives that was taken or found; none where that is not known.
+    pub(super) dating: Option<Dating>,
 }
 
 /// Why there is no reply.
@@ -87,17 +93,23 @@ struct LaneTask {
     server: Arc<str>,
     config: Arc<LockConfig>,
     health: Arc<Health>,
+    epochs: Arc<dyn EpochSource>,
     queue: mpsc::Receiver<Request>,
     state: Arc<Mutex<LaneState>>,
     pause: Duration,
     /// Whether the first attempt to connect was made.
     tried: bool,
-    /// Since when the server has not answered what it was asked.
-    unanswered_since: Option<Instant>,
+    /// When all sentinels were looked at last.
+    watched: Instant,
 }
 
 impl Lane {
-    pub(super) fn spawn(server: &str, config: &Arc<LockConfig>, health: &Arc<Health>) -> Self {
+    pub(super) fn spawn(
+        server: &str,
+        config: &Arc<LockConfig>,
+        health: &Arc<Health>,
+        epochs: &Arc<dyn EpochSource>,
+    ) -> Self {
         let server: Arc<str> = server.into();
         let (sender, queue) = mpsc::channel(config.queue);
         let state = LaneState::Disconnected("it has not been reached yet".to_owned());
@@ -106,11 +118,12 @@ impl Lane {
             server: Arc::clone(&server),
             config: Arc::clone(config),
             health: Arc::clone(health),
+            epochs: Arc::clone(epochs),
             queue,
             state: Arc::clone(&state),
             pause: config.backoff_min,
             tried: false,
-            unanswered_since: None,
+            watched: Instant::now(),
         };
         tokio::spawn(task.run());
         Self {
@@ -197,14 +210,14 @@ impl LaneTask {
 
     /// Tries to connect. Requests that come meanwhile wait for the first attempt, and are refused during every other.
     async fn connect(&mut self) -> Result<Connection, String> {
-        let (server, config, health) = (
+        let (server, config, health, epochs) = (
             Arc::clone(&self.server),
             Arc::clone(&self.config),
             Arc::clone(&self.health),
+            Arc::clone(&self.epochs),
         );
-        let since = self.unanswered_since.unwrap_or_else(Instant::now);
         let attempt = async move {
-            let attempt = open(&server, &config, &health, since);
+            let attempt = Connection::open(&server, &config, &*epochs, &health);
             attempt.await.map_err(|error| error.to_string())
         };
         let before = match &*self.state.lock() {
@@ -212,14 +225,10 @@ impl LaneTask {
             _ => None,
         };
         self.tried = true;
-        let connected = match before {
+        match before {
             Some(reason) => self.refuse_during(attempt, &reason).await,
             None => attempt.await,
-        };
-        if connected.is_ok() {
-            self.unanswered_since = None;
         }
-        connected
     }
 
     /// Exchanges batches until the connection breaks, and returns why it did; none when there is no caller left.
@@ -235,31 +244,31 @@ impl LaneTask {
                     }
                 }
                 () = connection.broken() => return Some(CLOSED.into()),
-                // An empty batch asks for the sentinel alone.
+                // An empty batch asks for the sentinels alone.
                 () = tokio::time::sleep(self.config.heartbeat()) => {}
             }
-            let began = Instant::now();
-            if connection.is_broken() {
+            let unusable = if connection.is_broken() {
+                Some(CLOSED)
+            } else if !self.health.is_in(connection.epoch) {
+                Some(OVER)
+            } else {
+                None
+            };
+            if let Some(reason) = unusable {
                 // Found out before sending, so that nothing is in doubt.
                 for request in batch {
-                    answer(request, Err(LaneError::NotSent(CLOSED.into())));
+                    answer(request, Err(LaneError::NotSent(reason.into())));
                 }
-                return Some(CLOSED.into());
+                return Some(reason.into());
             }
-            if let Err(reason) = self.exchange(&mut connection, &mut batch, began).await {
-                self.unanswered_since = Some(began);
+            if let Err(reason) = self.exchange(&mut connection, &mut batch).await {
                 return Some(reason);
             }
         }
     }
 
     /// Sends a batch and answers its callers.
-    async fn exchange(
-        &self,
-        connection: &mut Connection,
-        batch: &mut Vec<Request>,
-        began: Instant,
-    ) -> Result<(), String> {
+    async fn exchange(&mut self, connection: &mut Connection, batch: &mut Vec<Request>) -> Result<(), String> {
         let (id, epoch) = (connection.id, connection.epoch);
         let sent: Vec<Request> = batch
             .drain(..)
@@ -268,7 +277,8 @@ impl LaneTask {
                     // Its caller is gone, and nothing was sent.
                     return None;
                 }
-                if request.connection.is_some_and(|wanted| wanted != id) {
+                let is_at_home = request.connection.is_none_or(|wanted| wanted == id);
+                if !is_at_home && cfg!(not(feature = "without-cas-at-home")) {
                     answer(request, Err(LaneError::OtherConnection));
                     return None;
                 }
@@ -279,19 +289,22 @@ impl LaneTask {
             .iter()
             .map(|request| (request.key.as_str(), request.command))
             .collect();
-        let (outcomes, end) = connection
-            .exchange(&commands, began + self.config.exchange_timeout)
-            .await;
-        // Recorded before anybody is answered: a caller that got a lock then checks whether it may be trusted.
-        if began.elapsed() > self.config.stall_min() {
-            self.health.record_stall(began.elapsed());
-        }
+        let began = Instant::now();
+        let watch = if commands.is_empty() || began - self.watched >= self.config.heartbeat() {
+            self.watched = began;
+            Watch::All
+        } else {
+            Watch::Own
+        };
+        let deadline = began + self.config.exchange_timeout;
+        let Exchanged { outcomes, dating, end } = connection.exchange(&commands, deadline, watch, &self.health).await;
         for (request, outcome) in sent.into_iter().zip(outcomes) {
             let result = match outcome {
                 Ok(reply) => Ok(Answer {
                     reply,
                     connection: id,
                     epoch,
+                    dating,
                 }),
                 Err(CommandError::OutOfMemory) => Err(LaneError::OutOfMemory),
                 Err(CommandError::Unanswered(reason)) => Err(LaneError::Unanswered(reason)),
@@ -318,17 +331,6 @@ impl LaneTask {
     fn report(&self, state: LaneState) {
         *self.state.lock() = state;
     }
-}
-
-/// Makes a connection, and records in `health` what it finds. The server has not answered since `since`.
-async fn open(server: &str, config: &LockConfig, health: &Health, since: Instant) -> Result<Connection, ConnectError> {
-    let mut connection = Connection::open(server, config).await?;
-    if since.elapsed() > config.stall_min() {
-        health.record_stall(since.elapsed());
-    }
-    let grace_left = connection.learn_grace(server, config, health.known_epoch()).await?;
-    health.record_connection(connection.epoch, grace_left);
-    Ok(connection)
 }
 
 /// Answers a caller. One that is gone needs no answer: it recorded what it may have taken before it asked.

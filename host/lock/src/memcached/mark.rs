@@ -43,6 +43,7 @@ fn read(answer: Answer) -> Option<Mark> {
         value: Some(value),
         cas,
         seconds_left,
+        ..
     } = answer.reply
     else {
         return None;

@@ -29,16 +29,20 @@
 //! # Several servers
 //!
 //! Each name has one server ([`rendezvous`]). One that is down keeps its names: they are refused at once, and the
-//! others go on. What is known of a server, and when it may not grant although it answers, is in [`health`]. How a
-//! grant gets its fencing token is in [`crate::fencing`].
+//! others go on. What is known of a server, and when it may not grant although it answers, is in [`health`]; what shows
+//! that it has forgotten locks, in [`sentinel`]; how long a lock provably lives by the server's own clock, in [`clock`].
+//! How a grant gets its fencing token is in [`crate::fencing`].
 
+mod clock;
 mod codec;
 mod connection;
 mod greeting;
 mod health;
 mod lane;
+mod learn;
 mod mark;
 mod rendezvous;
+mod sentinel;
 mod server;
 mod wire;
 
@@ -48,12 +52,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::clock::Dating;
 #[cfg(fuzzing)]
 pub use self::codec::fuzz_reply;
 use self::codec::{Command, Reply};
 use self::lane::{Answer, Lane, LaneError};
 use self::server::Server;
-use crate::config::{COARSE_CLOCK, LockConfig};
+use crate::config::LockConfig;
+use crate::epochs::EpochSource;
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
 use crate::grant::{
@@ -63,6 +69,9 @@ use crate::key::LockKey;
 
 /// How often release and renewal try again with a new CAS of an item that is still ours.
 const RENUMBERED_MAX: usize = 3;
+
+/// Why a grant is not trusted that was dated by a clock that is behind.
+const BEHIND: &str = "memcached stood still, and its clock was behind";
 
 /// Locks in memcached servers, each name in one of them.
 #[derive(Debug)]
@@ -76,7 +85,7 @@ pub(crate) struct Memcached {
 enum Holder {
     Us {
         grant: Grant,
-        seconds_left: Option<u32>,
+        lives: Lives,
     },
     SomebodyElse {
         remaining: Option<Duration>,
@@ -87,10 +96,28 @@ enum Holder {
     },
 }
 
+/// How long an item lives.
+#[derive(Clone, Copy)]
+struct Lives {
+    seconds_left: Option<u32>,
+    dating: Option<Dating>,
+}
+
+impl Lives {
+    /// Tells whether the item provably lives until `until`, by this host's clock.
+    fn until(self, until: Instant) -> bool {
+        let (Some(left), Some(dating)) = (self.seconds_left, self.dating) else {
+            return false;
+        };
+        dating.covers(left, until)
+    }
+}
+
 impl Memcached {
-    pub(crate) fn new(servers: &[String], config: &Arc<LockConfig>) -> Self {
+    pub(crate) fn new(servers: &[String], config: &Arc<LockConfig>, epochs: &Arc<dyn EpochSource>) -> Self {
+        let servers = servers.iter().map(|server| Server::new(server, config, epochs));
         Self {
-            servers: servers.iter().map(|server| Server::new(server, config)).collect(),
+            servers: servers.collect(),
             ttl_seconds: config.ttl_seconds(),
             config: Arc::clone(config),
         }
@@ -101,42 +128,63 @@ impl Memcached {
         if let Some(refusal) = server.health.refusal() {
             return Err(GrantError::Unavailable(refusal));
         }
-        let grant = self.take(server.lane(key), key, token).await?;
+        // The lease is trusted from just before this, so that what covers the time from here on covers the lease.
+        let until = Instant::now() + self.config.lease;
+        let grant = self.take(server.lane(key), key, token, until).await?;
         // What was found out meanwhile may make the grant one that nobody may trust; it is then given back.
-        match server.health.refusal() {
+        match server.health.suspension() {
             Some(refusal) => Err(GrantError::Unknown(refusal)),
             None => Ok(grant),
         }
     }
 
-    async fn take(&self, lane: &Lane, key: &LockKey, token: OwnerToken) -> Result<Grant, GrantError> {
+    async fn take(&self, lane: &Lane, key: &LockKey, token: OwnerToken, until: Instant) -> Result<Grant, GrantError> {
         let take = Command::Add {
             ttl_seconds: self.ttl_seconds,
             value: token.get(),
         };
-        match lane.call(key, take, None).await {
+        let reason = match lane.call(key, take, None).await {
             Ok(answer) => match answer.reply {
-                Reply::Done { cas } => Ok(grant_of(answer, cas)),
+                Reply::Done { cas } => {
+                    let lives = Lives {
+                        seconds_left: Some(self.ttl_seconds),
+                        dating: answer.dating,
+                    };
+                    if lives.until(until) {
+                        return Ok(grant_of(answer, cas));
+                    }
+                    BEHIND.to_owned()
+                }
                 // Somebody has it. It is not an earlier attempt of ours whose reply was lost: each attempt has its own
                 // token.
-                Reply::Mismatch => match look(lane, key, token).await {
-                    Ok(Holder::SomebodyElse { remaining, .. }) => Err(GrantError::Held { remaining }),
-                    Ok(Holder::Nobody { .. }) => Err(GrantError::Held {
-                        remaining: Some(Duration::ZERO),
-                    }),
-                    Ok(Holder::Us { .. }) | Err(_) => Err(GrantError::Held { remaining: None }),
-                },
-                reply => Err(GrantError::Unknown(
-                    format!("memcached answered {reply:?} to a take").into(),
-                )),
+                Reply::Mismatch => {
+                    return Err(match look(lane, key, token).await {
+                        Ok(Holder::SomebodyElse { remaining, .. }) => GrantError::Held { remaining },
+                        Ok(Holder::Nobody { .. }) => GrantError::Held {
+                            remaining: Some(Duration::ZERO),
+                        },
+                        Ok(Holder::Us { .. }) | Err(_) => GrantError::Held { remaining: None },
+                    });
+                }
+                reply => {
+                    return Err(GrantError::Unknown(
+                        format!("memcached answered {reply:?} to a take").into(),
+                    ));
+                }
             },
-            Err(LaneError::OutOfMemory) => Err(GrantError::Unavailable(
-                "memcached has no memory left for a lock; give it more (-m)".into(),
-            )),
-            Err(LaneError::NotSent(reason)) => Err(GrantError::Unavailable(reason.into())),
-            Err(LaneError::OtherConnection) => Err(GrantError::Unavailable("the connection changed".into())),
-            Err(LaneError::Unanswered(reason)) => self.resolve(lane, key, token, reason).await,
+            Err(LaneError::OutOfMemory) => {
+                return Err(GrantError::Unavailable(
+                    "memcached has no memory left for a lock; give it more (-m)".into(),
+                ));
+            }
+            Err(LaneError::NotSent(reason)) => return Err(GrantError::Unavailable(reason.into())),
+            Err(LaneError::OtherConnection) => return Err(GrantError::Unavailable("the connection changed".into())),
+            Err(LaneError::Unanswered(reason)) => reason,
+        };
+        if cfg!(feature = "without-resolve-by-token") {
+            return Err(GrantError::Unavailable(reason.into()));
         }
+        self.resolve(lane, key, token, until, reason).await
     }
 
     /// Finds out by its token what became of a take whose reply is lost, or not to be trusted.
@@ -148,18 +196,14 @@ impl Memcached {
         lane: &Lane,
         key: &LockKey,
         token: OwnerToken,
+        until: Instant,
         reason: String,
     ) -> Result<Grant, GrantError> {
-        let until = Instant::now() + self.config.exchange_timeout;
-        let enough = (self.config.lease + COARSE_CLOCK).as_secs();
+        let give_up = Instant::now() + self.config.exchange_timeout;
         loop {
             match look(lane, key, token).await {
-                Ok(Holder::Us { grant, seconds_left })
-                    if seconds_left.is_some_and(|left| u64::from(left) >= enough) =>
-                {
-                    return Ok(grant);
-                }
-                Err(LaneError::NotSent(_)) if Instant::now() < until => {
+                Ok(Holder::Us { grant, lives }) if lives.until(until) => return Ok(grant),
+                Err(LaneError::NotSent(_)) if Instant::now() < give_up => {
                     tokio::time::sleep(self.config.backoff_min).await
                 }
                 // Not finding it is no proof either: the request may still reach the server.
@@ -170,6 +214,7 @@ impl Memcached {
 
     pub(crate) async fn renew(&self, key: &LockKey, token: OwnerToken, grant: &mut Grant) -> Result<(), Lost> {
         let lane = self.server(key).lane(key);
+        let until = Instant::now() + self.config.lease;
         for _ in 0..RENUMBERED_MAX {
             if let Some(version) = grant.version.take() {
                 let renew = Command::Renew {
@@ -192,14 +237,10 @@ impl Memcached {
             // After success too: a renewal may land on a copy of the item that is not linked any more, when another
             // reader holds it at that moment. Only what a look finds is believed.
             match look(lane, key, token).await {
-                Ok(Holder::Us {
-                    grant: found,
-                    seconds_left,
-                }) => {
+                Ok(Holder::Us { grant: found, lives }) => {
                     grant.version = found.version;
-                    if seconds_left.is_some_and(|left| left + 1 >= self.ttl_seconds) {
-                        // A server whose clock may be behind promises too much to a renewal too.
-                        return match self.server(key).health.refusal() {
+                    if lives.until(until) {
+                        return match self.server(key).health.suspension() {
                             Some(_) => Err(Lost::Unknown),
                             None => Ok(()),
                         };
@@ -316,9 +357,13 @@ async fn look(lane: &Lane, key: &LockKey, token: OwnerToken) -> Result<Holder, L
             value: Some(value),
             cas,
             seconds_left,
+            ..
         } if value == token.get() => Holder::Us {
             grant: grant_of(answer, cas),
-            seconds_left,
+            lives: Lives {
+                seconds_left,
+                dating: answer.dating,
+            },
         },
         Reply::Item { seconds_left, .. } => Holder::SomebodyElse {
             remaining: seconds_left.map(|left| Duration::from_secs(left.into())),

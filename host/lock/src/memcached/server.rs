@@ -6,10 +6,11 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::greeting::{ConnectError, statistics};
+use super::greeting::{ConnectError, Figures};
 use super::health::Health;
 use super::lane::Lane;
 use crate::config::LockConfig;
+use crate::epochs::EpochSource;
 use crate::key::LockKey;
 
 /// One memcached server.
@@ -22,9 +23,9 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(name: &str, config: &Arc<LockConfig>) -> Self {
+    pub(super) fn new(name: &str, config: &Arc<LockConfig>, epochs: &Arc<dyn EpochSource>) -> Self {
         let health = Arc::new(Health::new(name, config));
-        let lanes = (0..config.lanes).map(|_| Lane::spawn(name, config, &health));
+        let lanes = (0..config.lanes).map(|_| Lane::spawn(name, config, &health, epochs));
         let name: Arc<str> = name.into();
         Self {
             lanes: lanes.collect(),
@@ -87,12 +88,5 @@ async fn watch_evictions(name: Arc<str>, config: Arc<LockConfig>) {
 
 async fn evictions(name: &str) -> Result<u64, ConnectError> {
     let mut socket = TcpStream::connect(name).await?;
-    let mut evictions = 0;
-    statistics(&mut socket, "stats\r\n", |key, value| {
-        if key == "evictions" {
-            evictions = value.parse().unwrap_or_default();
-        }
-    })
-    .await?;
-    Ok(evictions)
+    Ok(Figures::read(&mut socket).await?.evictions)
 }
