@@ -2,7 +2,7 @@
 
 use stateright::{Model, Property};
 
-use super::rules::{Bounds, COARSE, EXCHANGE, HOSTS, LEASE, Rules};
+use super::rules::{Bounds, COARSE, EXCHANGE, HOSTS, LEASE, Rules, TTL};
 use super::world::{Action, Host, Item, Message, World};
 
 pub(super) struct Protocol {
@@ -11,40 +11,52 @@ pub(super) struct Protocol {
 }
 
 impl Protocol {
-    fn ttl(&self) -> u8 {
-        if self.rules.ttl_has_margin {
-            LEASE + COARSE + EXCHANGE
-        } else {
-            LEASE
+    /// The epoch as it stands in a fencing token.
+    fn in_token(&self, epoch: u8) -> u16 {
+        match (self.rules.epoch_in_token, self.rules.epochs_in_order) {
+            (false, _) => 0,
+            (true, true) => epoch.into(),
+            // Whoever began it had a clock that was further behind each time.
+            (true, false) => u16::from(u8::MAX - epoch),
         }
+    }
+
+    /// Whether what was sent in this epoch is believed.
+    fn sentinel_is_seen(&self, world: &World, epoch: u8) -> bool {
+        epoch == world.epoch || !self.rules.sentinel_in_batch
+    }
+
+    /// Whether an item that expires then, by the server's clock, is known to outlive the trust in it.
+    fn outlives(&self, expires: u8, deadline: u8) -> bool {
+        // The server's clock is never ahead, so by real time it expires no earlier.
+        expires >= deadline || !self.rules.server_clock_is_read
     }
 
     /// Does what the server does with a request.
     fn server_receives(&self, world: &mut World, request: Message) {
         match request {
-            Message::Take { host, attempt } => {
+            Message::Take { host, attempt, epoch } => {
                 if world.live_item().is_none() {
+                    let expires = world.server_time() + TTL;
                     let cas = world.next_cas;
                     world.next_cas += 1;
                     world.item = Some(Item {
                         owner: attempt,
                         cas,
-                        expires: world.server_time() + self.ttl(),
+                        expires,
                     });
-                    let epoch = if self.rules.epoch_in_token {
-                        u16::from(world.epoch)
-                    } else {
-                        0
-                    };
-                    let token = epoch * 100 + u16::from(cas);
-                    world.token_went_back |= token <= world.last_token;
-                    world.last_token = token;
-                    world.send(Message::Granted {
-                        host,
-                        attempt,
-                        cas,
-                        epoch: world.epoch,
-                    });
+                    if self.sentinel_is_seen(world, epoch) {
+                        let token = self.in_token(epoch) * 100 + u16::from(cas);
+                        world.token_went_back |= token <= world.last_token;
+                        world.last_token = token;
+                        world.send(Message::Granted {
+                            host,
+                            attempt,
+                            cas,
+                            epoch,
+                            expires,
+                        });
+                    }
                 }
             }
             Message::Renew {
@@ -53,7 +65,7 @@ impl Protocol {
                 cas,
                 epoch,
             } => {
-                let expires = world.server_time() + self.ttl();
+                let expires = world.server_time() + TTL;
                 let next = world.next_cas;
                 if let Some(item) = world.live_item().filter(|item| item.cas == cas && epoch == world.epoch) {
                     world.item = Some(Item {
@@ -66,6 +78,7 @@ impl Protocol {
                         host,
                         attempt,
                         cas: next,
+                        expires,
                     });
                 }
             }
@@ -88,10 +101,14 @@ impl Protocol {
         };
         let host = usize::from(host);
         match (world.hosts[host], reply) {
-            (Host::Asked { at, attempt: mine }, Message::Granted { cas, epoch, .. }) if mine == attempt => {
+            (
+                Host::Asked { at, attempt: mine },
+                Message::Granted {
+                    cas, epoch, expires, ..
+                },
+            ) if mine == attempt => {
                 let late = world.time - at > EXCHANGE;
-                let distrusted = self.rules.stalls_are_noticed && world.time < world.distrusted;
-                world.hosts[host] = if late || distrusted {
+                world.hosts[host] = if late || !self.outlives(expires, at + LEASE) {
                     Host::Releases {
                         attempt,
                         known: Some((cas, epoch)),
@@ -115,11 +132,10 @@ impl Protocol {
                     at,
                     ..
                 },
-                Message::Renewed { cas, .. },
+                Message::Renewed { cas, expires, .. },
             ) if mine == attempt => {
-                let distrusted = self.rules.stalls_are_noticed && world.time < world.distrusted;
-                let in_time = world.time - at <= EXCHANGE && !distrusted;
-                let deadline = if in_time { at + LEASE } else { deadline };
+                let is_good = world.time - at <= EXCHANGE && self.outlives(expires, at + LEASE);
+                let deadline = if is_good { at + LEASE } else { deadline };
                 world.hosts[host] = Host::Holds {
                     attempt,
                     cas,
@@ -142,15 +158,19 @@ impl Model for Protocol {
             attempts: 0,
             renewals: 0,
             epoch: 1,
+            epoch_began: 0,
+            process: 1,
             restarts: 0,
+            evictions: 0,
+            fresh: 0,
             next_cas: 1,
             item: None,
             behind: 0,
             stalled: None,
             stalls: 0,
-            distrusted: 0,
             hosts: [Host::Idle; HOSTS],
             known: [1; HOSTS],
+            over: [1; HOSTS],
             grace: [0; HOSTS],
             held: [false; HOSTS],
             messages: Vec::new(),
@@ -166,11 +186,14 @@ impl Model for Protocol {
             actions.push(Action::Tick { clock_keeps_up: false });
         }
         for (number, host) in world.hosts.iter().enumerate() {
-            let connected = world.known[number] == world.epoch;
-            if !connected && world.stalled.is_none() {
+            let connected = world.over[number] == world.process;
+            if (!connected || world.known[number] != world.epoch) && world.stalled.is_none() {
                 actions.push(Action::Connect(number));
             }
-            let may_ask = connected && world.time >= world.distrusted.max(world.grace[number]);
+            if world.fresh < self.bounds.fresh {
+                actions.push(Action::Start(number));
+            }
+            let may_ask = connected && world.time >= world.grace[number];
             match *host {
                 Host::Idle if world.attempts < self.bounds.attempts && may_ask => actions.push(Action::Ask(number)),
                 Host::Idle => {}
@@ -205,6 +228,9 @@ impl Model for Protocol {
         if world.restarts < self.bounds.restarts {
             actions.push(Action::Restart);
         }
+        if world.evictions < self.bounds.evictions && world.live_item().is_some() {
+            actions.push(Action::Evict);
+        }
     }
 
     fn next_state(&self, before: &World, action: Action) -> Option<World> {
@@ -224,9 +250,15 @@ impl Model for Protocol {
                 }
             }
             Action::Connect(host) => {
+                let is_first = world.epoch == 1;
+                let has_grace = match world.known[host] {
+                    0 => self.rules.fresh_host_grace && !is_first,
+                    _ => self.rules.restart_grace,
+                };
                 world.known[host] = world.epoch;
-                if self.rules.restart_grace {
-                    world.grace[host] = world.time + LEASE;
+                world.over[host] = world.process;
+                if has_grace {
+                    world.grace[host] = world.epoch_began + LEASE;
                 }
                 // Its lease from before is lost. The other host may still trust its own.
                 if let Host::Holds {
@@ -252,6 +284,7 @@ impl Model for Protocol {
                 world.send(Message::Take {
                     host: host as u8,
                     attempt,
+                    epoch: world.known[host],
                 });
             }
             Action::Renew(host) => {
@@ -346,16 +379,13 @@ impl Model for Protocol {
                 world.stalled = Some(world.time);
             }
             Action::Resume => {
-                let since = world.stalled.take()?;
-                // The time to live covers a shorter stall. A longer one shows in the late reply to a heartbeat, before
-                // any grant.
-                if world.time - since > EXCHANGE {
-                    world.distrusted = world.time + COARSE + 1;
-                }
+                world.stalled.take()?;
             }
             Action::Restart => {
                 world.restarts += 1;
+                world.process += 1;
                 world.epoch += 1;
+                world.epoch_began = world.time;
                 world.next_cas = 1;
                 world.item = None;
                 world.stalled = None;
@@ -368,7 +398,23 @@ impl Model for Protocol {
                 };
                 world.messages.retain(survives);
             }
+            Action::Evict => {
+                world.evictions += 1;
+                world.item = None;
+                if self.rules.sentinel_of_each_size {
+                    world.epoch += 1;
+                    world.epoch_began = world.time;
+                }
+            }
+            Action::Start(host) => {
+                world.fresh += 1;
+                world.hosts[host] = Host::Idle;
+                world.known[host] = 0;
+                world.over[host] = 0;
+                world.grace[host] = 0;
+            }
         }
+        world.tidy();
         Some(world)
     }
 

@@ -1,6 +1,6 @@
 //! The state of the world that the model explores, and what can happen in it.
 
-use super::rules::HOSTS;
+use super::rules::{HOSTS, LEASE};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Item {
@@ -43,11 +43,37 @@ pub(super) enum Host {
 /// A message that is on its way. It may arrive late, even after its sender has given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Message {
-    Take { host: u8, attempt: u8 },
-    Granted { host: u8, attempt: u8, cas: u8, epoch: u8 },
-    Renew { host: u8, attempt: u8, cas: u8, epoch: u8 },
-    Renewed { host: u8, attempt: u8, cas: u8 },
-    Delete { cas: u8, epoch: u8, owner: u8 },
+    /// `epoch` is the one that the sender knows.
+    Take {
+        host: u8,
+        attempt: u8,
+        epoch: u8,
+    },
+    /// `expires` is by the server's clock, as the host has read it.
+    Granted {
+        host: u8,
+        attempt: u8,
+        cas: u8,
+        epoch: u8,
+        expires: u8,
+    },
+    Renew {
+        host: u8,
+        attempt: u8,
+        cas: u8,
+        epoch: u8,
+    },
+    Renewed {
+        host: u8,
+        attempt: u8,
+        cas: u8,
+        expires: u8,
+    },
+    Delete {
+        cas: u8,
+        epoch: u8,
+        owner: u8,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,7 +82,12 @@ pub(super) struct World {
     pub(super) attempts: u8,
     pub(super) renewals: u8,
     pub(super) epoch: u8,
+    /// When it began, which is when the locks of the one before were gone.
+    pub(super) epoch_began: u8,
+    pub(super) process: u8,
     pub(super) restarts: u8,
+    pub(super) evictions: u8,
+    pub(super) fresh: u8,
     pub(super) next_cas: u8,
     pub(super) item: Option<Item>,
     /// How far the server's clock is behind.
@@ -64,11 +95,11 @@ pub(super) struct World {
     /// Since when the server stands still.
     pub(super) stalled: Option<u8>,
     pub(super) stalls: u8,
-    /// Until when what the server grants is not trusted.
-    pub(super) distrusted: u8,
     pub(super) hosts: [Host; HOSTS],
-    /// The epoch that each host is or was connected to, and until when it asks for nothing.
+    /// The epoch that each host knows (0: none), the process that its connection leads to, and until when it asks for
+    /// nothing.
     pub(super) known: [u8; HOSTS],
+    pub(super) over: [u8; HOSTS],
     pub(super) grace: [u8; HOSTS],
     /// Which hosts have held the lock.
     pub(super) held: [bool; HOSTS],
@@ -82,7 +113,9 @@ pub(super) struct World {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Action {
-    Tick { clock_keeps_up: bool },
+    Tick {
+        clock_keeps_up: bool,
+    },
     Connect(usize),
     Ask(usize),
     Renew(usize),
@@ -94,6 +127,9 @@ pub(super) enum Action {
     Stall,
     Resume,
     Restart,
+    Evict,
+    /// A host dies, and one that knows nothing takes its place.
+    Start(usize),
 }
 
 impl World {
@@ -115,5 +151,28 @@ impl World {
     pub(super) fn send(&mut self, message: Message) {
         self.messages.push(message);
         self.messages.sort_unstable();
+    }
+
+    /// Leaves out what makes no difference any more, so that worlds that go on alike are one.
+    pub(super) fn tidy(&mut self) {
+        let hosts = self.hosts;
+        self.messages.retain(|message| match *message {
+            Message::Granted { host, attempt, .. } => {
+                matches!(hosts[usize::from(host)], Host::Asked { attempt: mine, .. } if mine == attempt)
+            }
+            Message::Renewed { host, attempt, .. } => {
+                matches!(hosts[usize::from(host)], Host::Renews { attempt: mine, .. } if mine == attempt)
+            }
+            Message::Take { .. } | Message::Renew { .. } | Message::Delete { .. } => true,
+        });
+        for grace in &mut self.grace {
+            if *grace <= self.time {
+                *grace = 0;
+            }
+        }
+        if self.epoch_began + LEASE <= self.time {
+            self.epoch_began = 0;
+        }
+        self.item = self.live_item();
     }
 }

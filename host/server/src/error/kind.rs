@@ -239,7 +239,7 @@ error_kinds! {
         why: "The handler ran for longer than its lease (`lock.lease`, or `lock.max_hold` with renewals), or memcached was restarted or flushed, so the lock was no longer certain. The host ends such a call. A write whose fencing token is older than one that the database has seen for the name is refused with this code too.",
         caller: "Wait 2 s (the operator's `names.timeout` or `names.busy_timeout`), then use GET to find out whether the name was saved; compare `owner` and `created_ms`. If it was not, send the request again after `retry_after_ms`.",
         handler: "Hold a lease only for as long as you need it, and call `renew` before `remaining` (in WIT `remaining-ms`) runs out.",
-        operator: "Look in the log for `memcached was restarted, flushed or replaced`, and for a host that stood still. If one name keeps failing, check the hosts' clocks: fencing tokens start from them.",
+        operator: "Look in the log for `memcached has lost locks`, which says why, and for a host that stood still.",
     }
     /// The lock service cannot be reached, or cannot grant safely now.
     LockUnavailable {
