@@ -1,6 +1,7 @@
 //! The lifecycle of a server: open, bind, serve, reload, drain.
 
 mod checks;
+mod epochs;
 mod error;
 
 use std::future::Future;
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
+use self::epochs::DatabaseEpochs;
 pub use self::error::RunError;
 
 use crate::admin::{self, Admin};
@@ -93,16 +95,17 @@ pub async fn serve(
         shared_with_idiom: !config.shared_namespace.is_empty(),
         ..config.lock.clone()
     };
-    let locks = Locks::open(&config.lock_url, lock).map_err(|source| RunError::Locks {
-        url: config.lock_url.to_string(),
-        source,
-    })?;
     let names = namelock_names::open(&config.names_url, config.names.clone())
         .await
         .map_err(|source| RunError::Names {
             url: config.names_url.to_string(),
             source,
         })?;
+    let epochs = Arc::new(DatabaseEpochs(Arc::clone(&names)));
+    let locks = Locks::open_with(&config.lock_url, lock, epochs).map_err(|source| RunError::Locks {
+        url: config.lock_url.to_string(),
+        source,
+    })?;
     checks::refuse_unsafe_times(&config, &*names)?;
     let sandbox = Sandbox::new(&sandbox_config(&config), config.compiler.clone()).map_err(RunError::Sandbox)?;
     let tenants = Arc::new(Tenants::new(sandbox));
