@@ -42,24 +42,6 @@
 //!   do no harm, and the leases that it forgot are lost (`memcached::health`). What cannot be granted is refused at
 //!   once (`memcached::lane`).
 
-#[cfg(all(
-    not(debug_assertions),
-    any(
-        feature = "without-early-deadline",
-        feature = "without-owner-check",
-        feature = "without-restart-grace",
-        feature = "without-sentinel-in-batch",
-        feature = "without-server-clock",
-        feature = "without-fresh-host-grace",
-        feature = "without-resolve-by-token",
-        feature = "without-cas-at-home",
-        feature = "slow-grant"
-    )
-))]
-compile_error!(
-    "the features without-… and slow-grant remove a safety so that a test can show that it is needed; never in release"
-);
-
 pub mod config;
 pub mod epochs;
 mod error;

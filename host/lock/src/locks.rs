@@ -17,6 +17,7 @@ use crate::lease::Lease;
 use crate::local_queue::{NoTurn, Turn};
 use crate::reaper::ReaperMessage;
 use crate::shared::Shared;
+use namelock_types::{Safety, is_removed};
 
 /// How long a caller pauses at least before it looks again at a lock that may expire at any moment.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
@@ -133,8 +134,9 @@ impl Locks {
         match answer {
             Ok((claim, grant)) => {
                 shared.fairness.granted(key, Instant::now());
-                #[cfg(feature = "slow-grant")]
-                tokio::time::sleep(Duration::from_millis(400)).await;
+                if is_removed(Safety::PromptGrant) {
+                    tokio::time::sleep(Duration::from_millis(400)).await;
+                }
                 Ok(Lease::new(name, trusted_from(asked, &shared.clock), claim, grant))
             }
             Err(error) => {
@@ -193,14 +195,12 @@ impl Locks {
 
 /// The instant from which a lease is trusted.
 // Keeps P5: the table may have begun to count at any time after it was asked, so trust begins before that.
-#[cfg(not(feature = "without-early-deadline"))]
-fn trusted_from(asked: LeaseInstant, _clock: &LeaseClock) -> LeaseInstant {
-    asked
-}
-
-#[cfg(feature = "without-early-deadline")]
-fn trusted_from(_asked: LeaseInstant, clock: &LeaseClock) -> LeaseInstant {
-    clock.now()
+fn trusted_from(asked: LeaseInstant, clock: &LeaseClock) -> LeaseInstant {
+    if is_removed(Safety::EarlyDeadline) {
+        clock.now()
+    } else {
+        asked
+    }
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@
 #[cfg(test)]
 mod tests;
 
+use namelock_types::{Safety, is_removed};
 use rustix::time::{ClockId, clock_gettime};
 
 /// The share of the time that passes by which database time may run faster or slower: one hundredth.
@@ -83,7 +84,7 @@ impl Course {
     /// Returns the course from now on, to a wall clock that is ahead by `off_ms`.
     pub(crate) fn towards(&self, boottime_ms: i64, off_ms: i64) -> Self {
         let now = Self::from(boottime_ms, self.time_ms(boottime_ms));
-        if cfg!(feature = "without-purge-guard") {
+        if is_removed(Safety::PurgeGuard) {
             return Self::from(boottime_ms, now.time_ms.saturating_add(off_ms));
         }
         Self {
@@ -130,7 +131,7 @@ impl Steady {
     /// A row that ended at `e` has been gone for `now - e`, of which at most what was jumped since was not observed. If the
     /// last jump is a whole retention ago, whoever could be purged at all ended after it or could be purged then.
     pub(crate) fn purge_before_ms(&self, now_ms: i64, retention_ms: i64) -> i64 {
-        let jumped = if cfg!(feature = "without-purge-guard") || self.was_long_before(now_ms, retention_ms) {
+        let jumped = if is_removed(Safety::PurgeGuard) || self.was_long_before(now_ms, retention_ms) {
             0
         } else {
             self.jumped_ms

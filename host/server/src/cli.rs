@@ -6,6 +6,7 @@ use std::io::Write;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use namelock_sandbox::compiler::{self, ChildConfig};
+use namelock_types::{Safety, is_removed};
 
 use crate::config::source::ConfigError;
 use crate::config::{Config, ServeFlags};
@@ -105,6 +106,13 @@ fn run_serve(flags: &ServeFlags) -> Result<(), RunError> {
     let (log, log_thread) =
         LogWriter::start(std::io::stderr(), Config::default().log_queue).map_err(RunError::Runtime)?;
     telemetry::init(env("NAMELOCK_LOG"), log.clone())?;
+    let removed: Vec<_> = Safety::ALL.iter().filter(|safety| is_removed(**safety)).collect();
+    if !removed.is_empty() {
+        tracing::warn!(
+            ?removed,
+            "this host runs without some of its safeties, as NAMELOCK_WITHOUT says"
+        );
+    }
     let config = Config::load(flags, &env)?;
     log.resize(config.log_queue);
     let runtime = tokio::runtime::Builder::new_multi_thread()

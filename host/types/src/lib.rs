@@ -5,12 +5,15 @@
 //!
 //! - [`text`]: the length of names and owners;
 //! - [`fencing`]: the order of fencing tokens;
-//! - [`causes`]: an error as text, with all its causes.
+//! - [`causes`]: an error as text, with all its causes;
+//! - [`removable`]: safeties that a test can take out of a host.
 
 pub mod causes;
 pub mod fencing;
+pub mod removable;
 pub mod text;
 
 pub use causes::error_chain;
 pub use fencing::FencingToken;
+pub use removable::{Safety, is_removed};
 pub use text::{LengthError, TEXT_BYTES_MAX, check_name, check_owner};

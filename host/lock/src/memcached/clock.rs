@@ -38,6 +38,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::{COARSE_CLOCK, LockConfig};
+use namelock_types::{Safety, is_removed};
 
 /// By how much two clocks may drift apart in the time for which a bound is used and a lease lasts: 1 ms a second, far
 /// more than clocks that are set over a network do.
@@ -153,7 +154,7 @@ impl ServerClock {
 
     /// Why nothing that is stored now would be trusted, if that is so.
     pub(super) fn fault(&self) -> Option<&'static str> {
-        if cfg!(feature = "without-server-clock") {
+        if is_removed(Safety::ServerClock) {
             return None;
         }
         let (Some(latest), Some(zero)) = (&self.latest, self.zero()) else {
@@ -175,18 +176,14 @@ impl ServerClock {
 
 impl Dating {
     /// Tells whether an item with this time left, by the server's clock, provably lives until `until`.
-    #[cfg(not(feature = "without-server-clock"))]
     pub(super) fn covers(&self, seconds_left: u32, until: Instant) -> bool {
+        if is_removed(Safety::ServerClock) {
+            // Believes that the clock was right when it was read.
+            return Instant::now() + Duration::from_secs(seconds_left.into()) >= until + COARSE_CLOCK;
+        }
         let until = nanos(until.saturating_duration_since(self.base));
         self.reached
             .is_some_and(|reached| reached + i128::from(seconds_left) * SECOND >= until)
-    }
-
-    /// Believes that the clock was right when it was read.
-    #[cfg(feature = "without-server-clock")]
-    pub(super) fn covers(&self, seconds_left: u32, until: Instant) -> bool {
-        let _ = (self.reached, self.base);
-        Instant::now() + Duration::from_secs(seconds_left.into()) >= until + COARSE_CLOCK
     }
 }
 

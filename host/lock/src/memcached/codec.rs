@@ -19,8 +19,7 @@ pub(super) enum Command {
     Renew { ttl_seconds: u32, cas: u64 },
     /// Deletes the item, if it has this CAS.
     Delete { cas: u64 },
-    /// Deletes the item, whoever's it is.
-    #[cfg(feature = "without-owner-check")]
+    /// Deletes the item, whoever's it is: the owner check is removed.
     DeleteUnchecked,
     /// Asks what the item is, without counting as a use of it.
     Look,
@@ -85,7 +84,6 @@ impl Command {
                 options.opaque = opaque;
                 build_delete(key, &options)
             }
-            #[cfg(feature = "without-owner-check")]
             Self::DeleteUnchecked => {
                 let mut options = DeleteOptions::default();
                 options.opaque = opaque;

@@ -19,6 +19,7 @@ use crate::config::{COARSE_CLOCK, LockConfig};
 use crate::epochs::EpochSource;
 use crate::fencing::ServerEpoch;
 use crate::grant::ConnectionId;
+use namelock_types::{Safety, is_removed};
 
 /// A connection over which the server was greeted and its epoch learned.
 pub(super) struct Connection {
@@ -158,7 +159,7 @@ impl Connection {
         let behind = outcomes.split_off(1 + commands.len());
         let first = outcomes.remove(0);
         let mut end = answered.and_then(|()| self.check_sentinels(&first, &behind));
-        if cfg!(feature = "without-sentinel-in-batch") && !commands.is_empty() {
+        if is_removed(Safety::SentinelInBatch) && !commands.is_empty() {
             end = Ok(());
         }
         let mut dating = None;

@@ -41,6 +41,7 @@ use crate::config::{COARSE_CLOCK, LockConfig};
 use crate::epochs::NewEpoch;
 use crate::fencing::ServerEpoch;
 use crate::grant::Refusal;
+use namelock_types::{Safety, is_removed};
 
 /// How long an epoch that was given to this host is kept for the next attempt to connect, if one fails.
 const GIVEN_KEPT: Duration = Duration::from_secs(10);
@@ -173,7 +174,7 @@ impl Health {
                 let age = Duration::from_secs(found.age.into()).saturating_sub(COARSE_CLOCK) + found.at.elapsed();
                 let left = self.grace.saturating_sub(age);
                 match is_fresh {
-                    true if found.is_first || cfg!(feature = "without-fresh-host-grace") => {}
+                    true if found.is_first || is_removed(Safety::FreshHostGrace) => {}
                     true => self.suspend(&mut state, left, FRESH),
                     false => {
                         // When the loss was seen, nobody knew how long ago it was.
@@ -287,7 +288,7 @@ impl Health {
     /// Grants nothing for `time`, or longer where that was decided before.
     fn suspend(&self, state: &mut State, time: Duration, reason: &'static str) {
         let until = Instant::now() + time;
-        if cfg!(feature = "without-restart-grace") || time.is_zero() {
+        if is_removed(Safety::RestartGrace) || time.is_zero() {
             return;
         }
         if state.suspension.is_none_or(|suspension| suspension.until < until) {

@@ -33,6 +33,7 @@ use crate::epochs::EpochSource;
 use crate::fencing::ServerEpoch;
 use crate::grant::ConnectionId;
 use crate::key::LockKey;
+use namelock_types::{Safety, is_removed};
 
 /// Why a connection ended that the server closed.
 const CLOSED: &str = "the server closed the connection";
@@ -278,7 +279,7 @@ impl LaneTask {
                     return None;
                 }
                 let is_at_home = request.connection.is_none_or(|wanted| wanted == id);
-                if !is_at_home && cfg!(not(feature = "without-cas-at-home")) {
+                if !is_at_home && !is_removed(Safety::CasAtHome) {
                     answer(request, Err(LaneError::OtherConnection));
                     return None;
                 }

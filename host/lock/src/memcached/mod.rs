@@ -66,6 +66,7 @@ use crate::grant::{
     Attempt, ConnectionId, Grant, GrantError, ItemVersion, MarkChange, OwnerToken, Refusal, ReleaseOutcome, Sight,
 };
 use crate::key::LockKey;
+use namelock_types::{Safety, is_removed};
 
 /// How often release and renewal try again with a new CAS of an item that is still ours.
 const RENUMBERED_MAX: usize = 3;
@@ -181,7 +182,7 @@ impl Memcached {
             Err(LaneError::OtherConnection) => return Err(GrantError::Unavailable("the connection changed".into())),
             Err(LaneError::Unanswered(reason)) => reason,
         };
-        if cfg!(feature = "without-resolve-by-token") {
+        if is_removed(Safety::ResolveByToken) {
             return Err(GrantError::Unavailable(reason.into()));
         }
         self.resolve(lane, key, token, until, reason).await
@@ -253,22 +254,12 @@ impl Memcached {
         Err(Lost::Unknown)
     }
 
-    #[cfg(feature = "without-owner-check")]
-    pub(crate) async fn release(&self, key: &LockKey, _token: OwnerToken, _attempt: Attempt) -> ReleaseOutcome {
-        match self
-            .server(key)
-            .lane(key)
-            .call(key, Command::DeleteUnchecked, None)
-            .await
-        {
-            Ok(_) => ReleaseOutcome::Released,
-            Err(_) => ReleaseOutcome::Unknown,
-        }
-    }
-
-    #[cfg(not(feature = "without-owner-check"))]
     pub(crate) async fn release(&self, key: &LockKey, token: OwnerToken, attempt: Attempt) -> ReleaseOutcome {
         let lane = self.server(key).lane(key);
+        if is_removed(Safety::OwnerCheck) {
+            let deleted = lane.call(key, Command::DeleteUnchecked, None).await;
+            return deleted.map_or(ReleaseOutcome::Unknown, |_| ReleaseOutcome::Released);
+        }
         let mut version = match attempt {
             Attempt::Granted(grant) => grant.version,
             Attempt::Asked { .. } => None,

@@ -37,6 +37,7 @@
 //! contain every character, including NUL. `convert_from(name, 'UTF8')` makes them readable.
 
 use crate::config::PURGE_ROWS_MAX;
+use namelock_types::{Safety, is_removed};
 
 /// The server's clock in whole milliseconds since 1970.
 const SERVER: &str = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
@@ -223,7 +224,7 @@ fn is_active(now: &str) -> String {
 
 /// Returns the condition that the registration in the row has ended.
 fn has_ended(now: &str) -> String {
-    if cfg!(feature = "without-arbitration") {
+    if is_removed(Safety::Arbitration) {
         "true".to_owned()
     } else {
         format!("NOT {}", is_active(now))
@@ -232,7 +233,7 @@ fn has_ended(now: &str) -> String {
 
 /// Returns the condition that no newer lease has written the row; `parameter` is the number of the token's parameter.
 fn is_no_newer_than(parameter: u8) -> String {
-    if cfg!(feature = "without-fencing") {
+    if is_removed(Safety::Fencing) {
         "true".to_owned()
     } else {
         format!("r.fencing_token <= ${parameter}")
@@ -242,7 +243,7 @@ fn is_no_newer_than(parameter: u8) -> String {
 /// Returns an expression that raises an error if the write comes later than its parameter says, in milliseconds.
 // Keeps P5: nothing is written under a lease that has ended while the statement waited.
 fn is_in_time(parameter: u8) -> String {
-    if cfg!(feature = "without-write-deadline") {
+    if is_removed(Safety::WriteDeadline) {
         format!("${parameter}::bigint IS NOT NULL")
     } else {
         format!("CASE WHEN {ELAPSED} < ${parameter}::bigint THEN true ELSE namelock_refuse_late() END")
