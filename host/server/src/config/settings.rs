@@ -202,7 +202,7 @@ pub(super) const HOST: &[Host] = &[
     Host::text("names.tls_roots", |c| (&mut c.names.tls_roots).into())
         .says("PostgreSQL: file of the certificates (PEM) that may have signed the server's")
         .absent("ca.pem", "those that this machine trusts"),
-    Host::time("names.retention", MINUTE, 7 * DAY, |c| (&mut c.names.retention).into())
+    Host::time("names.retention", SECOND, 7 * DAY, |c| (&mut c.names.retention).into())
         .says("How long the fencing token of a name that nobody has is remembered"),
     Host::size("limits.stack", 64 * KIB, 8 * MIB, |c| (&mut c.stack).into())
         .says("Stack of a guest; one size for all tenants, so not in a tenant.toml")
