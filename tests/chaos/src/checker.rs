@@ -4,28 +4,57 @@
 //! |---|---|
 //! | `overlap` | of one name there never are two active registrations, in the database's own record |
 //! | `token` | the fencing tokens of a name never go back |
+//! | `grant` | nor do they at their grant: whoever asks while another has a lease, or later, gets a greater one |
 //! | `lost` | what was answered 201 is in that record, as it was answered |
+//! | `late` | while no memcached fails, nobody writes after its successor was granted the name |
 //! | `freed` | what was answered 204 has ended |
+//! | `revived` | and is never found again |
 //! | `found` | what was found was active at that time, and what was not found was not |
 //! | `taken` | a name that was refused as taken was somebody's |
 //! | `contract` | every answer is one of the contract |
 //! | `section` | critical sections of a name do not overlap while both leases are trusted |
-//! | `lock` | no lock is left when its time is over |
+//! | `lock` | no lock is seen for longer than a bound after the last call that can have had it; none is left in the end |
+//! | `busy` | who is told that a name is busy has a competitor, or there was a fault |
+//! | `lease` | who is told that the lease was lost held it for too long, or there was a fault |
+//! | `misfit` | a host with another list of servers or another lease serves nobody |
+//! | `service` | after a fault every name is served again at every host |
+//! | `flushed` | what was answered 201 is on the disk, also after a power cut |
 //!
-//! Where it cannot be known what happened (an answer that did not come, clocks in whole milliseconds), the check is for what is
+//! A database may go by a clock of its own that is slewed, but never steps: see [`Drift`]. Where it cannot be known what happened (an answer that did not come, clocks in whole milliseconds), the check is for what is
 //! certain.
 
-use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+mod causes;
+mod grants;
+mod locks;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
+pub use self::locks::locks_left;
 use crate::clients::{Answer, Call, Kind};
-use crate::fleet::{Fleet, LOCK_LIFE, SERVERS};
-use crate::history::{History, Section, Version};
+use crate::history::{History, Version};
 
-/// How far the clocks of a client and of the database may be from each other: they are one clock, in milliseconds.
+/// How far the clocks of a client and of the database are from each other where none was ever wrong: they are one clock, in milliseconds.
 const GRAIN_MS: i64 = 2;
+
+/// The share of the time in which a wall clock was wrong by which the database's time may be off afterwards: it may follow it by one
+/// hundredth, and the fault lasts a bit longer than is known here.
+const DRIFT_SHARE: i64 = 50;
+
+/// How far the database's time may be from the right one, in milliseconds: a wrong clock is followed slowly, if at all.
+#[derive(Debug, Clone, Copy)]
+struct Drift(i64);
+
+impl Drift {
+    fn of(history: &History) -> Self {
+        let wrong = history.faults.iter().filter(|fault| fault.wrong_clock);
+        let wrong_ms: i64 = wrong.map(|fault| (fault.end_us - fault.begin_us) / 1000 + 2000).sum();
+        Self(GRAIN_MS + wrong_ms / DRIFT_SHARE)
+    }
+}
 
 /// How long after a call that was not answered its statement may still be committed: more than `names.timeout`.
 const COMMIT_MS: i64 = 5_000;
@@ -58,6 +87,7 @@ struct Life<'a> {
 
 /// Checks everything that a history shows.
 pub fn check(history: &History) -> Vec<Violation> {
+    let drift = Drift::of(history);
     let mut found = Vec::new();
     let mut versions: BTreeMap<&str, Vec<&Version>> = BTreeMap::new();
     for version in &history.versions {
@@ -66,25 +96,94 @@ pub fn check(history: &History) -> Vec<Violation> {
     for versions in versions.values() {
         found.extend(follow(versions));
     }
-    let is_201 = |call: &&Call| call.kind == Kind::Register && matches!(call.answer, Answer::Registration { .. });
-    let told = history.calls.iter().filter(is_201);
+    let told = history.calls.iter().filter(|call| is_201(call));
     let told: HashMap<_, _> = told.map(|call| (call.owner.as_str(), call.end_us / 1000)).collect();
+    let mut frees: HashMap<&str, Vec<&Call>> = HashMap::new();
+    for call in history.calls.iter().filter(|call| call.kind == Kind::Free) {
+        frees.entry(&call.name).or_default().push(call);
+    }
     let lives: HashMap<&str, Vec<Life<'_>>> = versions
         .iter()
         .map(|(name, versions)| {
-            let frees = history
-                .calls
-                .iter()
-                .filter(|call| call.kind == Kind::Free && call.name == *name);
-            (*name, lives(versions, &told, &frees.collect::<Vec<_>>()))
+            let frees = frees.get(name).map(Vec::as_slice).unwrap_or_default();
+            (*name, lives(versions, &told, frees, drift))
         })
         .collect();
     let none = Vec::new();
     for call in &history.calls {
         let lives = lives.get(call.name.as_str()).unwrap_or(&none);
-        found.extend(check_call(call, lives));
+        found.extend(check_call(call, lives, drift));
     }
-    found.extend(check_sections(&history.sections));
+    found.extend(revived(&history.calls));
+    found.extend(misfits(history));
+    found.extend(grants::check_overlap(&history.sections));
+    found.extend(grants::check_order(&history.sections));
+    // Where a memcached forgets, a holder may still write that does not know of its successor; the token decides then.
+    if history.faults.iter().all(|fault| fault.kind.ends_with("PostgreSQL")) {
+        found.extend(grants::check_late(history, drift.0));
+    }
+    found.extend(causes::check(history));
+    found.extend(locks::check(history));
+    let missing = history.faults.iter().filter(|fault| !fault.missing.is_empty());
+    found.extend(missing.map(|fault| violation("service", format!("after {}: {:?}", fault.what, fault.missing))));
+    found
+}
+
+/// What was told to have been registered before a power cut, and would not be there after it.
+pub fn lost_by_power_cut(calls: &[Call], flushed: &[Version], cut_us: i64) -> Vec<Violation> {
+    let flushed: HashSet<_> = flushed
+        .iter()
+        .map(|version| (version.owner.as_str(), version.created_ms, version.fencing_token))
+        .collect();
+    let told = calls.iter().filter(|call| call.end_us < cut_us && is_201(call));
+    let is_there = |call: &&Call| match &call.answer {
+        Answer::Registration {
+            owner,
+            created_ms,
+            fencing_token,
+            ..
+        } => flushed.contains(&(owner.as_str(), *created_ms, *fencing_token)),
+        _ => true,
+    };
+    told.filter(|call| !is_there(call))
+        .map(|call| violation("flushed", format!("{call:?} is not on the disk")))
+        .collect()
+}
+
+fn is_201(call: &Call) -> bool {
+    call.kind == Kind::Register && matches!(call.answer, Answer::Registration { .. })
+}
+
+/// What was found although it had been freed before it was looked for. An owner registers once.
+fn revived(calls: &[Call]) -> Vec<Violation> {
+    let freed = calls.iter().filter(|call| call.answer == Answer::Freed);
+    let freed: HashMap<_, _> = freed.map(|call| ((&call.name, &call.owner), call)).collect();
+    let told = calls.iter().filter(|call| is_201(call));
+    let told: HashMap<_, _> = told.map(|call| (&call.owner, call)).collect();
+    let found = calls.iter().filter_map(|call| match &call.answer {
+        Answer::Registration { owner, .. } if call.kind == Kind::Find => {
+            let free = freed.get(&(&call.name, owner))?;
+            // One that was asked for before, by a call whose answer did not come, may begin after it was freed in vain.
+            let registered = told.get(owner)?;
+            let in_order = registered.end_us < free.begin_us && free.end_us < call.begin_us;
+            in_order.then(|| violation("revived", format!("{call:?} although {free:?}")))
+        }
+        _ => None,
+    });
+    found.collect()
+}
+
+/// What the newcomer did while it must not do anything.
+fn misfits(history: &History) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for fault in history.faults.iter().filter(|fault| fault.misfit) {
+        let served = history.calls.iter().filter(|call| {
+            let meanwhile = call.begin_us >= fault.begin_us && call.end_us <= fault.end_us;
+            let granted = is_201(call) || call.answer == Answer::Freed;
+            call.host == crate::fleet::NEWCOMER && meanwhile && granted
+        });
+        found.extend(served.map(|call| violation("misfit", format!("{}: {call:?}", fault.what))));
+    }
     found
 }
 
@@ -111,7 +210,7 @@ fn follow(versions: &[&Version]) -> Vec<Violation> {
 }
 
 /// The registrations of a name, by its versions, and when the caller of each owner was told of it: an owner registers once.
-fn lives<'a>(versions: &[&'a Version], told: &HashMap<&str, i64>, frees: &[&Call]) -> Vec<Life<'a>> {
+fn lives<'a>(versions: &[&'a Version], told: &HashMap<&str, i64>, frees: &[&Call], drift: Drift) -> Vec<Life<'a>> {
     let mut lives: Vec<Life<'a>> = Vec::new();
     for version in versions {
         let end_ms = version.expires_ms.unwrap_or(i64::MAX);
@@ -128,22 +227,22 @@ fn lives<'a>(versions: &[&'a Version], told: &HashMap<&str, i64>, frees: &[&Call
     for life in &mut lives {
         life.seen_until_ms = frees
             .iter()
-            .filter_map(|free| seen_until(life, free))
+            .filter_map(|free| seen_until(life, free, drift))
             .fold(life.end_ms, i64::max);
     }
     lives
 }
 
 /// Until when a registration may be seen because this call may have freed it; none: it has not.
-fn seen_until(life: &Life<'_>, free: &Call) -> Option<i64> {
+fn seen_until(life: &Life<'_>, free: &Call, Drift(grain_ms): Drift) -> Option<i64> {
     let unanswered = matches!(free.answer, Answer::Unknown(_) | Answer::Problem { status: 500.., .. });
-    let answered_ms = free.end_us / 1000 + GRAIN_MS + if unanswered { COMMIT_MS } else { 0 };
-    let while_it_ran = (free.begin_us / 1000 - GRAIN_MS..=answered_ms).contains(&life.end_ms);
+    let answered_ms = free.end_us / 1000 + grain_ms + if unanswered { COMMIT_MS } else { 0 };
+    let while_it_ran = (free.begin_us / 1000 - grain_ms..=answered_ms).contains(&life.end_ms);
     (free.owner == life.first.owner && while_it_ran).then_some(answered_ms)
 }
 
-fn check_call(call: &Call, lives: &[Life<'_>]) -> Option<Violation> {
-    let (begin_ms, end_ms) = (call.begin_us / 1000 - GRAIN_MS, call.end_us / 1000 + GRAIN_MS);
+fn check_call(call: &Call, lives: &[Life<'_>], Drift(grain_ms): Drift) -> Option<Violation> {
+    let (begin_ms, end_ms) = (call.begin_us / 1000 - grain_ms, call.end_us / 1000 + grain_ms);
     let during = |life: &Life<'_>| life.first.created_ms <= end_ms && life.seen_until_ms >= begin_ms;
     let throughout = |life: &Life<'_>| life.told_ms.is_some_and(|told_ms| told_ms < begin_ms) && life.end_ms > end_ms;
     match (call.kind, &call.answer) {
@@ -202,195 +301,5 @@ fn check_call(call: &Call, lives: &[Life<'_>]) -> Option<Violation> {
         (Kind::Register | Kind::Find, Answer::Freed) | (Kind::Free, Answer::Registration { .. }) => {
             Some(violation("contract", format!("{call:?}")))
         }
-    }
-}
-
-fn check_sections(sections: &[Section]) -> Vec<Violation> {
-    let mut by_name: BTreeMap<&str, Vec<&Section>> = BTreeMap::new();
-    for section in sections.iter().filter(|section| section.end_us > section.begin_us) {
-        by_name.entry(&section.name).or_default().push(section);
-    }
-    let mut found = Vec::new();
-    for sections in by_name.values_mut() {
-        sections.sort_by_key(|section| section.begin_us);
-        for pair in sections.windows(2) {
-            if pair[1].begin_us < pair[0].end_us {
-                found.push(violation("section", format!("{:?} began in {:?}", pair[1], pair[0])));
-            }
-        }
-    }
-    found
-}
-
-/// Waits until every lock has been released or must have expired, and tells those that are left.
-pub async fn locks_left(fleet: &Fleet) -> Vec<Violation> {
-    let mut left = Vec::new();
-    for _ in 0..LOCK_LIFE.as_millis() / 100 + 10 {
-        left = (0..SERVERS)
-            .flat_map(|server| fleet.memcached(server).raw().lock_keys())
-            .collect();
-        left.retain(|key| key.starts_with("namelock:"));
-        if left.is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    left.into_iter()
-        .map(|key| violation("lock", format!("{key} is left")))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn version(owner: &str, created_ms: i64, expires_ms: Option<i64>, fencing_token: i64) -> Version {
-        Version {
-            name: "a".to_owned(),
-            owner: owner.to_owned(),
-            created_ms,
-            expires_ms,
-            fencing_token,
-        }
-    }
-
-    fn call(kind: Kind, owner: &str, from_ms: i64, to_ms: i64, answer: Answer) -> Call {
-        Call {
-            host: 0,
-            kind,
-            name: "a".to_owned(),
-            owner: owner.to_owned(),
-            begin_us: from_ms * 1000,
-            end_us: to_ms * 1000,
-            answer,
-        }
-    }
-
-    fn registered(owner: &str, created_ms: i64, fencing_token: i64) -> Answer {
-        Answer::Registration {
-            owner: owner.to_owned(),
-            created_ms,
-            expires_ms: Some(created_ms + 100),
-            fencing_token,
-        }
-    }
-
-    fn problem(status: u16, code: &str) -> Answer {
-        Answer::Problem {
-            status,
-            code: code.to_owned(),
-        }
-    }
-
-    fn section(fencing_token: u64, begin_us: i64, end_us: i64) -> Section {
-        Section {
-            host: 0,
-            name: "a".to_owned(),
-            fencing_token,
-            begin_us,
-            end_us,
-        }
-    }
-
-    /// A history in which nothing is wrong: ann has the name from 1000 to 1100, frees it at 1050, and bob has it from 1050 on.
-    fn good() -> History {
-        History {
-            calls: vec![
-                call(Kind::Register, "ann", 990, 1005, registered("ann", 1000, 1)),
-                call(Kind::Find, "", 1010, 1020, registered("ann", 1000, 1)),
-                call(Kind::Register, "eve", 1010, 1020, problem(409, "name_taken")),
-                call(Kind::Free, "ann", 1040, 1055, Answer::Freed),
-                call(Kind::Register, "bob", 1045, 1060, registered("bob", 1050, 3)),
-                call(Kind::Find, "", 900, 950, problem(404, "not_found")),
-                call(Kind::Register, "eve", 1200, 1300, Answer::Unknown("cut".to_owned())),
-            ],
-            versions: vec![
-                version("ann", 1000, Some(1100), 1),
-                version("ann", 1000, Some(1050), 2),
-                version("bob", 1050, Some(1150), 3),
-            ],
-            sections: vec![section(1, 0, 50), section(2, 50, 90), section(3, 60, 60)],
-            faults: Vec::new(),
-        }
-    }
-
-    fn checks(change: impl FnOnce(&mut History)) -> Vec<&'static str> {
-        let mut history = good();
-        change(&mut history);
-        check(&history).into_iter().map(|violation| violation.check).collect()
-    }
-
-    #[test]
-    fn nothing_is_wrong_with_a_good_history() {
-        assert_eq!(checks(|_| ()), Vec::<&str>::new());
-    }
-
-    #[test]
-    fn two_at_once_are_found() {
-        assert_eq!(checks(|h| h.versions[1].expires_ms = Some(1051)), ["overlap"]);
-        assert_eq!(checks(|h| h.versions[1].expires_ms = None), ["overlap", "freed"]);
-        assert_eq!(checks(|h| h.sections[1].begin_us = 49), ["section"]);
-    }
-
-    #[test]
-    fn an_old_token_is_found() {
-        assert_eq!(checks(|h| h.versions[1].fencing_token = 4), ["token"]);
-    }
-
-    #[test]
-    fn what_was_lost_is_found() {
-        assert_eq!(checks(|h| drop(h.versions.pop())), ["lost"]);
-        assert_eq!(checks(|h| h.calls[4].owner = "eve".to_owned()), ["lost"]);
-    }
-
-    #[test]
-    fn what_was_not_freed_is_found() {
-        assert!(checks(|h| h.versions.truncate(1)).contains(&"freed"));
-    }
-
-    #[test]
-    fn what_was_found_too_late_or_missed_is_found() {
-        assert_eq!(
-            checks(|h| h.calls[1] = call(Kind::Find, "", 1200, 1201, registered("ann", 1000, 1))),
-            ["found"]
-        );
-        assert_eq!(
-            checks(|h| h.calls[5] = call(Kind::Find, "", 1010, 1020, problem(404, "not_found"))),
-            ["found"]
-        );
-    }
-
-    #[test]
-    fn a_registration_may_be_seen_until_the_call_that_freed_it_is_answered() {
-        let find = |from, to| call(Kind::Find, "", from, to, registered("ann", 1000, 1));
-        assert_eq!(checks(|h| h.calls[1] = find(1054, 1056)), Vec::<&str>::new());
-        assert_eq!(
-            checks(|h| h.calls[1] = find(1062, 1063)),
-            ["found"],
-            "it was answered at 1055"
-        );
-        let unanswered = |h: &mut History| {
-            h.calls[3].answer = Answer::Unknown("cut".to_owned());
-            h.calls[1] = find(1062, 1063);
-        };
-        assert_eq!(checks(unanswered), Vec::<&str>::new());
-    }
-
-    #[test]
-    fn a_name_that_is_taken_by_nobody_is_found() {
-        assert_eq!(
-            checks(|h| h.calls[2] = call(Kind::Register, "eve", 100, 200, problem(409, "name_taken"))),
-            ["taken"]
-        );
-    }
-
-    #[test]
-    fn an_answer_outside_of_the_contract_is_found() {
-        assert_eq!(checks(|h| h.calls[2].answer = problem(500, "internal")), ["contract"]);
-        assert_eq!(checks(|h| h.calls[2].answer = problem(503, "")), ["contract"]);
-        assert_eq!(
-            checks(|h| h.calls[5].answer = problem(503, "lock_unavailable")),
-            ["contract"]
-        );
     }
 }

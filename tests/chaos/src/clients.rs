@@ -1,6 +1,6 @@
 //! Clients that register, find and free, and record every call with its begin and end.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ const CLIENTS: usize = 24;
 const AT_HOME: usize = HOSTS * 6;
 
 /// How long a client waits for an answer; after that it is not known what became of the call.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How many names are wanted by many, and how many by few.
-const HOT: u32 = 8;
+pub const HOT: u32 = 8;
 const COLD: u32 = 4000;
 
 /// What clients do.
@@ -33,6 +33,8 @@ pub enum Load {
     Blind,
     /// Handlers that hold the locks of hot names for nearly as long as a lease lasts.
     LongHolds,
+    /// Handlers that hold locks for a moment only.
+    ShortHolds,
 }
 
 /// One call, from the client's side; times in microseconds since 1970.
@@ -90,8 +92,8 @@ impl Stop {
 #[derive(Debug)]
 pub struct Clients {
     calls: Arc<Mutex<Vec<Call>>>,
-    /// When a host last answered 201, in microseconds since 1970; 0: never.
-    served: Arc<[AtomicU64; HOSTS]>,
+    /// How often somebody has probed, so that every probe has an owner of its own.
+    probes: AtomicUsize,
     tasks: JoinSet<()>,
 }
 
@@ -101,10 +103,14 @@ impl Clients {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether every host has answered 201 since this time.
-    pub fn all_served_since(&self, since_us: i64) -> bool {
-        let since = u64::try_from(since_us).unwrap_or_default();
-        self.served.iter().all(|last| last.load(Ordering::Relaxed) >= since)
+    /// Records a call of somebody else.
+    pub fn record(&self, call: Call) {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+    }
+
+    /// An owner that nobody else has.
+    pub fn fresh_owner(&self) -> String {
+        format!("p{}", self.probes.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Waits until every client has ended, and hands over all calls.
@@ -123,7 +129,6 @@ impl Clients {
 /// Starts the clients.
 pub fn start(fleet: &Arc<Fleet>, seed: u64, load: Load, stop: &Stop) -> Clients {
     let calls = Arc::new(Mutex::new(Vec::new()));
-    let served: Arc<[AtomicU64; HOSTS]> = Arc::default();
     let mut tasks = JoinSet::new();
     for number in 0..CLIENTS {
         let client = Client {
@@ -133,12 +138,15 @@ pub fn start(fleet: &Arc<Fleet>, seed: u64, load: Load, stop: &Stop) -> Clients 
             random: StdRng::seed_from_u64(seed.wrapping_mul(1000).wrapping_add(number as u64)),
             http: reqwest::Client::builder().timeout(PATIENCE).build().unwrap_or_default(),
             calls: Arc::clone(&calls),
-            served: Arc::clone(&served),
             mine: Vec::new(),
         };
         tasks.spawn(client.run(stop.clone()));
     }
-    Clients { calls, served, tasks }
+    Clients {
+        calls,
+        probes: AtomicUsize::new(0),
+        tasks,
+    }
 }
 
 struct Client {
@@ -148,7 +156,6 @@ struct Client {
     random: StdRng,
     http: reqwest::Client,
     calls: Arc<Mutex<Vec<Call>>>,
-    served: Arc<[AtomicU64; HOSTS]>,
     /// What it has registered, or may have.
     mine: Vec<(String, String)>,
 }
@@ -160,10 +167,10 @@ impl Client {
             number += 1;
             let host = match self.number {
                 number if number < AT_HOME => number % HOSTS,
-                _ => self.random.random_range(0..HOSTS),
+                _ => self.random.random_range(0..self.fleet.hosts()),
             };
             let kind = match (self.load, self.random.random_range(0..100)) {
-                (Load::Mixed, 0..60) | (Load::Blind | Load::LongHolds, 0..90) => Kind::Register,
+                (Load::Mixed, 0..60) | (Load::Blind | Load::LongHolds | Load::ShortHolds, 0..90) => Kind::Register,
                 (Load::Mixed, 60..82) => Kind::Find,
                 _ if self.mine.is_empty() => Kind::Find,
                 _ => Kind::Free,
@@ -194,12 +201,7 @@ impl Client {
 
     fn record(&mut self, call: Call) {
         let may_be_mine = match &call.answer {
-            Answer::Registration { .. } => {
-                let end = u64::try_from(call.end_us).unwrap_or_default();
-                self.served[call.host].fetch_max(if call.kind == Kind::Register { end } else { 0 }, Ordering::Relaxed);
-                true
-            }
-            Answer::Unknown(_) => true,
+            Answer::Registration { .. } | Answer::Unknown(_) => true,
             Answer::Problem { status, .. } => *status >= 500,
             Answer::Freed => false,
         };
@@ -210,12 +212,13 @@ impl Client {
     }
 
     fn name(&mut self) -> String {
-        let hot = match self.load {
+        let hot_share = match self.load {
             Load::Mixed => 60,
             Load::Blind | Load::LongHolds => 90,
+            Load::ShortHolds => 10,
         };
-        if self.random.random_range(0..100) < hot {
-            format!("hot-{}", self.random.random_range(0..HOT))
+        if self.random.random_range(0..100) < hot_share {
+            hot(self.random.random_range(0..HOT))
         } else {
             format!("cold-{}", self.random.random_range(0..COLD))
         }
@@ -252,6 +255,7 @@ impl Client {
         let mut attributes = json!({});
         let hold = match (self.load, random.random_range(0..100)) {
             (Load::LongHolds, _) => random.random_range(1500..2600),
+            (Load::ShortHolds, _) => random.random_range(1..60),
             (Load::Mixed | Load::Blind, 0..40) => 0,
             (Load::Mixed | Load::Blind, 40..95) => random.random_range(1..60),
             (Load::Mixed | Load::Blind, _) => random.random_range(300..1900),
@@ -276,8 +280,14 @@ impl Client {
     }
 }
 
+/// A name that is wanted by many.
+pub fn hot(number: u32) -> String {
+    format!("hot-{number}")
+}
+
 impl Answer {
-    fn of(status: u16, text: &str) -> Self {
+    /// Reads an answer.
+    pub fn of(status: u16, text: &str) -> Self {
         let body: Value = serde_json::from_str(text).unwrap_or_default();
         match status {
             204 => Self::Freed,

@@ -1,26 +1,34 @@
-//! Three hosts, three memcached and one PostgreSQL on loopback, each server behind a proxy.
+//! Three hosts and room for a fourth, three memcached and one names database on this machine, with a proxy between each host and each
+//! server.
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, bail};
 use namelock_test_artifacts::guests;
-use namelock_test_servers::{Memcached, Postgres, Process, free_port};
+use namelock_test_servers::{Memcached, free_port};
 use tempfile::TempDir;
-use tokio_postgres::NoTls;
 
+use crate::Run;
 use crate::clients::Call;
-use crate::history::{self, History, Section};
+use crate::database::{Database, Kind};
+use crate::history::{self, History};
+use crate::host::{Host, Misfit, Setup, write_configs};
 use crate::nemesis::Record;
-use crate::proxy::Proxy;
+use crate::proxy::{Mode, NAME, Proxy, end};
 
-/// How many hosts, and how many memcached.
+/// How many hosts there always are, and how many memcached.
 pub const HOSTS: usize = 3;
 pub const SERVERS: usize = 3;
+
+/// The host that comes and goes.
+pub const NEWCOMER: usize = HOSTS;
+
+/// How PostgreSQL is counted among the servers behind a proxy.
+pub const POSTGRES: usize = SERVERS;
 
 /// The tenant, which runs the guest `critical_section`.
 pub const TENANT: &str = "chaos";
@@ -31,7 +39,10 @@ pub const LEASE: Duration = Duration::from_secs(3);
 /// How long a lock stays in memcached that nobody releases: the lease, two seconds of its coarse clock, one of stalls, and a tick.
 pub const LOCK_LIFE: Duration = Duration::from_secs(7);
 
-/// Short times everywhere, so that a minute is long.
+/// How long a host may take to stop.
+const STOP: Duration = Duration::from_secs(30);
+
+/// Short times everywhere, so that a minute is long. The retention is the shortest that the host takes, so that purges come.
 const CONFIG: &str = r#"
     [lock]
     lease = "3s"
@@ -40,6 +51,7 @@ const CONFIG: &str = r#"
     [names]
     timeout = "800ms"
     connect_timeout = "500ms"
+    retention = "15s"
     [limits]
     calls = 256
     calls_waiting = 256
@@ -50,51 +62,20 @@ const CONFIG: &str = r#"
     log_bytes = "1MiB"
 "#;
 
-/// How long the database may take to answer, or to come to rest: far longer than it does, also on a slow machine.
-const DATABASE: Duration = Duration::from_secs(60);
-
-/// How often it is asked meanwhile.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// How long a host may take to start, on a machine that is busy.
-const START: Duration = Duration::from_secs(60);
-
-/// Writes down every version of every row, in the transaction that makes it.
-const AUDIT: &str = "
-    CREATE TABLE chaos_history (
-        seq bigserial PRIMARY KEY, name text, owner text, created_ms bigint, expires_ms bigint, fencing_token bigint
-    );
-    CREATE FUNCTION chaos_write() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO chaos_history (name, owner, created_ms, expires_ms, fencing_token) VALUES (
-            convert_from(NEW.name, 'UTF8'), convert_from(NEW.owner, 'UTF8'),
-            NEW.created_ms, NEW.expires_ms, NEW.fencing_token);
-        RETURN NEW;
-    END $$;
-    CREATE TRIGGER chaos_audit AFTER INSERT OR UPDATE ON namelock_registrations FOR EACH ROW EXECUTE FUNCTION chaos_write();
-";
-
 /// Everything that runs.
 #[derive(Debug)]
 pub struct Fleet {
+    /// Those that always run, and the newcomer.
     hosts: Vec<Mutex<Host>>,
     /// Where the hosts listen.
     addresses: Vec<SocketAddr>,
+    newcomer_serves: AtomicBool,
     memcached: Vec<Mutex<Memcached>>,
-    postgres: Mutex<Postgres>,
+    database: Database,
+    /// One for each memcached, then that of PostgreSQL, if there is one.
     proxies: Vec<Proxy>,
-    postgres_proxy: Proxy,
-    folder: TempDir,
-}
-
-/// One host, which may be running or not.
-#[derive(Debug)]
-struct Host {
-    binary: PathBuf,
-    process: Option<Process>,
-    arguments: Vec<String>,
-    /// How often it was started.
-    lives: usize,
-    folder: PathBuf,
+    // Last, because the hosts write into it.
+    _folder: TempDir,
 }
 
 impl Fleet {
@@ -103,57 +84,55 @@ impl Fleet {
     /// # Errors
     ///
     /// What does not start.
-    pub async fn start(binary: &Path) -> anyhow::Result<Self> {
+    pub async fn start(run: &Run) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
+        open_to_all(folder.path())?;
         // One of them may evict, which takes locks away without a word.
         let flags: [&[&str]; SERVERS] = [&["-M", "-m", "64"], &["-M", "-m", "64"], &["-m", "4"]];
         let memcached: Vec<_> = flags.map(Memcached::with_flags).into();
         let mut proxies = Vec::new();
         for server in &memcached {
-            proxies.push(Proxy::start(server.address()).await?);
+            proxies.push(Proxy::start(server.address(), HOSTS + 1).await?);
         }
-        let postgres = Postgres::start();
-        let postgres_proxy = Proxy::start(postgres.address()).await?;
-        let lock: Vec<_> = proxies.iter().map(|proxy| proxy.address().to_string()).collect();
-        let arguments = [
-            format!("--lock=memcached://{}", lock.join(",")),
-            format!(
-                "--names=postgres://nobody@{}/postgres?sslmode=disable",
-                postgres_proxy.address()
-            ),
-        ];
+        let lock = list(NAME, &proxies);
+        let database = Database::start(run.database, folder.path())?;
+        let names = match &database {
+            Database::Postgres { .. } => {
+                let proxy = Proxy::start(database.postgres()?.address(), HOSTS + 1).await?;
+                let url = format!("postgres://nobody@{NAME}:{}/postgres?sslmode=disable", proxy.port());
+                proxies.push(proxy);
+                url
+            }
+            Database::Sqlite { file, .. } => format!("sqlite:{}", file.display()),
+        };
         let tenant = folder.path().join("tenants").join(TENANT);
         fs::create_dir_all(&tenant)?;
         fs::copy(guests::CRITICAL_SECTION, tenant.join("handler.wasm"))?;
-        fs::write(folder.path().join("namelock.toml"), CONFIG)?;
-        let addresses: Vec<_> = (0..HOSTS)
+        write_configs(folder.path(), CONFIG)?;
+        let setup = Setup {
+            binary: run.host.clone(),
+            folder: folder.path().to_owned(),
+            arguments: vec![format!("--lock={lock}"), format!("--names={names}")],
+            without: run.without.clone(),
+        };
+        let addresses: Vec<_> = (0..=HOSTS)
             .map(|_| SocketAddr::from(([127, 0, 0, 1], free_port())))
             .collect();
-        let hosts = addresses.iter().enumerate().map(|(number, address)| {
-            // The same address after every start.
-            let listen = format!("--listen={address}");
-            let mut host = Host {
-                binary: binary.to_owned(),
-                process: None,
-                arguments: arguments.iter().cloned().chain([listen]).collect(),
-                lives: 0,
-                folder: folder.path().join(format!("host{number}")),
-            };
-            fs::create_dir_all(&host.folder)?;
-            host.start(0)?;
-            Ok(Mutex::new(host))
-        });
-        let hosts: anyhow::Result<Vec<_>> = hosts.collect();
+        let host = |(number, address): (usize, &SocketAddr)| Host::new(&setup, number, *address).map(Mutex::new);
+        let hosts: anyhow::Result<Vec<_>> = addresses.iter().enumerate().map(host).collect();
         let fleet = Self {
             hosts: hosts?,
             addresses,
+            newcomer_serves: AtomicBool::new(false),
             memcached: memcached.into_iter().map(Mutex::new).collect(),
-            postgres: Mutex::new(postgres),
+            database,
             proxies,
-            postgres_proxy,
-            folder,
+            _folder: folder,
         };
-        fleet.database().await?.batch_execute(AUDIT).await?;
+        for host in 0..HOSTS {
+            tokio::task::block_in_place(|| fleet.start_host(host))?;
+        }
+        fleet.database.audit().await?;
         Ok(fleet)
     }
 
@@ -162,25 +141,53 @@ impl Fleet {
         format!("http://{}/v1/{TENANT}/names", self.addresses[host])
     }
 
-    /// Kills a host as a power cut would.
-    pub fn kill_host(&self, host: usize) {
-        self.host(host).process = None;
+    /// How many hosts clients may call: the newcomer is the last of them, while it is there.
+    pub fn hosts(&self) -> usize {
+        HOSTS + usize::from(self.newcomer_serves.load(Ordering::Relaxed))
     }
 
-    /// Starts a host again, with a clock that is so many seconds off.
+    /// Kills a host as a power cut would.
+    pub fn kill_host(&self, host: usize) {
+        self.host(host).kill();
+    }
+
+    /// Starts a host again.
     ///
     /// # Errors
     ///
     /// When it does not start.
-    pub fn start_host(&self, host: usize, clock_off: i64) -> anyhow::Result<()> {
-        self.host(host).start(clock_off)
+    pub fn start_host(&self, host: usize) -> anyhow::Result<()> {
+        self.host(host).start(&Misfit::default())
     }
 
-    /// Sends a host the signal of this name.
-    pub fn signal_host(&self, host: usize, name: &str) {
-        if let Some(process) = &self.host(host).process {
-            process.signal(name);
+    /// Starts the newcomer, and lets clients call it.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn join(&self, misfit: &Misfit) -> anyhow::Result<()> {
+        self.host(NEWCOMER).start(misfit)?;
+        self.newcomer_serves.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Stops the newcomer: it leaves in an orderly way, or is killed.
+    pub fn leave(&self, orderly: bool) {
+        self.newcomer_serves.store(false, Ordering::Relaxed);
+        if orderly {
+            self.host(NEWCOMER).stop(STOP);
         }
+        self.kill_host(NEWCOMER);
+    }
+
+    /// A list of the same servers, written in another way.
+    pub fn other_list(&self) -> String {
+        list(&end(NEWCOMER).to_string(), &self.proxies[..SERVERS])
+    }
+
+    /// One of the hosts.
+    pub fn host(&self, host: usize) -> MutexGuard<'_, Host> {
+        self.hosts[host].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One of the memcached.
@@ -188,38 +195,43 @@ impl Fleet {
         self.memcached[server].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The PostgreSQL.
-    pub fn postgres(&self) -> MutexGuard<'_, Postgres> {
-        self.postgres.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Where a memcached listens, past everything that breaks.
+    pub fn memcached_address(&self, server: usize) -> SocketAddr {
+        self.memcached(server).address()
     }
 
-    /// What stands in front of a memcached, and after the last of them, of PostgreSQL.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// What stands in front of a memcached, or of [`POSTGRES`].
     pub fn proxy(&self, server: usize) -> &Proxy {
-        self.proxies.get(server).unwrap_or(&self.postgres_proxy)
+        &self.proxies[server]
     }
 
-    /// What a host has logged so far.
-    pub fn log(&self, host: usize) -> String {
-        let folder = self.host(host).folder.clone();
-        logs(&folder).into_iter().map(|(_, text)| text).collect()
+    /// Lets everything pass again.
+    pub fn pass_everything(&self) {
+        for proxy in &self.proxies {
+            proxy.set_all(Mode::Pass);
+        }
     }
 
-    /// Waits until whatever was sent has been done: no statement is left in the database that a client began.
+    /// Sends a signal to everything that runs.
     ///
     /// # Errors
     ///
-    /// When the database cannot be asked.
-    pub async fn settle(&self) -> anyhow::Result<()> {
-        let database = self.database().await?;
-        let busy = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'namelock' AND state = 'active'";
-        let end = Instant::now() + DATABASE;
-        while Instant::now() < end {
-            if database.query_one(busy, &[]).await?.get::<_, i64>(0) == 0 {
-                return Ok(());
-            }
-            tokio::time::sleep(PAUSE).await;
+    /// Those of the database.
+    pub fn signal_everything(&self, name: &str) -> anyhow::Result<()> {
+        for host in 0..=HOSTS {
+            self.host(host).signal(name);
         }
-        bail!("the database does not come to rest")
+        for server in 0..SERVERS {
+            self.memcached(server).signal(name);
+        }
+        if self.database.kind() == Kind::Postgres {
+            self.database.postgres()?.signal(name);
+        }
+        Ok(())
     }
 
     /// All that is known of a run.
@@ -228,127 +240,28 @@ impl Fleet {
     ///
     /// When the database cannot be asked.
     pub async fn history(&self, calls: Vec<Call>, faults: Vec<Record>) -> anyhow::Result<History> {
-        let rows = self
-            .database()
-            .await?
-            .query(
-                "SELECT name, owner, created_ms, expires_ms, fencing_token FROM chaos_history ORDER BY seq",
-                &[],
-            )
-            .await?;
+        let sections = (0..=HOSTS).flat_map(|host| history::sections(host, &self.host(host).said()));
         Ok(History {
             calls,
             faults,
-            versions: rows.iter().map(history::Version::of).collect(),
-            sections: self.sections(),
+            versions: self.database.versions().await?,
+            sections: sections.collect(),
+            sightings: Vec::new(),
         })
     }
-
-    /// The critical sections that the hosts have logged.
-    fn sections(&self) -> Vec<Section> {
-        let of_host = |host: usize| {
-            let folder = self.host(host).folder.clone();
-            logs(&folder)
-                .into_iter()
-                .flat_map(move |(clock_off, text)| history::sections(host, clock_off, &text))
-        };
-        (0..HOSTS).flat_map(of_host).collect()
-    }
-
-    /// A connection past everything that breaks.
-    async fn database(&self) -> anyhow::Result<tokio_postgres::Client> {
-        let url = self.postgres().url();
-        let mut last = None;
-        let end = Instant::now() + DATABASE;
-        while Instant::now() < end {
-            match tokio_postgres::connect(&url, NoTls).await {
-                Ok((client, connection)) => {
-                    tokio::spawn(connection);
-                    return Ok(client);
-                }
-                Err(error) => last = Some(error),
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        Err(last.context("it was not tried")?.into())
-    }
-
-    fn host(&self, host: usize) -> MutexGuard<'_, Host> {
-        self.hosts[host].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Where the reports' logs are, for as long as the fleet runs.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
 }
 
-impl Host {
-    fn start(&mut self, clock_off: i64) -> anyhow::Result<()> {
-        // The clock is in the name, so that times in the log can be read.
-        let log = self.folder.join(format!("{:03}.{clock_off}.log", self.lives));
-        self.lives += 1;
-        let mut command = Process::command(&self.binary, "build it first");
-        command
-            .current_dir(self.folder.parent().context("it has a parent")?)
-            .args([
-                "serve",
-                "--config=namelock.toml",
-                "--tenants=tenants",
-                "--admin=127.0.0.1:0",
-            ])
-            .args(&self.arguments)
-            .env("NAMELOCK_LOG", "info")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log)?);
-        if clock_off != 0 {
-            // What time it is, and not how long something takes: no machine's monotonic clock jumps.
-            command
-                .env("LD_PRELOAD", faketime()?)
-                .env("FAKETIME", format!("{clock_off:+}s"))
-                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        }
-        let mut process = Process::spawn(&mut command);
-        if process.listening(START).is_none() {
-            bail!("a host does not start within {START:?}: {}", fs::read_to_string(log)?);
-        }
-        self.process = Some(process);
-        Ok(())
-    }
+/// The servers, as `--lock` wants them.
+fn list(host: &str, proxies: &[Proxy]) -> String {
+    let servers = proxies.iter().map(|proxy| format!("{host}:{}", proxy.port()));
+    format!("memcached://{}", servers.collect::<Vec<_>>().join(","))
 }
 
-/// The library that gives a program another clock.
-fn faketime() -> anyhow::Result<PathBuf> {
-    let places = [
-        "/usr/lib/x86_64-linux-gnu",
-        "/usr/lib/aarch64-linux-gnu",
-        "/usr/lib",
-        "/usr/local/lib",
-    ];
-    let found = places
-        .iter()
-        .map(|place| Path::new(place).join("faketime/libfaketime.so.1"));
-    found
-        .into_iter()
-        .find(|path| path.exists())
-        .context("libfaketime is missing: install faketime")
-}
+/// Lets PostgreSQL, which is another user, read the clock in this folder.
+fn open_to_all(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
 
-/// What a host has logged in each of its lives, with its clock then.
-fn logs(folder: &Path) -> Vec<(i64, String)> {
-    let mut all: Vec<_> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
-    all.sort();
-    let read = |path: PathBuf| {
-        let clock_off = path.file_stem()?.to_str()?.split_once('.')?.1.parse().ok()?;
-        Some((clock_off, fs::read_to_string(&path).ok()?))
-    };
-    all.into_iter().filter_map(read).collect()
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
 }
 
 /// Microseconds since 1970.

@@ -3,13 +3,17 @@
 //!
 //! In reading order:
 //!
-//! - [`fleet`]: three hosts, three memcached and one PostgreSQL on loopback, each server behind a [`proxy`];
+//! - [`fleet`]: three [`host`]s and room for a fourth, three memcached and one [`database`] on this machine, with a
+//!   [`proxy`] for each of them in front of each server, a [`clock`] for each program that reads one, and a small [`disk`];
 //! - [`clients`]: register, find, free, and record every call with its begin and end;
-//! - [`nemesis`]: faults, alone and together, from a seed;
+//! - [`nemesis`]: [`fault`]s, alone and together, from a seed; after each of them [`probes`] wait for every name;
+//! - [`sampler`]: which locks are in memcached, and when;
 //! - [`history`]: what is known afterwards: calls, the database's own record of every write, critical sections;
 //! - [`checker`]: what must hold of a history;
 //! - [`report`]: JSON, and a page with a timeline;
 //! - [`negative`]: the same against hosts with a safety taken out, which must be caught.
+//!
+//! `namelock-chaos run` runs each seed with one kind of database: an odd one with PostgreSQL, an even one with SQLite.
 //!
 //! What makes the checker sharp is that it does not ask the system for its own opinion: a trigger in PostgreSQL writes down each
 //! version of each row in the transaction that makes it, and handlers write into the log for how long they trusted their lease.
@@ -18,12 +22,19 @@
 
 pub mod checker;
 pub mod clients;
+pub mod clock;
+pub mod database;
+pub mod disk;
+pub mod fault;
 pub mod fleet;
 pub mod history;
+pub mod host;
 pub mod negative;
 pub mod nemesis;
+pub mod probes;
 pub mod proxy;
 pub mod report;
+pub mod sampler;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,9 +44,11 @@ use anyhow::Context;
 
 use crate::checker::Violation;
 use crate::clients::{Load, Stop};
+use crate::database::Kind;
 use crate::fleet::Fleet;
 use crate::history::History;
 use crate::nemesis::{Nemesis, Plan, Record};
+use crate::sampler::Sampler;
 
 /// What one run shall be.
 #[derive(Debug, Clone)]
@@ -52,6 +65,10 @@ pub struct Run {
     pub plan: Plan,
     /// What clients do.
     pub load: Load,
+    /// Which database the fleet has.
+    pub database: Kind,
+    /// The safeties that its hosts run without, as `NAMELOCK_WITHOUT` wants them.
+    pub without: String,
 }
 
 /// What one run was.
@@ -69,28 +86,40 @@ pub struct Outcome {
 ///
 /// What keeps the fleet from being started or read; a fleet that breaks its promises is no error.
 pub async fn run(run: &Run, enough: impl Fn(&[Violation]) -> bool) -> anyhow::Result<Outcome> {
-    let fleet = Arc::new(Fleet::start(&run.host).await.context("the fleet does not start")?);
+    let fleet = Arc::new(Fleet::start(run).await.context("the fleet does not start")?);
     let stop = Stop::default();
     let clients = clients::start(&fleet, run.seed, run.load, &stop);
     let mut nemesis = Nemesis::new(Arc::clone(&fleet), run.seed, run.plan);
     let end = tokio::time::Instant::now() + run.time;
+    let sampler = Sampler::start(&fleet);
     let mut seen = Vec::new();
     while tokio::time::Instant::now() < end || nemesis.faults().len() < run.faults_min {
-        nemesis.strike(&clients).await?;
+        if !nemesis.strike(&clients).await? {
+            // What does not come back now will not come back.
+            break;
+        }
         if run.plan.looks_between() {
-            seen = checker::check(&fleet.history(clients.calls(), nemesis.faults()).await?);
+            seen = nemesis.violations();
+            seen.extend(checker::check(&fleet.history(clients.calls(), nemesis.faults()).await?));
             if enough(&seen) {
                 break;
             }
         }
     }
-    nemesis.heal_everything();
+    fleet.pass_everything();
+    if !run.plan.looks_between() {
+        // Whatever is left of the last fault goes, and what is seen then is nobody's fault.
+        tokio::time::sleep(nemesis::LULL).await;
+    }
     stop.stop();
     let calls = clients.join().await?;
-    fleet.settle().await?;
-    let history = fleet.history(calls, nemesis.faults()).await?;
-    let mut violations = checker::check(&history);
-    violations.extend(checker::locks_left(&fleet).await);
+    fleet.database().settle().await?;
+    let left = checker::locks_left(&fleet).await;
+    let mut history = fleet.history(calls, nemesis.faults()).await?;
+    history.sightings = sampler.stop();
+    let mut violations = nemesis.violations();
+    violations.extend(checker::check(&history));
+    violations.extend(left);
     if violations.is_empty() {
         violations = seen;
     }

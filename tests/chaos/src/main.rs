@@ -1,10 +1,11 @@
-//! `namelock-chaos run HOST SECONDS SEED…` and `namelock-chaos negative FOLDER SEED [SAFETY…]`.
+//! `namelock-chaos run HOST SECONDS SEED…` and `namelock-chaos negative HOST SEED [SAFETY…]`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use namelock_chaos::clients::Load;
+use namelock_chaos::database::Kind;
 use namelock_chaos::negative::{self, SAFETIES};
 use namelock_chaos::nemesis::Plan;
 use namelock_chaos::report::Report;
@@ -21,22 +22,28 @@ async fn main() -> anyhow::Result<()> {
             }
             Ok(())
         }
-        ["negative", folder, seed, only @ ..] => {
+        ["negative", host, seed, only @ ..] => {
             for safety in SAFETIES
                 .iter()
-                .filter(|safety| only.is_empty() || only.contains(&safety.feature))
+                .filter(|safety| only.is_empty() || only.contains(&safety.name))
             {
-                negative::run(safety, Path::new(folder), seed.parse()?).await?;
+                negative::run(safety, Path::new(host), seed.parse()?).await?;
             }
             Ok(())
         }
-        _ => bail!("usage: namelock-chaos run HOST SECONDS SEED… | namelock-chaos negative FOLDER SEED [SAFETY…]"),
+        _ => bail!("usage: namelock-chaos run HOST SECONDS SEED… | namelock-chaos negative HOST SEED [SAFETY…]"),
     }
 }
 
 /// Runs with one seed, prints what it was, and writes the report.
 async fn one(host: &Path, seconds: u64, seed: u64) -> anyhow::Result<()> {
-    println!("seed {seed}: {seconds} s of faults");
+    // Each seed has one database.
+    let database = if seed % 2 == 0 {
+        Kind::Sqlite { own_disk: true }
+    } else {
+        Kind::Postgres
+    };
+    println!("seed {seed}: {seconds} s of faults, {database:?}");
     let what = Run {
         host: host
             .canonicalize()
@@ -46,6 +53,8 @@ async fn one(host: &Path, seconds: u64, seed: u64) -> anyhow::Result<()> {
         faults_min: 1,
         plan: Plan::Everything,
         load: Load::Mixed,
+        database,
+        without: String::new(),
     };
     let outcome = run(&what, |_| false).await?;
     let report = Report::of(seed, &outcome);

@@ -1,12 +1,18 @@
 //! The same against hosts with a safety taken out. A checker that does not notice is worthless.
+//!
+//! All of them are one host, built with the feature `removable-safeties`: it reads from `NAMELOCK_WITHOUT` what it runs without. What
+//! brings an absence to light is a schedule of its own, of one kind of fault and of calls that suit it.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
 use crate::Run;
+use crate::checker::Violation;
 use crate::clients::Load;
+use crate::database::Kind;
 use crate::nemesis::Plan;
 
 /// For how long a missing safety is looked for.
@@ -15,63 +21,144 @@ const TIME: Duration = Duration::from_secs(300);
 /// For how long the same faults are tried at least on a host that has the safety.
 const CONTROL_MIN: Duration = Duration::from_secs(20);
 
+const SQLITE: Kind = Kind::Sqlite { own_disk: false };
+
 /// A safety that can be taken out.
 #[derive(Debug)]
 pub struct Safety {
-    /// The feature of the host's crate without it.
-    pub feature: &'static str,
+    /// Its name in `NAMELOCK_WITHOUT`.
+    pub name: &'static str,
     /// What the missing safety would have done.
     pub what: &'static str,
     plan: Plan,
     load: Load,
+    database: Kind,
     /// Which checks may be the one that notices.
     checks: &'static [&'static str],
-    /// A host with this safety that is otherwise the same, and in which nothing must be found.
-    control: &'static str,
+    /// What is taken out too, and with which alone nothing must be found.
+    beside: &'static str,
+}
+
+impl Safety {
+    const fn new(
+        name: &'static str,
+        what: &'static str,
+        (plan, load): (Plan, Load),
+        checks: &'static [&'static str],
+    ) -> Self {
+        Self {
+            name,
+            what,
+            plan,
+            load,
+            database: Kind::Postgres,
+            checks,
+            beside: "",
+        }
+    }
+
+    const fn beside(self, beside: &'static str) -> Self {
+        Self { beside, ..self }
+    }
+
+    const fn with_sqlite(self) -> Self {
+        Self {
+            database: SQLITE,
+            ..self
+        }
+    }
 }
 
 /// Every safety that can be taken out, with what brings its absence to light.
-pub const SAFETIES: [Safety; 5] = [
-    Safety {
-        feature: "without-arbitration",
-        what: "the database refuses a name that is taken",
-        plan: Plan::Flushes,
-        load: Load::Blind,
-        checks: &["overlap"],
-        control: "host",
-    },
-    Safety {
-        feature: "without-owner-check",
-        what: "a release deletes only what is its own",
-        plan: Plan::LongStops,
-        load: Load::LongHolds,
-        checks: &["section"],
-        control: "host",
-    },
-    Safety {
-        feature: "without-restart-grace",
-        what: "nothing is granted while somebody may trust a forgotten lock",
-        plan: Plan::Flushes,
-        load: Load::LongHolds,
-        checks: &["section"],
-        control: "host",
-    },
-    Safety {
-        feature: "without-fencing",
-        what: "the database refuses an older fencing token",
-        plan: Plan::LateWrites,
-        load: Load::Blind,
-        checks: &["token"],
-        control: "host",
-    },
-    Safety {
-        feature: "without-early-deadline",
-        what: "a lease is trusted from before its request was sent",
-        plan: Plan::LongStops,
-        load: Load::LongHolds,
-        checks: &["section"],
-        control: "slow-grant",
-    },
+pub const SAFETIES: [Safety; 13] = [
+    Safety::new(
+        "arbitration",
+        "the database refuses a name that is taken",
+        (Plan::Flushes, Load::Blind),
+        &["overlap"],
+    ),
+    Safety::new(
+        "owner-check",
+        "a release deletes only what is its own",
+        (Plan::LongStops, Load::LongHolds),
+        &["section"],
+    ),
+    Safety::new(
+        "restart-grace",
+        "nothing is granted while somebody may trust a forgotten lock",
+        (Plan::Flushes, Load::LongHolds),
+        &["section"],
+    ),
+    Safety::new(
+        "fencing",
+        "the database refuses an older fencing token",
+        (Plan::LateWrites, Load::Blind),
+        &["token"],
+    ),
+    Safety::new(
+        "early-deadline",
+        "a lease is trusted from before its request was sent",
+        (Plan::LongStops, Load::LongHolds),
+        &["section"],
+    )
+    .beside("prompt-grant"),
+    // A batch under way when the server is flushed is trusted, and what was forgotten is not seen while locks are wanted.
+    Safety::new(
+        "sentinel-in-batch",
+        "a grant counts only in the life of the server that its connection knows",
+        (Plan::Flushes, Load::LongHolds),
+        &["section"],
+    ),
+    // The holder of a lock of before the restart releases it afterwards, by a number that is another's by then.
+    Safety::new(
+        "cas-at-home",
+        "a CAS is never sent to another run of the server",
+        (Plan::Restarts, Load::LongHolds),
+        &["section"],
+    ),
+    // What is granted right after the server stood still expires early, while its holder trusts it.
+    Safety::new(
+        "server-clock",
+        "a server that stood still grants nothing for a moment",
+        (Plan::Stalls, Load::LongHolds),
+        &["section"],
+    ),
+    // A write arrives when its lease is over and somebody else has been granted the name.
+    Safety::new(
+        "write-deadline",
+        "a write begins only while its lease outlasts it",
+        (Plan::LateWrites, Load::LongHolds),
+        &["late"],
+    ),
+    // What was granted and not answered stays until it expires, though nobody uses it.
+    Safety::new(
+        "resolve-by-token",
+        "a request that was not answered is looked for, and taken back",
+        (Plan::LostReplies, Load::ShortHolds),
+        &["lock", "busy"],
+    ),
+    // A purge by a clock that is hours ahead deletes what has not ended.
+    Safety::new(
+        "purge-guard",
+        "a purge does not follow a clock that has jumped",
+        (Plan::Clocks, Load::Mixed),
+        &["overlap", "found"],
+    )
+    .with_sqlite(),
+    // A host that has never seen the server grants while one that is cut off trusts.
+    Safety::new(
+        "fresh-host-grace",
+        "a host that knows no earlier life of a server waits until none can matter",
+        (Plan::FreshHosts, Load::LongHolds),
+        &["section"],
+    ),
+    // Two hosts ask two servers for one name.
+    Safety::new(
+        "list-fingerprint",
+        "a host with another list of servers does not serve",
+        (Plan::OtherLists, Load::LongHolds),
+        &["section", "misfit"],
+    ),
 ];
 
 /// Runs against a host without this safety until a check notices, and tells which and after how long.
@@ -79,41 +166,43 @@ pub const SAFETIES: [Safety; 5] = [
 /// # Errors
 ///
 /// When none does.
-pub async fn run(safety: &Safety, hosts: &Path, seed: u64) -> anyhow::Result<()> {
-    let host = |name: &str| {
-        let host = hosts.join(name).canonicalize();
-        host.with_context(|| format!("there is no host {name} in {}; build it first", hosts.display()))
+pub async fn run(safety: &'static Safety, host: &Path, seed: u64) -> anyhow::Result<()> {
+    let without = match safety.beside {
+        "" => safety.name.to_owned(),
+        beside => format!("{beside},{}", safety.name),
     };
     let mut run = Run {
-        host: host(safety.feature)?,
+        host: host
+            .canonicalize()
+            .with_context(|| format!("there is no {}; build it first", host.display()))?,
         seed,
         time: TIME,
         faults_min: 1,
         plan: safety.plan,
         load: safety.load,
+        database: safety.database,
+        without,
     };
+    ensure!(
+        reads_what_to_remove(&run.host),
+        "{} was not built with the feature removable-safeties",
+        host.display()
+    );
     let begin = Instant::now();
-    let caught = |violations: &[crate::checker::Violation]| {
-        violations
-            .iter()
-            .any(|violation| safety.checks.contains(&violation.check))
-    };
-    let outcome = crate::run(&run, caught).await?;
-    let first = outcome
-        .violations
-        .iter()
-        .find(|violation| safety.checks.contains(&violation.check));
-    let first = first.with_context(|| format!("{} was not noticed in {TIME:?}", safety.feature))?;
+    let is_its = |violation: &&Violation| safety.checks.contains(&violation.check);
+    let outcome = crate::run(&run, |violations| violations.iter().any(|one| is_its(&one))).await?;
+    let first = outcome.violations.iter().find(is_its);
+    let first = first.with_context(|| format!("without {}: not noticed in {TIME:?}", safety.name))?;
     println!(
-        "{:<24} caught by the check `{}` after {:.0} s ({})",
-        safety.feature,
+        "without {:<20} caught by the check `{}` after {:.0} s ({})",
+        safety.name,
         first.check,
         begin.elapsed().as_secs_f64(),
         safety.what
     );
     println!("  {}", first.what.chars().take(400).collect::<String>());
     // With the safety the same plan breaks nothing, or it would not be the safety that was missed.
-    run.host = host(safety.control)?;
+    safety.beside.clone_into(&mut run.without);
     run.time = begin.elapsed().max(CONTROL_MIN);
     let control = crate::run(&run, |violations| !violations.is_empty()).await?;
     let first = control.violations.first();
@@ -126,4 +215,15 @@ pub async fn run(safety: &Safety, hosts: &Path, seed: u64) -> anyhow::Result<()>
         run.time.as_secs_f64()
     );
     Ok(())
+}
+
+/// Whether this host knows how to run without a safety: it panics at one that does not exist, before it reads its configuration.
+fn reads_what_to_remove(host: &Path) -> bool {
+    let serve = Command::new(host)
+        .args(["serve", "--config=/there/is/none"])
+        .env("NAMELOCK_WITHOUT", "nothing-of-that-name")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    serve.is_ok_and(|status| status.code() == Some(101))
 }

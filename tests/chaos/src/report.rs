@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::checker::Violation;
-use crate::clients::{Answer, Call, Kind};
+use crate::clients::{Answer, Call, HOT, Kind, hot};
 use crate::nemesis::Record;
 use crate::{Outcome, by_kind};
 
@@ -27,7 +27,16 @@ pub struct Report<'a> {
     pub longest_without_service_ms: BTreeMap<&'static str, i64>,
     /// The longest time from the end of a fault until every host had registered a name again.
     pub longest_until_all_serve_ms: BTreeMap<&'static str, i64>,
+    /// The longest time, while each kind of fault lasted and until all hosts served again, in which a name that many want was not served,
+    /// and which name.
+    pub longest_without_a_name_ms: BTreeMap<&'static str, (i64, String)>,
+    /// The longest time in which each of these names was not served, in the whole run.
+    pub longest_by_name_ms: BTreeMap<String, i64>,
+    /// The longest time from the end of any fault until each name was served at every host.
+    pub longest_until_served_by_name_ms: BTreeMap<String, i64>,
     pub violations: &'a [Violation],
+    /// How many violations each check has found.
+    pub violations_by_check: BTreeMap<&'static str, usize>,
 }
 
 impl<'a> Report<'a> {
@@ -54,7 +63,33 @@ impl<'a> Report<'a> {
             let longest: &mut i64 = until_all.entry(fault.kind).or_default();
             *longest = (*longest).max((end - fault.end_us) / 1000);
         }
+        let names = served_by_name(&history.calls);
+        let mut without_name: BTreeMap<_, (i64, String)> = BTreeMap::new();
+        let mut until_served: BTreeMap<String, i64> = BTreeMap::new();
+        for fault in &history.faults {
+            let end = fault.served_us.unwrap_or(i64::MAX);
+            let gaps = names
+                .iter()
+                .map(|(name, served)| (gap(served, fault.begin_us, end) / 1000, name.clone()));
+            let longest = without_name.entry(fault.kind).or_default();
+            *longest = gaps.fold(std::mem::take(longest), std::cmp::max);
+            for (name, served_us) in &fault.by_name_us {
+                let longest = until_served.entry(name.clone()).or_default();
+                *longest = (*longest).max((served_us - fault.end_us) / 1000);
+            }
+        }
+        let by_name = names
+            .iter()
+            .map(|(name, served)| (name.clone(), gap(served, i64::MIN, i64::MAX) / 1000));
+        let mut by_check = BTreeMap::new();
+        for violation in &outcome.violations {
+            *by_check.entry(violation.check).or_default() += 1;
+        }
         Self {
+            violations_by_check: by_check,
+            longest_by_name_ms: by_name.collect(),
+            longest_without_a_name_ms: without_name,
+            longest_until_served_by_name_ms: until_served,
             seed,
             calls: history.calls.len(),
             answers,
@@ -93,21 +128,39 @@ impl<'a> Report<'a> {
         );
         let _ = writeln!(
             text,
-            "{:<36} {:>5} {:>16} {:>18}",
-            "fault", "times", "without 201", "until all serve"
+            "{:<36} {:>5} {:>16} {:>18} {:>22}",
+            "fault", "times", "without 201", "until all serve", "without a name"
         );
         for (kind, times) in &self.faults {
             let (without, until) = (
                 self.longest_without_service_ms[kind],
                 self.longest_until_all_serve_ms[kind],
             );
-            let _ = writeln!(text, "{kind:<36} {times:>5} {without:>13} ms {until:>15} ms");
+            let (longest, name) = &self.longest_without_a_name_ms[kind];
+            let _ = writeln!(
+                text,
+                "{kind:<36} {times:>5} {without:>13} ms {until:>15} ms {longest:>10} ms ({name})"
+            );
+        }
+        let _ = writeln!(
+            text,
+            "{:<36} {:>18} {:>26}",
+            "name", "without service", "until served after faults"
+        );
+        for (name, until) in &self.longest_until_served_by_name_ms {
+            let without = self.longest_by_name_ms.get(name);
+            let without = without.map(|ms| format!("{ms} ms")).unwrap_or_default();
+            let _ = writeln!(text, "{name:<36} {without:>18} {until:>23} ms");
         }
         for (answer, times) in &self.answers {
             let _ = writeln!(text, "{answer:<36} {times:>9}");
         }
-        for violation in self.violations.iter().take(20) {
-            let _ = writeln!(text, "VIOLATION {}: {}", violation.check, violation.what);
+        for (check, times) in &self.violations_by_check {
+            let of_it = self.violations.iter().filter(|violation| violation.check == *check);
+            let _ = writeln!(text, "VIOLATION {check}, {times} times");
+            for violation in of_it.take(5) {
+                let _ = writeln!(text, "    {}", violation.what);
+            }
         }
         text
     }
@@ -132,6 +185,25 @@ impl<'a> Report<'a> {
 
 fn is_201(call: &Call) -> bool {
     call.kind == Kind::Register && matches!(call.answer, Answer::Registration { .. })
+}
+
+/// When each of the names was served that many want: the lock was granted, and the database answered.
+fn served_by_name(calls: &[Call]) -> BTreeMap<String, Vec<i64>> {
+    let mut names: BTreeMap<String, Vec<i64>> = (0..HOT).map(|number| (hot(number), Vec::new())).collect();
+    for call in calls.iter().filter(|call| call.kind != Kind::Find) {
+        let served = match &call.answer {
+            Answer::Registration { .. } | Answer::Freed => true,
+            Answer::Problem { code, .. } => matches!(code.as_str(), "name_taken" | "forbidden"),
+            Answer::Unknown(_) => false,
+        };
+        if let Some(times) = names.get_mut(&call.name).filter(|_| served) {
+            times.push(call.end_us);
+        }
+    }
+    for times in names.values_mut() {
+        times.sort_unstable();
+    }
+    names
 }
 
 fn label(call: &Call) -> String {

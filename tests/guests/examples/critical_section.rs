@@ -1,7 +1,7 @@
 //! Does in the critical section what its attributes say, and writes into the log for how long it may trust its lease.
 //!
 //! `wait_ms`: how long to wait for the lock; `work_ms`: how long to hold it; `blind`: save without a look; `unsaved`: save nothing, and
-//! answer with the fencing token. A line `section begin` is written once the lease is held, and `section on` with the milliseconds that
+//! answer with the fencing token. A line `section ask` is written before the lease is asked for, `section begin` once it is held, and `section on` with the milliseconds that
 //! it is known to have lasted since, so whoever reads the log knows of a time in which the lease was trusted for certain.
 
 use std::time::Duration;
@@ -24,6 +24,7 @@ impl Handler for Guest {
                 .map(|(_, value)| value.as_str())
         };
         let time = |key| Duration::from_millis(wished(key).and_then(|ms| ms.parse().ok()).unwrap_or_default());
+        println!("section ask {}", request.name);
         name_lock(&request.name, time("wait_ms"), |lease| {
             let token = lease.fencing_token();
             println!("section begin {token} {}", request.name);
@@ -49,13 +50,17 @@ impl Handler for Guest {
     }
 
     fn free(name: String, owner: String) -> Result<(), Rejection> {
-        name_lock(&name, Duration::ZERO, |lease| match find(&name)? {
-            Some(found) if found.owner == owner => {
-                lease.free()?;
-                Ok(())
+        println!("section ask {name}");
+        name_lock(&name, Duration::ZERO, |lease| {
+            println!("section begin {} {name}", lease.fencing_token());
+            match find(&name)? {
+                Some(found) if found.owner == owner => {
+                    lease.free()?;
+                    Ok(())
+                }
+                Some(_) => Err(Rejection::Forbidden("somebody else has it".to_owned())),
+                None => Ok(()),
             }
-            Some(_) => Err(Rejection::Forbidden("somebody else has it".to_owned())),
-            None => Ok(()),
         })
     }
 }

@@ -26,6 +26,7 @@ pub struct Postgres {
     process: Process,
     address: SocketAddr,
     settings: Vec<String>,
+    environment: Vec<(&'static str, String)>,
     folder: TempDir,
 }
 
@@ -64,6 +65,15 @@ impl Postgres {
         set_clock(self.folder.path(), ahead_seconds);
     }
 
+    /// Starts a server with an empty database and more in its environment, such as another clock.
+    ///
+    /// # Panics
+    ///
+    /// When it is not installed or does not start.
+    pub fn with_environment(environment: &[(&'static str, String)]) -> Self {
+        Self::start_with(fresh_data(), &[], environment)
+    }
+
     /// Starts a server that offers TLS with this certificate and key, in PEM.
     ///
     /// # Panics
@@ -81,16 +91,21 @@ impl Postgres {
     }
 
     fn start_in(folder: TempDir, settings: &[&str]) -> Self {
+        Self::start_with(folder, settings, &[])
+    }
+
+    fn start_with(folder: TempDir, settings: &[&str], environment: &[(&'static str, String)]) -> Self {
         let settings: Vec<_> = settings.iter().map(ToString::to_string).collect();
         // Another process may take the port between the look and the start; then another one is tried.
         for _ in 0..10 {
             let address = ([127, 0, 0, 1], free_port()).into();
-            let mut process = spawn(folder.path(), address, &settings);
+            let mut process = spawn(folder.path(), address, &settings, environment);
             if answers(&mut process, address) {
                 return Self {
                     process,
                     address,
                     settings,
+                    environment: environment.to_vec(),
                     folder,
                 };
             }
@@ -171,7 +186,7 @@ impl Postgres {
         let end = Instant::now() + START;
         while Instant::now() < end {
             // It refuses to start while one of its children of before is still there.
-            self.process = spawn(self.folder.path(), self.address, &self.settings);
+            self.process = spawn(self.folder.path(), self.address, &self.settings, &self.environment);
             if answers(&mut self.process, self.address) {
                 return;
             }
@@ -307,27 +322,25 @@ fn binary(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("this test needs PostgreSQL ({name}): install postgresql"))
 }
 
-fn spawn(folder: &Path, address: SocketAddr, settings: &[String]) -> Process {
+fn spawn(folder: &Path, address: SocketAddr, settings: &[String], environment: &[(&'static str, String)]) -> Process {
     let log = File::options()
         .append(true)
         .create(true)
         .open(folder.join("log"))
         .expect("a log file");
-    let (postgres, clock) = (binary("postgres"), folder.join(CLOCK));
-    let mut command = if clock.exists() {
-        // The library has a semaphore of the user who loads it, so only the server loads it. What time it is is another, and
-        // not how long something takes: no machine's monotonic clock jumps.
-        let mut command = as_nobody(Path::new("env"));
+    // The environment is the server's alone: what changes the user for it must not have it. A library for the time has a
+    // semaphore of the user who loads it; and what time it is is another matter than how long something takes: no machine's
+    // monotonic clock jumps.
+    let mut command = as_nobody(Path::new("env"));
+    command.args(environment.iter().map(|(name, value)| format!("{name}={value}")));
+    let clock = folder.join(CLOCK);
+    if clock.exists() {
         command
             .arg(format!("LD_PRELOAD={}", faketime().display()))
             .arg(format!("FAKETIME_TIMESTAMP_FILE={}", clock.display()))
-            .args(["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"])
-            .arg(postgres);
-        command
-    } else {
-        as_nobody(&postgres)
-    };
-    command.arg("-D").arg(folder.join("data"));
+            .args(["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"]);
+    }
+    command.arg(binary("postgres")).arg("-D").arg(folder.join("data"));
     let port = address.port().to_string();
     for setting in [
         "listen_addresses=127.0.0.1",

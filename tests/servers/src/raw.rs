@@ -27,8 +27,17 @@ impl RawMemcached {
     ///
     /// Those of a connection.
     pub fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(DEADLINE))?;
+        Self::try_connect_within(address, DEADLINE)
+    }
+
+    /// Connects, if somebody listens there. Whatever takes longer than `within` reads as an empty line.
+    ///
+    /// # Errors
+    ///
+    /// Those of a connection.
+    pub fn try_connect_within(address: SocketAddr, within: std::time::Duration) -> std::io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, within)?;
+        stream.set_read_timeout(Some(within))?;
         stream.set_nodelay(true)?;
         Ok(Self {
             stream: BufReader::new(stream),

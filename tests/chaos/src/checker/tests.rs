@@ -1,0 +1,151 @@
+use super::*;
+
+fn version(owner: &str, created_ms: i64, expires_ms: Option<i64>, fencing_token: i64) -> Version {
+    Version {
+        name: "a".to_owned(),
+        owner: owner.to_owned(),
+        created_ms,
+        expires_ms,
+        fencing_token,
+    }
+}
+
+fn call(kind: Kind, owner: &str, from_ms: i64, to_ms: i64, answer: Answer) -> Call {
+    Call {
+        host: 0,
+        kind,
+        name: "a".to_owned(),
+        owner: owner.to_owned(),
+        begin_us: from_ms * 1000,
+        end_us: to_ms * 1000,
+        answer,
+    }
+}
+
+fn registered(owner: &str, created_ms: i64, fencing_token: i64) -> Answer {
+    Answer::Registration {
+        owner: owner.to_owned(),
+        created_ms,
+        expires_ms: Some(created_ms + 100),
+        fencing_token,
+    }
+}
+
+fn problem(status: u16, code: &str) -> Answer {
+    Answer::Problem {
+        status,
+        code: code.to_owned(),
+    }
+}
+
+fn section(fencing_token: u64, begin_us: i64, end_us: i64) -> Section {
+    Section {
+        host: 0,
+        name: "a".to_owned(),
+        fencing_token,
+        begin_us,
+        end_us,
+    }
+}
+
+/// A history in which nothing is wrong: ann has the name from 1000 to 1100, frees it at 1050, and bob has it from 1050 on.
+fn good() -> History {
+    History {
+        calls: vec![
+            call(Kind::Register, "ann", 990, 1005, registered("ann", 1000, 1)),
+            call(Kind::Find, "", 1010, 1020, registered("ann", 1000, 1)),
+            call(Kind::Register, "eve", 1010, 1020, problem(409, "name_taken")),
+            call(Kind::Free, "ann", 1040, 1055, Answer::Freed),
+            call(Kind::Register, "bob", 1045, 1060, registered("bob", 1050, 3)),
+            call(Kind::Find, "", 900, 950, problem(404, "not_found")),
+            call(Kind::Register, "eve", 1200, 1300, Answer::Unknown("cut".to_owned())),
+        ],
+        versions: vec![
+            version("ann", 1000, Some(1100), 1),
+            version("ann", 1000, Some(1050), 2),
+            version("bob", 1050, Some(1150), 3),
+        ],
+        sections: vec![section(1, 0, 50), section(2, 50, 90), section(3, 60, 60)],
+        faults: Vec::new(),
+    }
+}
+
+fn checks(change: impl FnOnce(&mut History)) -> Vec<&'static str> {
+    let mut history = good();
+    change(&mut history);
+    check(&history).into_iter().map(|violation| violation.check).collect()
+}
+
+#[test]
+fn nothing_is_wrong_with_a_good_history() {
+    assert_eq!(checks(|_| ()), Vec::<&str>::new());
+}
+
+#[test]
+fn two_at_once_are_found() {
+    assert_eq!(checks(|h| h.versions[1].expires_ms = Some(1051)), ["overlap"]);
+    assert_eq!(checks(|h| h.versions[1].expires_ms = None), ["overlap", "freed"]);
+    assert_eq!(checks(|h| h.sections[1].begin_us = 49), ["section"]);
+}
+
+#[test]
+fn an_old_token_is_found() {
+    assert_eq!(checks(|h| h.versions[1].fencing_token = 4), ["token"]);
+}
+
+#[test]
+fn what_was_lost_is_found() {
+    assert_eq!(checks(|h| drop(h.versions.pop())), ["lost"]);
+    assert_eq!(checks(|h| h.calls[4].owner = "eve".to_owned()), ["lost"]);
+}
+
+#[test]
+fn what_was_not_freed_is_found() {
+    assert!(checks(|h| h.versions.truncate(1)).contains(&"freed"));
+}
+
+#[test]
+fn what_was_found_too_late_or_missed_is_found() {
+    assert_eq!(
+        checks(|h| h.calls[1] = call(Kind::Find, "", 1200, 1201, registered("ann", 1000, 1))),
+        ["found"]
+    );
+    assert_eq!(
+        checks(|h| h.calls[5] = call(Kind::Find, "", 1010, 1020, problem(404, "not_found"))),
+        ["found"]
+    );
+}
+
+#[test]
+fn a_registration_may_be_seen_until_the_call_that_freed_it_is_answered() {
+    let find = |from, to| call(Kind::Find, "", from, to, registered("ann", 1000, 1));
+    assert_eq!(checks(|h| h.calls[1] = find(1054, 1056)), Vec::<&str>::new());
+    assert_eq!(
+        checks(|h| h.calls[1] = find(1062, 1063)),
+        ["found"],
+        "it was answered at 1055"
+    );
+    let unanswered = |h: &mut History| {
+        h.calls[3].answer = Answer::Unknown("cut".to_owned());
+        h.calls[1] = find(1062, 1063);
+    };
+    assert_eq!(checks(unanswered), Vec::<&str>::new());
+}
+
+#[test]
+fn a_name_that_is_taken_by_nobody_is_found() {
+    assert_eq!(
+        checks(|h| h.calls[2] = call(Kind::Register, "eve", 100, 200, problem(409, "name_taken"))),
+        ["taken"]
+    );
+}
+
+#[test]
+fn an_answer_outside_of_the_contract_is_found() {
+    assert_eq!(checks(|h| h.calls[2].answer = problem(500, "internal")), ["contract"]);
+    assert_eq!(checks(|h| h.calls[2].answer = problem(503, "")), ["contract"]);
+    assert_eq!(
+        checks(|h| h.calls[5].answer = problem(503, "lock_unavailable")),
+        ["contract"]
+    );
+}
