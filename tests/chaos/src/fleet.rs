@@ -51,6 +51,7 @@ const CONFIG: &str = r#"
     [names]
     timeout = "800ms"
     connect_timeout = "500ms"
+    busy_timeout = "500ms"
     retention = "15s"
     [limits]
     calls = 256

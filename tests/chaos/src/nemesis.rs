@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 
 use crate::checker::{self, Violation};
 use crate::clients::Clients;
-use crate::fault::{Fault, PENDING};
+use crate::fault::Fault;
 use crate::fleet::{Fleet, HOSTS, LEASE, LOCK_LIFE, POSTGRES, SERVERS, now_us};
 use crate::probes;
 use crate::proxy::Mode;
@@ -32,7 +32,7 @@ pub const LULL: Duration = Duration::from_secs(14);
 pub enum Plan {
     /// All, from the seed.
     Everything,
-    /// All but those of [`PENDING`].
+    /// All that the host stands today.
     Stood,
     /// Memcached is flushed, and nothing else.
     Flushes,
@@ -245,7 +245,7 @@ impl Nemesis {
         ];
         let (database, plan) = (self.fleet.database().kind(), self.plan);
         let may_come =
-            |fault: &&Fault| fault.suits(database) && (plan == Plan::Everything || !PENDING.contains(&fault.kind()));
+            |fault: &&Fault| fault.suits(database) && (plan == Plan::Everything || !fault.is_pending(database));
         let all: Vec<_> = all.iter().filter(may_come).collect();
         **all.choose(&mut self.random).unwrap_or(&&Fault::Pressure)
     }
