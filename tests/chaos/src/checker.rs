@@ -36,6 +36,7 @@ use serde::Serialize;
 pub use self::locks::locks_left;
 use crate::clients::{Answer, Call, Kind};
 use crate::history::{History, Version};
+use crate::nemesis::Record;
 
 /// How far the clocks of a client and of the database are from each other where none was ever wrong: they are one clock, in milliseconds.
 const GRAIN_MS: i64 = 2;
@@ -119,7 +120,8 @@ pub fn check(history: &History) -> Vec<Violation> {
     found.extend(grants::check_overlap(&history.sections));
     found.extend(grants::check_order(&history.sections));
     // Where a memcached forgets, a holder may still write that does not know of its successor; the token decides then.
-    if history.faults.iter().all(|fault| fault.kind.ends_with("PostgreSQL")) {
+    let only_postgres = |fault: &Record| fault.kind.ends_with("PostgreSQL");
+    if !history.faults.is_empty() && history.faults.iter().all(only_postgres) {
         found.extend(grants::check_late(history, drift.0));
     }
     found.extend(causes::check(history));

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::fleet::{Fleet, HOSTS, now_us};
+use crate::fleet::{Fleet, HOSTS, NEWCOMER, now_us};
 
 /// How many clients there are, and how many of them stay with one host, as the users of one region would. Only the others are held
 /// up by whichever host stands still.
@@ -35,6 +35,8 @@ pub enum Load {
     LongHolds,
     /// Handlers that hold locks for a moment only.
     ShortHolds,
+    /// Handlers that hold the locks of hot names until the lease is over, and others that want them.
+    WholeLeases,
 }
 
 /// One call, from the client's side; times in microseconds since 1970.
@@ -167,10 +169,13 @@ impl Client {
             number += 1;
             let host = match self.number {
                 number if number < AT_HOME => number % HOSTS,
-                _ => self.random.random_range(0..self.fleet.hosts()),
+                // A newcomer is not there for long.
+                _ if self.fleet.hosts() > NEWCOMER && self.random.random_bool(0.5) => NEWCOMER,
+                _ => self.random.random_range(0..HOSTS),
             };
             let kind = match (self.load, self.random.random_range(0..100)) {
-                (Load::Mixed, 0..60) | (Load::Blind | Load::LongHolds | Load::ShortHolds, 0..90) => Kind::Register,
+                (Load::Mixed, 0..60)
+                | (Load::Blind | Load::LongHolds | Load::ShortHolds | Load::WholeLeases, 0..90) => Kind::Register,
                 (Load::Mixed, 60..82) => Kind::Find,
                 _ if self.mine.is_empty() => Kind::Find,
                 _ => Kind::Free,
@@ -214,7 +219,7 @@ impl Client {
     fn name(&mut self) -> String {
         let hot_share = match self.load {
             Load::Mixed => 60,
-            Load::Blind | Load::LongHolds => 90,
+            Load::Blind | Load::LongHolds | Load::WholeLeases => 90,
             Load::ShortHolds => 10,
         };
         if self.random.random_range(0..100) < hot_share {
@@ -255,6 +260,8 @@ impl Client {
         let mut attributes = json!({});
         let hold = match (self.load, random.random_range(0..100)) {
             (Load::LongHolds, _) => random.random_range(1500..2600),
+            (Load::WholeLeases, 0..50) => 5000,
+            (Load::WholeLeases, _) => random.random_range(50..400),
             (Load::ShortHolds, _) => random.random_range(1..60),
             (Load::Mixed | Load::Blind, 0..40) => 0,
             (Load::Mixed | Load::Blind, 40..95) => random.random_range(1..60),

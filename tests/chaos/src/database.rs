@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use namelock_test_servers::Postgres;
+use namelock_test_servers::{Postgres, PostgresPair};
 use rusqlite::Connection;
 use tokio_postgres::NoTls;
 
@@ -16,8 +16,11 @@ use crate::history::Version;
 /// Which database a fleet has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// One PostgreSQL, behind a proxy.
-    Postgres,
+    /// A PostgreSQL behind a proxy.
+    Postgres {
+        /// Whether it has a synchronous standby.
+        standby: bool,
+    },
     /// One SQLite file that all hosts of this machine share, on a disk of its own where this may mount one.
     Sqlite {
         /// Whether the disk is one that can be full.
@@ -59,11 +62,57 @@ const SQLITE_AUDIT: &str = "
 ";
 const HISTORY: &str = "SELECT name, owner, created_ms, expires_ms, fencing_token FROM chaos_history ORDER BY seq";
 
+/// A PostgreSQL, with or without a synchronous standby, which has the same clock.
+#[derive(Debug)]
+pub enum Servers {
+    One(Postgres),
+    Pair(PostgresPair),
+}
+
+impl Servers {
+    /// The one that hosts use.
+    pub fn primary(&mut self) -> &mut Postgres {
+        match self {
+            Self::One(server) => server,
+            Self::Pair(pair) => &mut pair.primary,
+        }
+    }
+
+    /// Both.
+    ///
+    /// # Errors
+    ///
+    /// When there is no standby.
+    pub fn pair(&mut self) -> anyhow::Result<&mut PostgresPair> {
+        match self {
+            Self::One(_) => bail!("this PostgreSQL has no standby"),
+            Self::Pair(pair) => Ok(pair),
+        }
+    }
+
+    /// Sends a signal to all of them.
+    pub fn signal(&self, name: &str) {
+        match self {
+            Self::One(server) => server.signal(name),
+            Self::Pair(pair) => {
+                pair.primary.signal(name);
+                pair.standby.signal(name);
+            }
+        }
+    }
+}
+
 /// A database that runs.
 #[derive(Debug)]
 pub enum Database {
-    Postgres { server: Mutex<Postgres>, clock: Clock },
+    Postgres { servers: Box<Mutex<Servers>>, clock: Clock },
     Sqlite { file: PathBuf, disk: Option<Disk> },
+}
+
+impl Kind {
+    pub fn is_postgres(self) -> bool {
+        matches!(self, Self::Postgres { .. })
+    }
 }
 
 impl Database {
@@ -74,10 +123,16 @@ impl Database {
     /// When a disk of its own cannot be mounted, or a clock not be set.
     pub fn start(kind: Kind, folder: &Path) -> anyhow::Result<Self> {
         match kind {
-            Kind::Postgres => {
+            Kind::Postgres { standby } => {
                 let clock = Clock::new(folder)?;
-                let server = Mutex::new(Postgres::with_environment(&clock.environment()?));
-                Ok(Self::Postgres { server, clock })
+                let server = Postgres::with_environment(&clock.environment()?);
+                let servers = if standby {
+                    Servers::Pair(PostgresPair::of(server))
+                } else {
+                    Servers::One(server)
+                };
+                let servers = Box::new(Mutex::new(servers));
+                Ok(Self::Postgres { servers, clock })
             }
             Kind::Sqlite { own_disk } => {
                 let disk = own_disk.then(Disk::new).transpose()?;
@@ -89,7 +144,11 @@ impl Database {
 
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Postgres { .. } => Kind::Postgres,
+            Self::Postgres { servers, .. } => {
+                let servers = servers.lock().unwrap_or_else(PoisonError::into_inner);
+                let standby = matches!(*servers, Servers::Pair(_));
+                Kind::Postgres { standby }
+            }
             Self::Sqlite { disk, .. } => Kind::Sqlite {
                 own_disk: disk.is_some(),
             },
@@ -101,9 +160,9 @@ impl Database {
     /// # Errors
     ///
     /// When it is not.
-    pub fn postgres(&self) -> anyhow::Result<MutexGuard<'_, Postgres>> {
+    pub fn postgres(&self) -> anyhow::Result<MutexGuard<'_, Servers>> {
         match self {
-            Self::Postgres { server, .. } => Ok(server.lock().unwrap_or_else(PoisonError::into_inner)),
+            Self::Postgres { servers, .. } => Ok(servers.lock().unwrap_or_else(PoisonError::into_inner)),
             Self::Sqlite { .. } => bail!("this fleet has no PostgreSQL"),
         }
     }
@@ -196,10 +255,10 @@ impl Database {
 
     /// A connection past everything that breaks.
     async fn client(&self) -> anyhow::Result<tokio_postgres::Client> {
-        let url = self.postgres()?.url();
         let mut last = None;
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
+            let url = self.postgres()?.primary().url();
             match tokio_postgres::connect(&url, NoTls).await {
                 Ok((client, connection)) => {
                     tokio::spawn(connection);

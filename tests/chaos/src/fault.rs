@@ -54,6 +54,11 @@ pub enum Fault {
     Pressure,
     KillPostgres,
     StopPostgres,
+    /// The synchronous standby of PostgreSQL stands still, so no commit is answered.
+    StopStandby,
+    KillStandby,
+    /// PostgreSQL dies, and its standby takes its place.
+    FailOver,
     /// The network between a server and one host, or all of them.
     Network {
         server: usize,
@@ -81,8 +86,9 @@ impl Fault {
     /// Whether a fleet with this database can have it.
     pub fn suits(self, database: Kind) -> bool {
         match self {
-            Self::KillPostgres | Self::StopPostgres | Self::DatabaseClock(_) => database == Kind::Postgres,
-            Self::Network { server, .. } => server != POSTGRES || database == Kind::Postgres,
+            Self::KillPostgres | Self::StopPostgres | Self::DatabaseClock(_) => database.is_postgres(),
+            Self::StopStandby | Self::KillStandby | Self::FailOver => database == Kind::Postgres { standby: true },
+            Self::Network { server, .. } => server != POSTGRES || database.is_postgres(),
             Self::DiskFull | Self::PowerCut => database == Kind::Sqlite { own_disk: true },
             _ => true,
         }
@@ -98,7 +104,12 @@ impl Fault {
             | Self::RestartUnderStopped { server, .. }
             | Self::Network { server, .. } => Some(server),
             Self::Pressure => Some(SERVERS - 1),
-            Self::KillPostgres | Self::StopPostgres | Self::DatabaseClock(_) => Some(POSTGRES),
+            Self::KillPostgres
+            | Self::StopPostgres
+            | Self::StopStandby
+            | Self::KillStandby
+            | Self::FailOver
+            | Self::DatabaseClock(_) => Some(POSTGRES),
             _ => None,
         }
     }
@@ -107,7 +118,7 @@ impl Fault {
     pub fn has_wrong_clock(self, database: Kind) -> bool {
         match self {
             Self::DatabaseClock(_) => true,
-            Self::ClockJump(..) | Self::ClockStep(..) => database != Kind::Postgres,
+            Self::ClockJump(..) | Self::ClockStep(..) => !database.is_postgres(),
             _ => false,
         }
     }
@@ -119,7 +130,7 @@ impl Fault {
 
     /// Whether the host does not stand it yet with this database.
     pub fn is_pending(self, database: Kind) -> bool {
-        let with_sqlite = database != Kind::Postgres && PENDING_WITH_SQLITE.contains(&self.kind());
+        let with_sqlite = !database.is_postgres() && PENDING_WITH_SQLITE.contains(&self.kind());
         with_sqlite || PENDING.contains(&self.kind())
     }
 
@@ -144,10 +155,37 @@ impl Fault {
             Self::Pressure => "memcached evicts",
             Self::KillPostgres => "kill PostgreSQL",
             Self::StopPostgres => "stop PostgreSQL",
+            Self::StopStandby => "stop the standby of PostgreSQL",
+            Self::KillStandby => "kill the standby of PostgreSQL",
+            Self::FailOver => "fail over to the standby of PostgreSQL",
             Self::Network { server, host, mode } => network(server == POSTGRES, host.is_some(), mode),
             Self::Suspend => "suspend everything",
             Self::DiskFull => "disk full",
             Self::PowerCut => "power cut",
+        }
+    }
+
+    /// Does what takes its time, before the moment that matters.
+    ///
+    /// # Errors
+    ///
+    /// What does not start.
+    pub fn prepare(self, fleet: &Fleet) -> anyhow::Result<()> {
+        if let Self::FreshAfterRestart { server, .. } = self {
+            // It knows nothing of a server that it does not reach.
+            fleet.proxy(server).set(NEWCOMER, Mode::Cut);
+            fleet.join(&Misfit::default())?;
+        }
+        Ok(())
+    }
+
+    /// The host whose handler has to hold a lease when it comes.
+    pub fn awaits(self) -> Option<usize> {
+        match self {
+            Self::StopInSection(host)
+            | Self::RestartUnderStopped { host, .. }
+            | Self::FreshAfterRestart { cut: host, .. } => Some(host),
+            _ => None,
         }
     }
 
@@ -168,9 +206,6 @@ impl Fault {
             Self::DatabaseClock(off) => fleet.database().clock()?.step(off)?,
             Self::Join { .. } => fleet.join(&Misfit::default())?,
             Self::FreshAfterRestart { cut, server } => {
-                // It knows nothing of the server as long as it does not reach it, so it may take its time to start.
-                fleet.proxy(server).set(NEWCOMER, Mode::Cut);
-                fleet.join(&Misfit::default())?;
                 fleet.proxy(server).set(cut, Mode::Silent);
                 fleet.memcached(server).restart();
                 fleet.proxy(server).set(NEWCOMER, Mode::Pass);
@@ -192,8 +227,15 @@ impl Fault {
             Self::StopMemcached(server) => fleet.memcached(server).signal("STOP"),
             Self::Flush(server) => drop(fleet.memcached(server).raw().command("flush_all")),
             Self::Pressure => pressure(fleet),
-            Self::KillPostgres => fleet.database().postgres()?.kill(),
-            Self::StopPostgres => fleet.database().postgres()?.signal("STOP"),
+            Self::KillPostgres => fleet.database().postgres()?.primary().kill(),
+            Self::StopPostgres => fleet.database().postgres()?.primary().signal("STOP"),
+            Self::StopStandby => fleet.database().postgres()?.pair()?.standby.signal("STOP"),
+            Self::KillStandby => fleet.database().postgres()?.pair()?.standby.kill(),
+            Self::FailOver => {
+                let mut servers = fleet.database().postgres()?;
+                servers.pair()?.fail_over();
+                fleet.proxy(POSTGRES).turn_to(servers.primary().address());
+            }
             Self::Network { server, host, mode } => set(fleet, server, host, mode),
             Self::Suspend => fleet.signal_everything("STOP")?,
             Self::DiskFull => fleet.database().disk()?.fill()?,
@@ -229,8 +271,15 @@ impl Fault {
             Self::KillMemcached(server) => fleet.memcached(server).restart(),
             Self::StopMemcached(server) => fleet.memcached(server).signal("CONT"),
             Self::Flush(_) | Self::Pressure => {}
-            Self::KillPostgres => fleet.database().postgres()?.restart(),
-            Self::StopPostgres => fleet.database().postgres()?.signal("CONT"),
+            Self::KillPostgres => fleet.database().postgres()?.primary().restart(),
+            Self::StopPostgres => fleet.database().postgres()?.primary().signal("CONT"),
+            Self::StopStandby => fleet.database().postgres()?.pair()?.standby.signal("CONT"),
+            Self::KillStandby => {
+                let mut servers = fleet.database().postgres()?;
+                servers.pair()?.standby.restart();
+                servers.pair()?.wait_until_synchronous();
+            }
+            Self::FailOver => fleet.database().postgres()?.pair()?.replace_standby(),
             Self::Network { server, host, .. } => set(fleet, server, host, Mode::Pass),
             Self::Suspend => fleet.signal_everything("CONT")?,
             Self::DiskFull => fleet.database().disk()?.make_room()?,

@@ -1,4 +1,4 @@
-//! Three hosts and room for a fourth, three memcached and one names database on this machine, with a proxy between each host and each
+//! Three hosts and room for a fourth, three memcached and a names database on this machine, with a proxy between each host and each
 //! server.
 
 use std::fs;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::Run;
 use crate::clients::Call;
-use crate::database::{Database, Kind};
+use crate::database::Database;
 use crate::history::{self, History};
 use crate::host::{Host, Misfit, Setup, write_configs};
 use crate::nemesis::Record;
@@ -99,7 +99,8 @@ impl Fleet {
         let database = Database::start(run.database, folder.path())?;
         let names = match &database {
             Database::Postgres { .. } => {
-                let proxy = Proxy::start(database.postgres()?.address(), HOSTS + 1).await?;
+                let address = database.postgres()?.primary().address();
+                let proxy = Proxy::start(address, HOSTS + 1).await?;
                 let url = format!("postgres://nobody@{NAME}:{}/postgres?sslmode=disable", proxy.port());
                 proxies.push(proxy);
                 url
@@ -229,7 +230,7 @@ impl Fleet {
         for server in 0..SERVERS {
             self.memcached(server).signal(name);
         }
-        if self.database.kind() == Kind::Postgres {
+        if self.database.kind().is_postgres() {
             self.database.postgres()?.signal(name);
         }
         Ok(())

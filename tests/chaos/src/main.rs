@@ -41,7 +41,7 @@ async fn one(host: &Path, seconds: u64, seed: u64) -> anyhow::Result<()> {
     let database = if seed % 2 == 0 {
         Kind::Sqlite { own_disk: true }
     } else {
-        Kind::Postgres
+        Kind::Postgres { standby: true }
     };
     println!("seed {seed}: {seconds} s of faults, {database:?}");
     let what = Run {

@@ -51,7 +51,7 @@ impl Safety {
             what,
             plan,
             load,
-            database: Kind::Postgres,
+            database: Kind::Postgres { standby: false },
             checks,
             beside: "",
         }
@@ -149,7 +149,7 @@ pub const SAFETIES: [Safety; 13] = [
     Safety::new(
         "fresh-host-grace",
         "a host that knows no earlier life of a server waits until none can matter",
-        (Plan::FreshHosts, Load::LongHolds),
+        (Plan::FreshHosts, Load::WholeLeases),
         &["section"],
     ),
     // Two hosts ask two servers for one name.

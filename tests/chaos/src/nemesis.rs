@@ -125,13 +125,11 @@ impl Nemesis {
         eprintln!("{:>4} s  {faults:?}", self.begin.elapsed().as_secs());
         let begin_us = now_us();
         for fault in &faults {
-            if let Fault::StopInSection(host) | Fault::RestartUnderStopped { host, .. } = fault {
-                wait_for_section(&self.fleet, *host).await;
-            }
-            if let Fault::FreshAfterRestart { cut, .. } = fault {
-                wait_for_section(&self.fleet, *cut).await;
-            }
             // The proxies and the clients go on meanwhile.
+            block_in_place(|| fault.prepare(&self.fleet))?;
+            if let Some(host) = fault.awaits() {
+                wait_for_section(&self.fleet, host).await;
+            }
             block_in_place(|| fault.inject(&self.fleet))?;
             if *fault == Fault::PowerCut {
                 let flushed = block_in_place(|| self.fleet.database().versions_as_flushed())?;
@@ -236,6 +234,9 @@ impl Nemesis {
             Fault::Pressure,
             Fault::KillPostgres,
             Fault::StopPostgres,
+            Fault::StopStandby,
+            Fault::KillStandby,
+            Fault::FailOver,
             self.network(behind, None, mode),
             self.network(behind, Some(host), mode),
             self.network(behind, Some(host), mode),

@@ -25,13 +25,47 @@ impl PostgresPair {
     ///
     /// When PostgreSQL is not installed or does not start.
     pub fn start(settings: &[&str]) -> Self {
-        let primary = Postgres::with_settings(settings);
+        Self::of(Postgres::with_settings(settings))
+    }
+
+    /// Gives a server a synchronous standby, with the same settings and the same environment, as [`PostgresPair::start`] does.
+    ///
+    /// # Panics
+    ///
+    /// When the standby does not start.
+    pub fn of(primary: Postgres) -> Self {
         let standby = primary.start_standby();
         let pair = Self { primary, standby };
-        // Only now: until the standby was there, no commit would have been answered.
-        pair.primary.configure("synchronous_standby_names = '*'");
-        pair.wait_until_synchronous();
+        pair.demand_standby();
         pair
+    }
+
+    fn demand_standby(&self) {
+        // Only once the standby is there: until then no commit would be answered.
+        self.primary.configure("synchronous_standby_names = '*'");
+        self.wait_until_synchronous();
+    }
+
+    /// Kills the primary, and lets the standby take its place; the one that was killed is the standby from then on, and does not run.
+    ///
+    /// # Panics
+    ///
+    /// When the standby does not run.
+    pub fn fail_over(&mut self) {
+        self.primary.kill();
+        self.promote();
+        std::mem::swap(&mut self.primary, &mut self.standby);
+    }
+
+    /// Makes a standby anew from the primary, in the place of the one before.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn replace_standby(&mut self) {
+        self.standby.kill();
+        self.standby = self.primary.start_standby();
+        self.demand_standby();
     }
 
     /// Waits until commits of the primary wait for the standby, and it answers them.

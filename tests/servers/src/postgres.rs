@@ -123,7 +123,7 @@ impl Postgres {
             .args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-D"])
             .arg(folder.path().join("data")));
         let settings: Vec<_> = self.settings.iter().map(String::as_str).collect();
-        Self::start_in(folder, &settings)
+        Self::start_with(folder, &settings, &self.environment)
     }
 
     /// Lets a standby take writes; it replays no other server any longer.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::history::{Section, Sighting};
 
 fn version(owner: &str, created_ms: i64, expires_ms: Option<i64>, fencing_token: i64) -> Version {
     Version {
@@ -43,6 +44,7 @@ fn section(fencing_token: u64, begin_us: i64, end_us: i64) -> Section {
         host: 0,
         name: "a".to_owned(),
         fencing_token,
+        asked_us: begin_us,
         begin_us,
         end_us,
     }
@@ -67,6 +69,7 @@ fn good() -> History {
         ],
         sections: vec![section(1, 0, 50), section(2, 50, 90), section(3, 60, 60)],
         faults: Vec::new(),
+        sightings: Vec::new(),
     }
 }
 
@@ -85,7 +88,10 @@ fn nothing_is_wrong_with_a_good_history() {
 fn two_at_once_are_found() {
     assert_eq!(checks(|h| h.versions[1].expires_ms = Some(1051)), ["overlap"]);
     assert_eq!(checks(|h| h.versions[1].expires_ms = None), ["overlap", "freed"]);
-    assert_eq!(checks(|h| h.sections[1].begin_us = 49), ["section"]);
+    assert_eq!(
+        checks(|h| (h.sections[1].asked_us, h.sections[1].begin_us) = (49, 49)),
+        ["section"]
+    );
 }
 
 #[test]
@@ -108,7 +114,7 @@ fn what_was_not_freed_is_found() {
 fn what_was_found_too_late_or_missed_is_found() {
     assert_eq!(
         checks(|h| h.calls[1] = call(Kind::Find, "", 1200, 1201, registered("ann", 1000, 1))),
-        ["found"]
+        ["found", "revived"]
     );
     assert_eq!(
         checks(|h| h.calls[5] = call(Kind::Find, "", 1010, 1020, problem(404, "not_found"))),
@@ -122,7 +128,7 @@ fn a_registration_may_be_seen_until_the_call_that_freed_it_is_answered() {
     assert_eq!(checks(|h| h.calls[1] = find(1054, 1056)), Vec::<&str>::new());
     assert_eq!(
         checks(|h| h.calls[1] = find(1062, 1063)),
-        ["found"],
+        ["found", "revived"],
         "it was answered at 1055"
     );
     let unanswered = |h: &mut History| {
@@ -148,4 +154,131 @@ fn an_answer_outside_of_the_contract_is_found() {
         checks(|h| h.calls[5].answer = problem(503, "lock_unavailable")),
         ["contract"]
     );
+}
+
+fn fault(kind: &'static str, begin_us: i64, end_us: i64) -> Record {
+    Record {
+        kind,
+        begin_us,
+        end_us,
+        served_us: Some(end_us),
+        ..Record::default()
+    }
+}
+
+#[test]
+fn a_grant_with_an_older_token_is_found() {
+    assert_eq!(checks(|h| h.sections[1].fencing_token = 4), ["grant"]);
+    assert_eq!(
+        checks(|h| {
+            h.sections[1].fencing_token = 4;
+            // It may have been granted after the other: that was asked for before this one was held.
+            h.sections[2].asked_us = 49;
+        }),
+        Vec::<&str>::new()
+    );
+}
+
+#[test]
+fn a_registration_that_comes_back_is_found() {
+    let again = |h: &mut History| {
+        // The clock was ahead when it was freed.
+        h.versions[1].expires_ms = Some(9000);
+        h.versions.pop();
+        h.calls.remove(4);
+        h.calls[1] = call(Kind::Find, "", 1062, 1063, registered("ann", 1000, 1));
+    };
+    assert!(checks(again).contains(&"revived"));
+}
+
+#[test]
+fn a_wrong_clock_is_followed_slowly() {
+    let shifted = |h: &mut History| {
+        h.calls[3].answer = Answer::Unknown("hung up".to_owned());
+        h.calls[1] = call(Kind::Find, "", 1066, 1068, registered("ann", 1000, 1));
+        h.faults = vec![Record {
+            wrong_clock: true,
+            ..fault("step of a host's clock", 0, 1_000_000)
+        }];
+    };
+    assert_eq!(checks(shifted), Vec::<&str>::new());
+}
+
+#[test]
+fn a_name_that_is_busy_without_a_cause_is_found() {
+    let busy = |from, to| call(Kind::Register, "eve", from, to, problem(423, "name_busy"));
+    assert_eq!(checks(|h| h.calls[2] = busy(1041, 1042)), Vec::<&str>::new());
+    assert_eq!(checks(|h| h.calls[2] = busy(1100, 1110)), ["busy"]);
+    let excused = |h: &mut History| {
+        h.calls[2] = busy(1100, 1110);
+        h.faults = vec![fault("kill a host", 500_000, 600_000)];
+    };
+    assert_eq!(checks(excused), Vec::<&str>::new());
+}
+
+#[test]
+fn a_lease_that_is_lost_without_a_cause_is_found() {
+    let lost = |to| call(Kind::Register, "eve", 5000, to, problem(503, "lease_lost"));
+    assert_eq!(checks(|h| h.calls[2] = lost(5100)), ["lease"]);
+    assert_eq!(checks(|h| h.calls[2] = lost(8000)), Vec::<&str>::new());
+}
+
+#[test]
+fn a_lock_that_nobody_can_have_is_found() {
+    let seen = |h: &mut History, at_ms: i64| {
+        h.sightings = vec![Sighting {
+            at_us: at_ms * 1000,
+            server: 0,
+            key: "namelock:chaos:0cc175b9c0f1b6a831c399e269772661".to_owned(),
+        }];
+    };
+    assert_eq!(checks(|h| seen(h, 1060)), Vec::<&str>::new());
+    assert_eq!(
+        checks(|h| seen(h, 4000)),
+        Vec::<&str>::new(),
+        "a release may take that long"
+    );
+    assert_eq!(checks(|h| seen(h, 9000)), ["lock"]);
+}
+
+#[test]
+fn a_host_that_does_not_fit_and_serves_is_found() {
+    let misfit = |h: &mut History| {
+        h.calls[0].host = crate::fleet::NEWCOMER;
+        h.faults = vec![Record {
+            misfit: true,
+            ..fault("host with another list", 900_000, 1_100_000)
+        }];
+    };
+    assert_eq!(checks(misfit), ["misfit"]);
+}
+
+#[test]
+fn a_name_that_is_not_served_again_is_found() {
+    let missing = |h: &mut History| {
+        h.faults = vec![Record {
+            missing: vec!["a at host 1".to_owned()],
+            ..fault("kill a host", 0, 1)
+        }];
+    };
+    assert_eq!(checks(missing), ["service"]);
+}
+
+#[test]
+fn a_write_after_the_next_grant_is_found() {
+    let late = |h: &mut History| {
+        h.sections[2].begin_us = 900_000;
+        h.sections[2].end_us = 900_000;
+        h.faults = vec![fault("delay PostgreSQL", 0, 1)];
+    };
+    assert_eq!(checks(late), ["late", "late"]);
+}
+
+#[test]
+fn what_a_power_cut_would_take_is_found() {
+    let history = good();
+    let found = |cut_us, kept| lost_by_power_cut(&history.calls, &history.versions[..kept], cut_us).len();
+    assert_eq!(found(2_000_000, 3), 0);
+    assert_eq!(found(2_000_000, 2), 1);
+    assert_eq!(found(1_050_000, 2), 0, "the second was not answered yet");
 }
