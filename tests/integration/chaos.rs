@@ -29,7 +29,7 @@ async fn a_fleet_keeps_its_promises_for_a_minute() {
         plan: Plan::Stood,
         load: Load::Mixed,
         // No disk of its own and no standby: these are for `make chaos`.
-        database: if seed % 2 == 0 {
+        database: if seed.is_multiple_of(2) {
             Kind::Sqlite { own_disk: false }
         } else {
             Kind::Postgres { standby: false }

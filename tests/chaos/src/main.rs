@@ -38,7 +38,7 @@ async fn main() -> anyhow::Result<()> {
 /// Runs with one seed, prints what it was, and writes the report.
 async fn one(host: &Path, seconds: u64, seed: u64) -> anyhow::Result<()> {
     // Each seed has one database.
-    let database = if seed % 2 == 0 {
+    let database = if seed.is_multiple_of(2) {
         Kind::Sqlite { own_disk: true }
     } else {
         Kind::Postgres { standby: true }
