@@ -34,9 +34,10 @@ pub enum Fault {
     Join {
         orderly: bool,
     },
-    /// A host is cut off from a memcached, which restarts; one that knows nothing of before joins.
+    /// All hosts are cut off from a memcached, while a handler of one holds a lease, and it restarts; a host joins that knows nothing of
+    /// before. Any other host that reached the server would leave a mark there for it.
     FreshAfterRestart {
-        cut: usize,
+        holder: usize,
         server: usize,
     },
     /// A host stands still between grant and save while a memcached restarts and grants anew.
@@ -184,7 +185,7 @@ impl Fault {
         match self {
             Self::StopInSection(host)
             | Self::RestartUnderStopped { host, .. }
-            | Self::FreshAfterRestart { cut: host, .. } => Some(host),
+            | Self::FreshAfterRestart { holder: host, .. } => Some(host),
             _ => None,
         }
     }
@@ -205,8 +206,8 @@ impl Fault {
             Self::ClockStep(host, off) => fleet.host(host).clock().step(off)?,
             Self::DatabaseClock(off) => fleet.database().clock()?.step(off)?,
             Self::Join { .. } => fleet.join(&Misfit::default())?,
-            Self::FreshAfterRestart { cut, server } => {
-                fleet.proxy(server).set(cut, Mode::Silent);
+            Self::FreshAfterRestart { server, .. } => {
+                (0..HOSTS).for_each(|host| fleet.proxy(server).set(host, Mode::Silent));
                 fleet.memcached(server).restart();
                 fleet.proxy(server).set(NEWCOMER, Mode::Pass);
             }
@@ -260,8 +261,8 @@ impl Fault {
             Self::ClockStep(host, _) => fleet.host(host).clock().step(0)?,
             Self::DatabaseClock(_) => fleet.database().clock()?.step(0)?,
             Self::Join { orderly } => fleet.leave(orderly),
-            Self::FreshAfterRestart { cut, server } => {
-                fleet.proxy(server).set(cut, Mode::Pass);
+            Self::FreshAfterRestart { server, .. } => {
+                fleet.proxy(server).set_all(Mode::Pass);
                 fleet.leave(true);
             }
             Self::OtherList | Self::OtherLease => fleet.leave(true),

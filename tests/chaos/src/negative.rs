@@ -145,7 +145,7 @@ pub const SAFETIES: [Safety; 13] = [
         &["overlap", "found"],
     )
     .with_sqlite(),
-    // A host that has never seen the server grants while one that is cut off trusts.
+    // A host that has never seen the server grants while those that are cut off trust.
     Safety::new(
         "fresh-host-grace",
         "a host that knows no earlier life of a server waits until none can matter",

@@ -46,7 +46,7 @@ pub enum Plan {
     Stalls,
     /// What memcached answers is lost.
     LostReplies,
-    /// A memcached restarts while a host is cut off from it, and a fresh one joins.
+    /// A memcached restarts while the hosts are cut off from it, and a fresh one joins.
     FreshHosts,
     /// Clocks step.
     Clocks,
@@ -178,7 +178,7 @@ impl Nemesis {
             Plan::Restarts => vec![Fault::RestartUnderStopped { host, server }],
             Plan::Stalls => vec![Fault::StopMemcached(server)],
             Plan::LostReplies => vec![self.network(server, None, Mode::LoseReplies)],
-            Plan::FreshHosts => vec![Fault::FreshAfterRestart { cut: host, server }],
+            Plan::FreshHosts => vec![Fault::FreshAfterRestart { holder: host, server }],
             Plan::Clocks => vec![Fault::ClockStep(host, 3 * 3600)],
             Plan::OtherLists => vec![Fault::OtherList],
             Plan::Everything | Plan::Stood => {
@@ -224,7 +224,7 @@ impl Nemesis {
             Fault::ClockStep(host, off),
             Fault::DatabaseClock(off),
             Fault::Join { orderly },
-            Fault::FreshAfterRestart { cut: host, server },
+            Fault::FreshAfterRestart { holder: host, server },
             Fault::RestartUnderStopped { host, server },
             Fault::OtherList,
             Fault::OtherLease,
