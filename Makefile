@@ -105,20 +105,22 @@ fuzz: setup-wasm
 		cargo +nightly fuzz run --fuzz-dir tests/fuzz --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 || exit 1; \
 	done
 
+# With the features of `make test`, so that wasmtime is not built once more.
+CHAOS_BUILD := cargo build --workspace --bin namelock --bin namelock-chaos --test chaos
+
 # A fleet of real processes under faults, for about ten minutes; SEEDS decides which. An odd seed has PostgreSQL, an even one SQLite, on a
 # disk of its own that can be full, which needs root. The report has a timeline.
 SEEDS := 1 2 3
 CHAOS_SECONDS := 190
 chaos: setup
-	cargo build --package namelock --package namelock-chaos
+	$(CHAOS_BUILD)
 	target/debug/namelock-chaos run target/debug/namelock $(CHAOS_SECONDS) $(SEEDS)
 
 # The same against hosts with one safety taken out, each of which must be noticed; SAFETIES chooses which, none: all.
 SAFETIES :=
 chaos-negative: setup
-	cargo build --package namelock --features removable-safeties
+	$(CHAOS_BUILD) --features namelock/removable-safeties
 	@mkdir -p target/negative && cp target/debug/namelock target/negative/host
-	cargo build --package namelock-chaos
 	target/debug/namelock-chaos negative target/negative/host 1 $(SAFETIES)
 
 # memcached, PostgreSQL and three hosts on this machine, to look at; until Ctrl-C.

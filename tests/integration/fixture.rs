@@ -161,7 +161,7 @@ impl Builder {
     fn toml(&self) -> String {
         let config = &self.config;
         match config.split_once("[limits]\n") {
-            _ if config.contains("wall_time") => format!("{CONFIG}{config}"),
+            _ if config.contains("wall_time") || config.contains("limits =") => format!("{CONFIG}{config}"),
             Some((before, after)) => format!("{CONFIG}{before}[limits]\n{PATIENT}{after}"),
             None => format!("{CONFIG}limits.{PATIENT}{config}"),
         }

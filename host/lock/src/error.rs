@@ -21,6 +21,13 @@ pub enum AcquireError {
         /// When it may grant again, where that is known.
         retry_after: Option<Duration>,
     },
+    /// The source of epochs does not answer, so there is no fencing token for a lock: of a server that this host does not know
+    /// yet, or the first lock inside this process.
+    #[error("there is no epoch for a lock: {reason}")]
+    NoEpoch {
+        /// What failed, for a log.
+        reason: String,
+    },
     /// The name cannot be locked.
     #[error(transparent)]
     InvalidName(#[from] LengthError),

@@ -113,6 +113,8 @@ pub(crate) enum GrantError {
     Held { remaining: Option<Duration> },
     /// Nothing was granted.
     Unavailable(Refusal),
+    /// Nothing was granted: the source of epochs says why.
+    NoEpoch(String),
     /// It may have been granted, or may still be: the request was sent and not answered, or the answer cannot be
     /// trusted.
     Unknown(Refusal),

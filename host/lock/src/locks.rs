@@ -79,6 +79,7 @@ impl Locks {
                 Step::Take { mark } => match self.take(name, &key, &turn, mark).await {
                     Ok(lease) => return Ok(lease),
                     Err(GrantError::Held { remaining }) => remaining,
+                    Err(GrantError::NoEpoch(reason)) => return Err(AcquireError::NoEpoch { reason }),
                     Err(GrantError::Unavailable(refusal) | GrantError::Unknown(refusal)) => {
                         return Err(AcquireError::Unavailable {
                             reason: refusal.reason,

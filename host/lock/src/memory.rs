@@ -62,9 +62,7 @@ impl Memory {
     async fn begin_epoch(&self) -> Result<ServerEpoch, GrantError> {
         match self.epochs.begin("memory:").await {
             Ok(new) => Ok(ServerEpoch::from_sentinel(new.epoch)),
-            Err(error) => Err(GrantError::Unavailable(
-                format!("cannot ask for the epoch of the locks of this process: {error}").into(),
-            )),
+            Err(reason) => Err(GrantError::NoEpoch(reason)),
         }
     }
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,6 +12,8 @@ use namelock_lock::{AcquireError, LockConfig, LockKey, Locks};
 use namelock_test_servers::Memcached;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
+
+use crate::support::NewServers;
 
 /// A wait that no caller needs, also on a slow machine.
 const LONG: Duration = Duration::from_secs(60);
@@ -40,15 +44,26 @@ impl Hosts {
             connect_timeout: Duration::from_secs(10),
             ..LockConfig::default()
         };
-        let open = || Locks::open(&server.url().parse().unwrap(), config.clone()).unwrap();
+        let open = || {
+            let epochs = Arc::new(NewServers);
+            Locks::open_with(&server.url().parse().unwrap(), config.clone(), epochs).unwrap()
+        };
         let hosts = Self {
             locks: [open(), open()],
             grants: Arc::default(),
             server,
         };
         for locks in &hosts.locks {
-            let lease = locks.acquire("t", "warm", LONG).await.unwrap();
-            lease.release().await.unwrap();
+            let warm = async {
+                loop {
+                    match locks.acquire("t", "warm", LONG).await {
+                        Ok(lease) => return lease.release().await.unwrap(),
+                        // The other one makes the server known meanwhile.
+                        Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                    }
+                }
+            };
+            tokio::time::timeout(LONG, warm).await.unwrap();
         }
         hosts
     }

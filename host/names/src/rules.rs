@@ -72,6 +72,11 @@ pub(crate) fn stored_ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// Returns a count as databases store it; one that is too large becomes the largest.
+pub(crate) fn stored_count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 fn invalid(reason: String) -> SaveError {
     SaveError::Invalid { reason }
 }

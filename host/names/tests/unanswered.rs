@@ -137,7 +137,8 @@ impl Load {
     }
 }
 
-// Shows P2, P6 and P7: the server keeps connections for others, reads go on, writes are refused at once and come back.
+// Shows P6: the server keeps connections for others, and reads go on.
+// Shows P7: writes are refused at once, and come back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_synchronous_standby_that_is_gone_costs_no_more_connections_than_are_allowed() {
     let pair = PostgresPair::start(&[]);

@@ -101,6 +101,31 @@ impl Disk {
     }
 }
 
+/// Makes sure that a disk does what the runs rely on: what was not flushed is not in a copy, and a full disk takes no more.
+///
+/// # Errors
+///
+/// When it does not, or none can be mounted.
+pub fn prove() -> anyhow::Result<()> {
+    let disk = Disk::new()?;
+    let mut flushed = File::create(disk.path().join("flushed"))?;
+    flushed.write_all(b"flushed")?;
+    flushed.sync_all()?;
+    fs::write(disk.path().join("written"), "written")?;
+    let copy = disk.as_flushed()?;
+    ensure!(
+        fs::read(copy.path().join("flushed"))? == b"flushed",
+        "what was flushed is not in the copy of a disk"
+    );
+    let written = fs::read(copy.path().join("written")).unwrap_or_default();
+    ensure!(written.is_empty(), "what was not flushed is in the copy of a disk");
+    disk.fill()?;
+    let more = disk.path().join("more");
+    ensure!(fs::write(&more, vec![1; 100_000]).is_err(), "a full disk takes more");
+    disk.make_room()?;
+    Ok(fs::write(&more, vec![1; 100_000])?)
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
         // Also while somebody has a file open there.
@@ -113,27 +138,4 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
     let why = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?}: {why}");
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // It mounts, which needs root, as the runs do that use it.
-    #[test]
-    #[ignore = "needs root and loop devices; make chaos runs it"]
-    fn what_was_not_flushed_is_not_in_the_copy() {
-        let disk = Disk::new().unwrap();
-        let mut flushed = File::create(disk.path().join("flushed")).unwrap();
-        flushed.write_all(b"flushed").unwrap();
-        flushed.sync_all().unwrap();
-        fs::write(disk.path().join("written"), "written").unwrap();
-        let copy = disk.as_flushed().unwrap();
-        assert_eq!(fs::read(copy.path().join("flushed")).unwrap(), b"flushed");
-        assert!(fs::read(copy.path().join("written")).unwrap_or_default().is_empty());
-        disk.fill().unwrap();
-        assert!(fs::write(disk.path().join("more"), vec![1; 100_000]).is_err());
-        disk.make_room().unwrap();
-        fs::write(disk.path().join("more"), vec![1; 100_000]).unwrap();
-    }
 }

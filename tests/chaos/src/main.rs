@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use namelock_chaos::clients::Load;
 use namelock_chaos::database::Kind;
+use namelock_chaos::disk;
 use namelock_chaos::negative::{self, SAFETIES};
 use namelock_chaos::nemesis::Plan;
 use namelock_chaos::report::Report;
@@ -44,6 +45,9 @@ async fn one(host: &Path, seconds: u64, seed: u64) -> anyhow::Result<()> {
         Kind::Postgres { standby: true }
     };
     println!("seed {seed}: {seconds} s of faults, {database:?}");
+    if database == (Kind::Sqlite { own_disk: true }) {
+        disk::prove()?;
+    }
     let what = Run {
         host: host
             .canonicalize()

@@ -68,6 +68,8 @@ struct State {
     figures: Option<Figures>,
     /// The epoch from the future that was told of last.
     future: Option<u64>,
+    /// Why the source of epochs did not answer when the last connection asked it.
+    no_source: Option<Box<str>>,
 }
 
 /// The epoch that was seen last.
@@ -118,6 +120,7 @@ impl Health {
                 had_clock: false,
                 figures: None,
                 future: None,
+                no_source: None,
             }),
             learning: tokio::sync::Mutex::default(),
         }
@@ -236,6 +239,16 @@ impl Health {
             }
         }
         dating
+    }
+
+    /// Records whether the last attempt to connect failed because of the source of epochs.
+    pub(super) fn record_source(&self, reason: Option<&str>) {
+        self.state.lock().no_source = reason.map(Box::from);
+    }
+
+    /// Why the server cannot be used, if it is the source of epochs that does not answer.
+    pub(super) fn no_source(&self) -> Option<String> {
+        self.state.lock().no_source.as_deref().map(str::to_owned)
     }
 
     /// Tells an operator, once for each epoch, of one that nobody gave and that is ahead of the clock.

@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use super::clock::Dating;
 use super::codec::{Command, Reply};
 use super::connection::{Connection, Exchanged, Watch};
+use super::greeting::ConnectError;
 use super::health::Health;
 use super::wire::CommandError;
 use crate::config::LockConfig;
@@ -219,7 +220,12 @@ impl LaneTask {
         );
         let attempt = async move {
             let attempt = Connection::open(&server, &config, &*epochs, &health);
-            attempt.await.map_err(|error| error.to_string())
+            let connected = attempt.await;
+            health.record_source(match &connected {
+                Err(ConnectError::Epochs(reason)) => Some(reason),
+                _ => None,
+            });
+            connected.map_err(|error| error.to_string())
         };
         let before = match &*self.state.lock() {
             LaneState::Disconnected(reason) if self.tried => Some(reason.clone()),

@@ -127,11 +127,15 @@ impl Memcached {
     pub(crate) async fn grant(&self, key: &LockKey, token: OwnerToken) -> Result<Grant, GrantError> {
         let server = self.server(key);
         if let Some(refusal) = server.health.refusal() {
-            return Err(GrantError::Unavailable(refusal));
+            return Err(server.unavailable(refusal));
         }
         // The lease is trusted from just before this, so that what covers the time from here on covers the lease.
         let until = Instant::now() + self.config.lease;
-        let grant = self.take(server.lane(key), key, token, until).await?;
+        let grant = self.take(server.lane(key), key, token, until).await;
+        let grant = grant.map_err(|error| match error {
+            GrantError::Unavailable(refusal) => server.unavailable(refusal),
+            error => error,
+        })?;
         // What was found out meanwhile may make the grant one that nobody may trust; it is then given back.
         match server.health.suspension() {
             Some(refusal) => Err(GrantError::Unknown(refusal)),

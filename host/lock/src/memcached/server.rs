@@ -11,6 +11,7 @@ use super::health::Health;
 use super::lane::Lane;
 use crate::config::LockConfig;
 use crate::epochs::EpochSource;
+use crate::grant::{GrantError, Refusal};
 use crate::key::LockKey;
 
 /// One memcached server.
@@ -32,6 +33,14 @@ impl Server {
             eviction_watch: tokio::spawn(watch_evictions(Arc::clone(&name), Arc::clone(config))).abort_handle(),
             health,
             name,
+        }
+    }
+
+    /// Why it grants nothing: it may be the source of epochs that does not answer.
+    pub(super) fn unavailable(&self, refusal: Refusal) -> GrantError {
+        match self.health.no_source() {
+            Some(reason) => GrantError::NoEpoch(reason),
+            None => GrantError::Unavailable(refusal),
         }
     }
 

@@ -49,7 +49,7 @@ use crate::fair::NO_TENANT;
 use crate::names::Names;
 use crate::quota::{Quota, Usage};
 use crate::registration::{Free, Registration, Save};
-use crate::rules::{check_save, stored_attributes, stored_ms, stored_token};
+use crate::rules::{check_save, stored_attributes, stored_count, stored_ms, stored_token};
 
 /// How often a write is tried that changed nothing although neither an active registration nor a newer token is in its
 /// way: what was in its way has ended in between.
@@ -171,12 +171,27 @@ impl Postgres {
         if !*open {
             return Err(StatementError::Closed);
         }
-        // Known from the first connection on; a host that has just begun to connect need not refuse what comes meanwhile.
-        if tokio::time::timeout(self.deadline(), self.time.known()).await.is_err() {
-            return Err(StatementError::NoAnswer(self.pool.no_answer()));
-        }
+        self.until_time_is_known(tenant).await?;
         let answer = statement::run(&self.pool, tenant, work, sql, parameters).await;
         answer.map(|answer| answer.row)
+    }
+
+    /// Waits for the time, which is known from the first connection on: a host that has just begun to connect need not refuse
+    /// what comes meanwhile. Where it cannot connect, that is the reason to give.
+    async fn until_time_is_known(&self, tenant: &str) -> Result<(), StatementError> {
+        if self.time.now_ms().is_some() {
+            return Ok(());
+        }
+        let known = async {
+            let turn = self.pool.turn(tenant, Kind::Read).await?;
+            give_back(self.pool.connection(turn).await?);
+            self.time.known().await;
+            Ok(())
+        };
+        match tokio::time::timeout(self.deadline(), known).await {
+            Ok(known) => known.map_err(StatementError::Connect),
+            Err(_) => Err(StatementError::NoAnswer(self.pool.no_answer())),
+        }
     }
 
     fn now_ms(&self) -> Result<i64, NamesError> {
@@ -310,11 +325,6 @@ impl Postgres {
 /// What was in the way of a write has gone each time before it could be read.
 fn contended() -> SaveError {
     NamesError::unavailable("others write the same name faster than it can be read").into()
-}
-
-/// Returns a count as the server stores it; one that is too large becomes the largest.
-fn stored_count(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[async_trait]

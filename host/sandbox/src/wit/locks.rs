@@ -107,6 +107,12 @@ impl LocksView<'_> {
         match error {
             namelock_lock::AcquireError::Busy { retry_after } => AcquireError::Busy(milliseconds(retry_after)),
             namelock_lock::AcquireError::InvalidName(error) => AcquireError::InvalidName(error.to_string()),
+            // Who gives epochs is the names database.
+            namelock_lock::AcquireError::NoEpoch { reason } => {
+                *self.cause = Some(Cause::NamesUnavailable);
+                self.service.failed(&reason);
+                AcquireError::Unavailable("the lock service cannot grant now".to_owned())
+            }
             namelock_lock::AcquireError::Unavailable { reason, retry_after } => {
                 *self.cause = Some(Cause::LockUnavailable(retry_after));
                 self.service.failed(&reason);
