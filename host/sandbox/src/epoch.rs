@@ -2,7 +2,7 @@
 //!
 //! At every tick a running guest yields to others, and its running time is checked. While nothing runs, nothing ticks.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::Thread;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use crate::error::SandboxError;
 /// A thread that ticks.
 pub(crate) struct EpochTicker {
     running: AtomicUsize,
+    ticks: AtomicU64,
     thread: OnceLock<Thread>,
 }
 
@@ -24,12 +25,14 @@ impl EpochTicker {
     pub(crate) fn start(engine: &Engine, tick: Duration) -> Result<Arc<Self>, SandboxError> {
         let ticker = Arc::new(Self {
             running: AtomicUsize::new(0),
+            ticks: AtomicU64::new(0),
             thread: OnceLock::new(),
         });
         let (weak, engine) = (Arc::downgrade(&ticker), engine.weak());
         let thread = std::thread::Builder::new().name("epoch".to_owned()).spawn(move || {
             while let Some(ticker) = Weak::upgrade(&weak) {
                 let idle = ticker.running.load(Ordering::SeqCst) == 0;
+                ticker.ticks.fetch_add(1, Ordering::Relaxed);
                 drop(ticker);
                 if idle {
                     // Woken by the first call that runs, or by the end of the sandbox.
@@ -45,6 +48,11 @@ impl EpochTicker {
         let thread = thread.map_err(SandboxError::Clock)?;
         let _ = ticker.thread.set(thread.thread().clone());
         Ok(ticker)
+    }
+
+    /// How often it has ticked, or was about to.
+    pub(crate) fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::Relaxed)
     }
 
     /// Ticks for one more call.

@@ -159,7 +159,7 @@ impl Handler {
             self.pre.engine(),
             State::new(powers, &self.services, tenant, request_id),
         );
-        store::limit(&mut store, &meter);
+        store::limit(&mut store, &meter, &self.ticker);
         let end = StoreEnd::new(&place, &meter);
         let mut store = scopeguard::guard(store, {
             let end = end.clone();

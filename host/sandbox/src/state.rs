@@ -28,8 +28,8 @@ pub(crate) struct State {
     pub(crate) log: TenantLog,
     /// How often the guest has called the host.
     pub(crate) host_calls: u32,
-    /// Whether its last call of the host came late in a poll that should have ended long before.
-    pub(crate) is_late: bool,
+    /// How often the epoch had ticked at the first call of the host that came late in the poll that goes on; see `store`.
+    pub(crate) late_since: Option<u64>,
     /// How many writes to the names database it has begun.
     pub(crate) writes: u32,
     powers: Powers,
@@ -61,7 +61,7 @@ impl State {
             received: Received::default(),
             log,
             host_calls: 0,
-            is_late: false,
+            late_since: None,
             writes: 0,
             powers: powers.clone(),
             services: Arc::clone(services),

@@ -12,6 +12,7 @@ use scopeguard::ScopeGuard;
 use wasmtime::{CallHook, Store, UpdateDeadline};
 
 use crate::engine::KEEP_RESIDENT_BYTES;
+use crate::epoch::EpochTicker;
 use crate::long_run::Place;
 use crate::meter::Meter;
 use crate::state::State;
@@ -27,6 +28,9 @@ const LIGHT_BYTES: usize = KEEP_RESIDENT_BYTES;
 /// places it may call the host as often as its code is long, with a megabyte of text to check in each call. No compiler makes
 /// such code, and nothing that a host call does at once takes as long as this.
 const POLL_MAX: Duration = Duration::from_millis(20);
+
+/// How many ticks pass at most until a guest is stopped that can be, counted as the ticker does, which counts before it ticks.
+const TICKS_UNTIL_STOPPED: u64 = 2;
 
 /// How a call's store ends.
 #[derive(Clone)]
@@ -46,12 +50,12 @@ struct Unstoppable;
 
 /// Gives a store the limits of its call; nothing of a guest has run yet.
 // Keeps P6: memory, bytes handed to the host, host calls and running time of a call are limited here.
-pub(crate) fn limit(store: &mut Store<State>, meter: &Meter) {
+pub(crate) fn limit(store: &mut Store<State>, meter: &Meter, ticker: &Arc<EpochTicker>) {
     let limits = &store.data().tenant.limits;
     let (host_bytes, host_calls, cpu_time) = (limits.host_bytes, limits.host_calls, limits.cpu_time);
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(host_bytes);
-    let hooked = meter.clone();
+    let (hooked, ticker) = (meter.clone(), Arc::clone(ticker));
     store.call_hook(move |mut store, hook| {
         if matches!(hook, CallHook::CallingHost) {
             let calls = &mut store.data_mut().host_calls;
@@ -61,11 +65,15 @@ pub(crate) fn limit(store: &mut Store<State>, meter: &Meter) {
                 return Err(LimitReached(Limit::HostCalls).into());
             }
             *calls += 1;
-            // The first may be a tick of the epoch too, after something long that is no host call, such as filling memory.
-            let was_late = std::mem::replace(&mut store.data_mut().is_late, hooked.poll_ran(POLL_MAX));
-            if was_late && store.data().is_late {
-                return Err(Unstoppable.into());
-            }
+            // A late call may be that of a tick, after something long that is no host call, such as filling memory. And on a
+            // busy machine there may have been no tick yet. Two ticks later the guest would have been stopped where it can be.
+            let late_since = &mut store.data_mut().late_since;
+            *late_since = match *late_since {
+                _ if !hooked.poll_ran(POLL_MAX) => None,
+                None => Some(ticker.ticks()),
+                Some(since) if ticker.ticks() > since + TICKS_UNTIL_STOPPED => return Err(Unstoppable.into()),
+                since => since,
+            };
         }
         Ok(())
     });
@@ -74,7 +82,7 @@ pub(crate) fn limit(store: &mut Store<State>, meter: &Meter) {
     store.epoch_deadline_callback(move |mut store| {
         let state = store.data_mut();
         state.host_calls = state.host_calls.saturating_sub(1);
-        state.is_late = false;
+        state.late_since = None;
         Ok(if meter.running() >= cpu_time {
             UpdateDeadline::Interrupt
         } else {

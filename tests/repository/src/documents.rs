@@ -206,6 +206,41 @@ fn link_texts(heading: &str) -> String {
     text
 }
 
+/// Checks that the last column of each table headed `shown by` names only tests and faults that there are: what has spaces is a fault,
+/// which the chaos test calls so.
+pub fn shown_by(document: &File, sources: &[File]) -> Vec<String> {
+    let exists = |name: &str| {
+        let wanted = if name.contains(' ') {
+            format!("\"{name}\"")
+        } else {
+            format!("fn {name}(")
+        };
+        sources.iter().any(|source| source.text.contains(&wanted))
+    };
+    let mut found = Vec::new();
+    let mut in_table = false;
+    for (number, line) in document.text.lines().enumerate() {
+        if !line.starts_with('|') {
+            in_table = false;
+            continue;
+        }
+        in_table |= line.trim_end().ends_with("| shown by |");
+        let Some(last) = line
+            .trim_end()
+            .trim_end_matches('|')
+            .rsplit('|')
+            .next()
+            .filter(|_| in_table)
+        else {
+            continue;
+        };
+        for name in last.split('`').skip(1).step_by(2).filter(|name| !exists(name)) {
+            found.push(format!("{}:{}: there is no {name:?}", document.path, number + 1));
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -85,6 +85,16 @@ fn every_link_of_the_documents_leads_somewhere() {
 }
 
 #[test]
+fn what_the_documents_say_is_shown_by_a_test_is() {
+    let (documents, sources) = (read(&root(), ".md").unwrap(), read(&root(), ".rs").unwrap());
+    let found: Vec<_> = documents
+        .iter()
+        .flat_map(|document| documents::shown_by(document, &sources))
+        .collect();
+    none("tests and faults", &found);
+}
+
+#[test]
 fn every_code_block_of_the_documents_says_its_language() {
     let documents = read(&root(), ".md").unwrap();
     let found: Vec<_> = documents.iter().flat_map(documents::languages).collect();

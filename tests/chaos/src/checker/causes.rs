@@ -11,6 +11,9 @@ use crate::history::History;
 /// How long after a client has hung up, or was told that something is unavailable, the host may need to give back what it had.
 pub(super) const RELEASE: Duration = Duration::from_secs(4);
 
+/// How long a host is given its turn at a name after its last caller that waited for it has gone: as long as its mark lasts.
+const MARK: Duration = Duration::from_secs(3);
+
 pub(super) fn us(time: Duration) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
@@ -49,10 +52,11 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
         match code.as_str() {
             "name_busy" => {
                 let competes = |other: &&&Call| {
+                    let marked = if other.host == call.host { 0 } else { us(MARK) };
                     other.kind != Kind::Find
                         && !std::ptr::eq(**other, call)
                         && other.begin_us <= call.end_us
-                        && holds_until(other) >= call.begin_us
+                        && holds_until(other) + marked >= call.begin_us
                 };
                 let alone = by_name[call.name.as_str()].iter().find(competes).is_none();
                 if alone && !is_excused(history, call.begin_us, call.end_us) {
