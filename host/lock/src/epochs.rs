@@ -1,6 +1,6 @@
 //! Who gives the epochs of servers, from which fencing tokens are made.
 //!
-//! A token is an epoch plus a number ([`crate::fencing`]). So tokens grow only if a later epoch is the greater one, and
+//! A token is an epoch plus a number (`fencing`). So tokens grow only if a later epoch is the greater one, and
 //! the wall clock of whichever host happens to begin an epoch does not promise that. Hence this interface: an
 //! [`EpochSource`] gives epochs in order, and says of one that was found on a server whether it may be used. A fleet
 //! wires one in that all of its hosts share; this crate does not know where it keeps its memory.

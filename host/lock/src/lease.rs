@@ -2,7 +2,7 @@
 //!
 //! Keeps P5: a lease ends at a deadline that counts from before the table was asked, and as soon as the table is seen
 //! to have forgotten it. `LeaseEnd` tells whoever must not run on past that. Both count by a clock that goes on while the
-//! machine is suspended ([`crate::clock`]).
+//! machine is suspended (`clock`).
 
 use std::fmt;
 use std::sync::Arc;

@@ -20,7 +20,7 @@
 //! | `service` | after a fault every name is served again at every host |
 //! | `flushed` | what was answered 201 is on the disk, also after a power cut |
 //!
-//! A database may go by a clock of its own that is slewed, but never steps: see [`Drift`]. Where it cannot be known what
+//! A database may go by a clock of its own that is slewed, but never steps: see `Drift`. Where it cannot be known what
 //! happened (an answer that did not come, clocks in whole milliseconds), the check is for what is certain.
 
 mod causes;
