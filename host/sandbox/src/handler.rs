@@ -39,7 +39,7 @@ use crate::milliseconds::milliseconds;
 use crate::powers::Powers;
 use crate::service::Services;
 use crate::state::State;
-use crate::store::{self, StoreEnd};
+use crate::store::{self, StoreEnd, Unstoppable};
 use crate::trap;
 use crate::wit::bindings::RegistrarPre;
 use crate::wit::bindings::exports::namelock::registration::handler as wit;
@@ -181,7 +181,12 @@ impl Handler {
                 Ok(registration.and_then(|registration| store.data().received.confirm(registration)))
             }
             End::Ran(Ok(Err(rejection))) => Err(rejection_error(rejection, store.data())),
-            End::Ran(Err(error)) => Err(broke_down(&error, store.data())),
+            End::Ran(Err(error)) => {
+                if error.downcast_ref::<Unstoppable>().is_some() {
+                    place.penalize();
+                }
+                Err(broke_down(&error, store.data()))
+            }
             End::LeaseLost => Err(CallError::LeaseLost),
             End::WallTime => {
                 tenant.account.refuse(Limit::WallTime);

@@ -33,10 +33,14 @@ use crate::meter::{Meter, metered};
 /// How long a call runs without a permit: several times what an honest one takes, and less than a tick of the epoch.
 const FREE: Duration = Duration::from_micros(250);
 
-/// What a tenant may owe before all its calls need a permit; and the most that it can owe, which is paid off in twenty
-/// seconds: more than all its calls can run up at once before they need one.
+/// What a tenant may owe before all its calls need a permit; and the most that its runs make it owe, which is paid off in two
+/// seconds.
 const CREDIT: Duration = Duration::from_millis(10);
-const DEBT_MAX: Duration = Duration::from_millis(500);
+const DEBT_MAX: Duration = Duration::from_millis(50);
+
+/// What a tenant owes whose guest could not be stopped, which is paid off in forty seconds: as long as all its calls at once keep
+/// the processors busy until they are ended, several times over.
+const PENALTY: Duration = Duration::from_secs(1);
 
 /// The seconds in which one second of debt is paid off: long runs of a tenant may take a fortieth of a processor's
 /// time.
@@ -138,9 +142,18 @@ impl LongRuns {
     /// Adds a long run to the debt of a tenant.
     fn charge(&self, tenant: &Arc<str>, ran: Duration) {
         let mut inner = self.inner.lock();
-        let time = (inner.debt(tenant) + ran).min(DEBT_MAX);
+        let owed = inner.debt(tenant);
+        let time = (owed + ran).min(DEBT_MAX.max(owed));
         let debt = inner.entry(tenant);
         (debt.time, debt.at) = (time, Instant::now());
+        self.any_debt.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes a tenant owe much for long.
+    fn penalize(&self, tenant: &Arc<str>) {
+        let mut inner = self.inner.lock();
+        let debt = inner.entry(tenant);
+        (debt.time, debt.at) = (PENALTY, Instant::now());
         self.any_debt.store(true, Ordering::Relaxed);
     }
 
@@ -173,17 +186,18 @@ impl Place {
         }
     }
 
+    /// Makes the tenant pay for a guest that could not be stopped.
+    pub(crate) fn penalize(&self) {
+        self.runs.penalize(self.account.tenant());
+    }
+
     /// Does work of the host's for the tenant, with a permit if the tenant needs one, and books it.
     pub(crate) async fn run<T>(&self, work: impl FnOnce() -> T) -> T {
         let permit = match self.runs.owes_much(self.account.tenant()) {
             true => self.wait().await.ok(),
             false => None,
         };
-        // By the clock on the wall: work that is this short is seldom interrupted, and the thread's clock costs more than most of
-        // it.
-        let began = Instant::now();
-        let done = work();
-        let ran = began.elapsed();
+        let (done, ran) = metered(work);
         self.account.charge_time(Counter::HostNanos, ran);
         if ran >= FREE {
             self.runs.charge(self.account.tenant(), ran);

@@ -46,7 +46,7 @@ pub(crate) struct StoreEnd {
     "it called the host for {} ms without a function or a loop beginning in between, where it could be stopped",
     POLL_MAX.as_millis()
 )]
-struct Unstoppable;
+pub(crate) struct Unstoppable;
 
 /// Gives a store the limits of its call; nothing of a guest has run yet.
 // Keeps P6: memory, bytes handed to the host, host calls and running time of a call are limited here.

@@ -18,7 +18,7 @@ use anyhow::bail;
 async fn main() -> anyhow::Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("first") | None => first::run().await,
-        Some("neighbour") => neighbour::run().await,
+        Some("neighbour") => neighbour::run(&std::env::args().skip(2).collect::<Vec<_>>()).await,
         Some("overload") => overload::run().await,
         Some("compile") => compile::run().await,
         Some("waiting") => waiting::run().await,

@@ -70,11 +70,13 @@ const COMPILER: &str = r#"
     cpu_time = "2s"
 "#;
 
-pub(crate) async fn run() -> anyhow::Result<()> {
+/// Measures these attacks, or all.
+pub(crate) async fn run(only: &[String]) -> anyhow::Result<()> {
     println!("| attack | alone p50 | alone p99 | beside p50 | beside p99 | bound p99 | calls of the attacker |");
     println!("|---|---|---|---|---|---|---|");
     let mut felt = Vec::new();
-    for (name, attack) in &ATTACKS {
+    let chosen = |name: &str| only.is_empty() || only.iter().any(|only| only == name);
+    for (name, attack) in ATTACKS.iter().filter(|(name, _)| chosen(name)) {
         if !measure(name, attack).await? {
             felt.push(*name);
         }

@@ -107,6 +107,19 @@ async fn a_tenant_that_owes_much_needs_a_permit_for_every_call() {
     assert_eq!(runs.inner.lock().free, 1);
 }
 
+// Shows P6: a tenant whose guests could not be stopped pays for longer than one whose calls are long.
+#[tokio::test]
+async fn a_penalty_is_owed_for_longer_than_long_runs() {
+    let runs = LongRuns::new(1, 0);
+    let (long, evader) = (account("long"), account("evader"));
+    runs.charge(long.tenant(), DEBT_MAX * 100);
+    runs.place(&evader).penalize();
+    // More runs make neither owe more, nor less.
+    runs.charge(evader.tenant(), DEBT_MAX);
+    let debt = |account: &Arc<Account>| runs.inner.lock().debt(account.tenant());
+    assert!(debt(&long) <= DEBT_MAX && debt(&evader) > DEBT_MAX * 10);
+}
+
 #[tokio::test]
 async fn a_call_has_no_permit_while_it_waits_for_something_else() {
     let runs = LongRuns::new(1, 0);
