@@ -14,7 +14,7 @@ use std::time::Duration;
 use namelock_lock::{LockConfig, Locks};
 use namelock_names::Names;
 use namelock_sandbox::{Powers, Sandbox, SandboxConfig};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinError;
@@ -39,6 +39,10 @@ use crate::tenants::{Rules, Tenants};
 ///
 /// Leases that are not released by then expire.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many connections the kernel keeps until they are accepted; it has a limit of its own, `net.core.somaxconn`, usually 4096. Where
+/// they find no room, a client's next try comes a second later.
+const BACKLOG: u32 = 4096;
 
 /// The limits of the admin listener, which has to serve a prober and a scraper.
 const ADMIN_LIMITS: ConnectionLimits = ConnectionLimits {
@@ -182,8 +186,8 @@ async fn serve_tenants(
             tracing::warn!("serving without the tenants that are still being loaded");
         }
     }
-    let public = bind(config.http.listen, "--listen").await?;
-    let admin = bind(config.admin, "--admin").await?;
+    let public = bind(config.http.listen, "--listen")?;
+    let admin = bind(config.admin, "--admin")?;
 
     let app = App {
         tenants: Arc::clone(tenants),
@@ -217,9 +221,21 @@ fn sandbox_config(config: &Config) -> SandboxConfig {
     }
 }
 
-async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, RunError> {
-    TcpListener::bind(address)
-        .await
+// Keeps P6: a burst of connections of one caller fills no queue in which another one's would wait for the kernel to try again.
+fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, RunError> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    };
+    let listen = |socket: TcpSocket| {
+        // As `TcpListener::bind` does: a host that is started again gets its port at once.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    socket
+        .and_then(listen)
         .map_err(|source| RunError::Bind { address, flag, source })
 }
 
