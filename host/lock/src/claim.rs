@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::LeaseInstant;
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
-use crate::grant::{Attempt, Grant, GrantError, OwnerToken, ReleaseOutcome};
+use crate::grant::{Attempt, Both, Grant, GrantError, OwnerToken, ReleaseOutcome};
 use crate::key::LockKey;
 use crate::local_queue::Turn;
 use crate::reaper::PendingRelease;
@@ -61,8 +61,8 @@ impl Claim {
         &self.shared
     }
 
-    /// Tells in which epoch the table keeps this lock now, and when that changes; none where it never forgets.
-    pub(crate) fn table_epoch(&self) -> Option<watch::Receiver<Option<ServerEpoch>>> {
+    /// Tells in which epochs the table keeps this lock now, and when that changes; none where it never forgets.
+    pub(crate) fn table_epoch(&self) -> Option<Both<watch::Receiver<Option<ServerEpoch>>>> {
         self.shared.table.epoch(&self.key)
     }
 

@@ -91,6 +91,9 @@ pub struct LockConfig {
     pub lease: Duration,
     /// How long a lease can be held, however often it is renewed.
     pub max_hold: Duration,
+    /// The list of memcached servers that other hosts may still have, while it is changed; see
+    /// `memcached::fleet`.
+    pub previous: Option<LockUrl>,
     /// How long nothing is granted once a server was seen to have forgotten its locks; at least as long as forgotten
     /// ones may still be trusted. None: for exactly that long.
     pub restart_grace: Option<Duration>,
@@ -130,6 +133,7 @@ impl Default for LockConfig {
         Self {
             lease: Duration::from_secs(10),
             max_hold: Duration::from_secs(60),
+            previous: None,
             restart_grace: None,
             shared_with_idiom: false,
             watch_every: Duration::from_secs(10),

@@ -27,11 +27,12 @@
 //! - *An epoch that is found is judged first.* One that is older than what was on the server before is deleted: its
 //!   maker had asked for it long ago, and came too late. One that nobody gave and that is far ahead of the clock is
 //!   refused, and with it the server, because after it every right epoch would be smaller.
+//! - *When the list of servers is changed*, a name may move to a server whose epoch began before that of the one that it
+//!   came from. So the new list comes with an epoch of its own, from which the tokens of its servers are numbered on
+//!   ([`Numbering`], `memcached::fleet`).
 //!
 //! # Where they do not
 //!
-//! - A name moves to a server whose epoch began before the one of the server that it came from, because the list of
-//!   servers was changed. Epochs are in order when they begin, and a server keeps the one that it has.
 //! - The source has lost its memory (the names database was restored from an old copy), and the clock is behind too.
 //! - Hosts have a source each ([`OwnEpochs`](crate::epochs::OwnEpochs)), and their clocks disagree by up to a minute.
 //!
@@ -78,6 +79,25 @@ impl ServerEpoch {
     }
 }
 
+/// From where on the tokens of a server are numbered since the list of servers was changed (`memcached::fleet`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Numbering {
+    /// An epoch that was given then, for the tokens alone; 0: the list was not changed.
+    pub(crate) base: u64,
+    /// What the server had counted by then.
+    pub(crate) counted: u64,
+}
+
+impl Numbering {
+    /// Makes the fencing token of the grant with this number within `epoch`. Where the epoch is the later one, it counts.
+    pub(crate) fn token(self, epoch: ServerEpoch, number: u64) -> FencingToken {
+        if self.base <= epoch.sentinel {
+            return epoch.token(number);
+        }
+        FencingToken::new(self.base.saturating_add(number.saturating_sub(self.counted)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +125,20 @@ mod tests {
         assert_ne!(after, EPOCH);
         assert!(after.token(2) > EPOCH.token(1));
         assert_eq!(after.sentinel(), EPOCH.sentinel());
+    }
+
+    #[test]
+    fn tokens_are_numbered_from_the_later_of_base_and_epoch() {
+        let token = |base, number| Numbering { base, counted: 1000 }.token(EPOCH, number).get();
+        let epoch = EPOCH.sentinel();
+        assert_eq!(token(0, 1001), epoch + 1001);
+        assert_eq!(
+            token(epoch - 1, 1),
+            epoch + 1,
+            "the server was restarted after the change"
+        );
+        assert_eq!(token(epoch + 5000, 1001), epoch + 5001);
+        assert_eq!(token(u64::MAX, 2000), u64::MAX);
     }
 
     #[test]

@@ -26,9 +26,32 @@ pub(crate) struct Grant {
     /// Grows with every grant of a key; see [`crate::fencing`].
     pub(crate) fencing_token: FencingToken,
     /// The epoch of the table in which the lock was granted; when the table forgets its locks, it begins another one.
-    pub(crate) epoch: ServerEpoch,
+    pub(crate) epochs: Both<ServerEpoch>,
     /// How the table finds the lock again without looking; none where it has to look.
-    pub(crate) version: Option<ItemVersion>,
+    pub(crate) versions: Both<Option<ItemVersion>>,
+}
+
+/// What is known of a lock on its server, or on both of its servers while the list of servers is changed
+/// (`memcached::fleet`).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Both<T> {
+    /// On its only server, or on the one in the list from before.
+    pub(crate) first: T,
+    /// On the one in the new list.
+    pub(crate) second: Option<T>,
+}
+
+impl<T> Both<T> {
+    pub(crate) const fn one(first: T) -> Self {
+        Self { first, second: None }
+    }
+
+    pub(crate) fn map<U>(self, change: impl Fn(T) -> U) -> Both<U> {
+        Both {
+            first: change(self.first),
+            second: self.second.map(change),
+        }
+    }
 }
 
 /// The version of an item, as the server process behind one connection counts it.
@@ -88,9 +111,35 @@ pub(crate) enum MarkChange {
 pub(crate) enum Attempt {
     /// The lock was asked for, and no answer is known. When it was asked for, the table was reached over this
     /// connection, if over any.
-    Asked { connection: Option<ConnectionId> },
+    Asked { connections: Both<Option<ConnectionId>> },
     /// The lock was granted.
     Granted(Grant),
+}
+
+/// How far an attempt got on one server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum PartOfAttempt {
+    Asked(Option<ConnectionId>),
+    Granted(Option<ItemVersion>),
+}
+
+impl Attempt {
+    pub(crate) fn parts(&self) -> Both<PartOfAttempt> {
+        match self {
+            Self::Asked { connections } => connections.map(PartOfAttempt::Asked),
+            Self::Granted(grant) => grant.versions.map(PartOfAttempt::Granted),
+        }
+    }
+}
+
+impl MarkChange {
+    /// The version of the mark that is changed, if there is one.
+    pub(crate) const fn version(&self) -> Option<ItemVersion> {
+        match *self {
+            Self::Leave(_) => None,
+            Self::Keep(version) | Self::Replace(version, _) | Self::Remove(version) => Some(version),
+        }
+    }
 }
 
 /// What became of giving a lock back.
@@ -104,6 +153,15 @@ pub(crate) enum ReleaseOutcome {
     NotFound,
     /// The table did not answer.
     Unknown,
+}
+
+impl ReleaseOutcome {
+    /// What became of giving back a lock that was on two servers.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let order = [Self::Unknown, Self::NotFound, Self::Gone];
+        let worst = order.into_iter().find(|outcome| self == *outcome || other == *outcome);
+        worst.unwrap_or(Self::Released)
+    }
 }
 
 /// Why a lock was not granted.

@@ -16,7 +16,7 @@ use crate::claim::Claim;
 use crate::clock::{LeaseClock, LeaseInstant};
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
-use crate::grant::Grant;
+use crate::grant::{Both, Grant};
 
 /// The right to one name until a deadline. Dropping it releases it in the background.
 pub struct Lease {
@@ -25,7 +25,7 @@ pub struct Lease {
     since: LeaseInstant,
     /// Shared with everybody who waits for the lease's end.
     deadline: watch::Sender<LeaseInstant>,
-    epoch: Option<EpochWatch>,
+    epoch: Option<Both<EpochWatch>>,
     claim: Claim,
 }
 
@@ -33,7 +33,7 @@ pub struct Lease {
 #[derive(Clone)]
 pub struct LeaseEnd {
     deadline: watch::Receiver<LeaseInstant>,
-    epoch: Option<EpochWatch>,
+    epoch: Option<Both<EpochWatch>>,
     clock: Arc<LeaseClock>,
 }
 
@@ -48,16 +48,21 @@ impl Lease {
     /// Makes a lease of a claim that was granted. It is trusted from `asked`, the instant before the table was asked.
     pub(crate) fn new(name: &str, asked: LeaseInstant, claim: Claim, grant: Grant) -> Self {
         claim.expect_expiry(asked);
-        let watch = |current| EpochWatch {
-            granted: grant.epoch,
-            current,
+        let watch = |granted, current| EpochWatch { granted, current };
+        let watches = |current: Both<_>| Both {
+            first: watch(grant.epochs.first, current.first),
+            second: grant
+                .epochs
+                .second
+                .zip(current.second)
+                .map(|(granted, current)| watch(granted, current)),
         };
         Self {
             name: name.to_owned(),
             fencing_token: grant.fencing_token,
             since: asked,
             deadline: watch::Sender::new(asked + claim.shared().config.lease),
-            epoch: claim.table_epoch().map(watch),
+            epoch: claim.table_epoch().map(watches),
             claim,
         }
     }
@@ -80,7 +85,9 @@ impl Lease {
 
     /// For how much longer the lease provably lasts; zero once it is lost.
     pub fn remaining(&self) -> Duration {
-        if self.epoch.as_ref().is_some_and(EpochWatch::is_over) {
+        let is_over =
+            |epoch: &Both<EpochWatch>| epoch.first.is_over() || epoch.second.as_ref().is_some_and(EpochWatch::is_over);
+        if self.epoch.as_ref().is_some_and(is_over) {
             return Duration::ZERO;
         }
         let deadline = *self.deadline.borrow();
@@ -167,11 +174,16 @@ impl LeaseEnd {
 }
 
 /// Waits until the table has begun another epoch.
-async fn forgotten(epoch: Option<EpochWatch>) {
-    match epoch {
+async fn forgotten(epoch: Option<Both<EpochWatch>>) {
+    let over = async |epoch: Option<EpochWatch>| match epoch {
         // An error means that nobody can tell any more: the lock service is closed.
         Some(EpochWatch { granted, mut current }) => drop(current.wait_for(|now| *now != Some(granted)).await),
         None => std::future::pending().await,
+    };
+    let (first, second) = epoch.map_or((None, None), |epoch| (Some(epoch.first), epoch.second));
+    tokio::select! {
+        () = over(first) => {}
+        () = over(second) => {}
     }
 }
 

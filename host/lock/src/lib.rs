@@ -40,7 +40,7 @@
 //! - P6: every queue, wait, retry and table has a limit ([`config`]).
 //! - P7: a memcached that was seen to have forgotten its locks, or to have stood still, grants nothing until that can
 //!   do no harm, and the leases that it forgot are lost (`memcached::health`). What cannot be granted is refused at
-//!   once (`memcached::lane`).
+//!   once (`memcached::lane`). A host that differs from its fleet grants nothing (`memcached::fleet`).
 
 pub mod config;
 pub mod epochs;

@@ -14,7 +14,7 @@ use crate::config::LockConfig;
 use crate::epochs::EpochSource;
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
-use crate::grant::{Grant, GrantError, HeldLock, OwnerToken, ReleaseOutcome, Sight};
+use crate::grant::{Both, Grant, GrantError, HeldLock, OwnerToken, ReleaseOutcome, Sight};
 use crate::key::LockKey;
 
 /// Locks in a map. One mutex guards it: what is done under it takes well under a microsecond.
@@ -90,8 +90,8 @@ impl Memory {
         state.locks.insert(key.clone(), Lock { token, expires });
         Ok(Grant {
             fencing_token: epoch.token(state.grants),
-            epoch,
-            version: None,
+            epochs: Both::one(epoch),
+            versions: Both::one(None),
         })
     }
 

@@ -13,7 +13,7 @@ use crate::config::{LockConfig, LockUrl};
 use crate::epochs::EpochSource;
 use crate::error::{Lost, OpenError};
 use crate::fencing::ServerEpoch;
-use crate::grant::{Attempt, Grant, GrantError, MarkChange, OwnerToken, ReleaseOutcome, Sight};
+use crate::grant::{Attempt, Both, Grant, GrantError, MarkChange, OwnerToken, ReleaseOutcome, Sight};
 use crate::key::LockKey;
 use crate::memcached::Memcached;
 use crate::memory::Memory;
@@ -33,6 +33,11 @@ impl Table {
         epochs: &Arc<dyn EpochSource>,
     ) -> Result<Self, OpenError> {
         config.check()?;
+        if let (Some(_), LockUrl::Memory) | (Some(LockUrl::Memory), _) = (&config.previous, url) {
+            let reason = "previous is set, but the lock service is or was memory:; only a list of memcached servers can \
+                          be changed while hosts run";
+            return Err(OpenError::Config(reason.to_owned()));
+        }
         Ok(match url {
             LockUrl::Memory => Self::Memory(Memory::new(config, Arc::clone(clock), epochs)),
             LockUrl::Memcached(servers) => Self::Memcached(Memcached::new(servers, config, epochs)),
@@ -84,15 +89,15 @@ impl Table {
     /// Describes an attempt at `key` that is about to be made.
     pub(crate) fn begin_attempt(&self, key: &LockKey) -> Attempt {
         Attempt::Asked {
-            connection: match self {
-                Self::Memory(_) => None,
+            connections: match self {
+                Self::Memory(_) => Both::one(None),
                 Self::Memcached(memcached) => memcached.connection(key),
             },
         }
     }
 
     /// Tells in which epoch the table keeps `key` now, and when that changes; none where it never forgets.
-    pub(crate) fn epoch(&self, key: &LockKey) -> Option<watch::Receiver<Option<ServerEpoch>>> {
+    pub(crate) fn epoch(&self, key: &LockKey) -> Option<Both<watch::Receiver<Option<ServerEpoch>>>> {
         match self {
             Self::Memory(_) => None,
             Self::Memcached(memcached) => Some(memcached.epoch(key)),

@@ -130,7 +130,7 @@ async fn a_full_server_refuses_and_leaves_the_holder_alone() {
         other_connections, 1,
         "the lane reconnected; the one is that of this count"
     );
-    let other = open(&server);
+    let other = open_with(&server, LockConfig::default());
     for _ in 0..100 {
         let error = other.acquire("t", "held", NO_WAIT).await.unwrap_err();
         assert!(matches!(error, AcquireError::Busy { .. }), "{error}");
@@ -283,6 +283,12 @@ async fn after_a_restart_leases_are_lost_and_nothing_is_granted_for_one_lease() 
         "{refused}"
     );
 
+    let connected = async {
+        while locks.ready().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await
+        }
+    };
+    timeout(Duration::from_secs(60), connected).await.unwrap();
     assert_eq!(lease.release().await, Err(Lost::Gone));
     drop(acquire_when_back(&locks, "room").await);
     drop(acquire_when_back(&fresh, "another").await);

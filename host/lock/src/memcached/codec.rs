@@ -3,8 +3,8 @@
 //! They are meta commands (memcached's `doc/protocol.txt`); the crate `memcache` writes and reads them.
 
 use memcache::exp::{
-    ArithmeticOptions, DeleteOptions, Error, GetOptions, MetaCommand, MetaResponse, ReturnCode, build_arithmetic,
-    build_delete, build_get, parse_meta_result,
+    ArithmeticOptions, DeleteOptions, Error, GetOptions, MetaCommand, MetaResponse, ReturnCode, SetMode, SetOptions,
+    build_arithmetic, build_delete, build_get, build_set, parse_meta_result,
 };
 
 /// A CAS that no item has: the server would have to count for thousands of years.
@@ -25,6 +25,29 @@ pub(super) enum Command {
     Look,
     /// The same, and for how long it was not used.
     LookAtAge,
+    /// Asks for the CAS of the item alone.
+    LookAtCas,
+}
+
+/// What to do with an item whose value is a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TextCommand<'a> {
+    /// Asks what it is, without counting as a use.
+    Look,
+    /// Creates it, to last for ever, if there is none. For want of memory the server may delete the one that is there
+    /// (`proto_text.c`), so nothing must depend on it that cannot be made again.
+    Add(&'a str),
+    /// Puts this text where the one with this CAS is.
+    Replace { text: &'a str, cas: u64 },
+}
+
+/// An item whose value is a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Text {
+    pub(super) value: String,
+    pub(super) cas: u64,
+    /// For how many seconds of the server's clock it was not used.
+    pub(super) age: u32,
 }
 
 /// What the server answered.
@@ -99,8 +122,53 @@ impl Command {
                 options.opaque = opaque;
                 build_get(key, &options)
             }
+            Self::LookAtCas => {
+                let mut options = GetOptions::default();
+                options.value = false;
+                options.return_cas = true;
+                options.no_lru_bump = true;
+                options.opaque = opaque;
+                build_get(key, &options)
+            }
         }
     }
+}
+
+impl TextCommand<'_> {
+    pub(super) fn encode(self, key: &str, payload: &mut Vec<u8>) -> Result<(), Error> {
+        let set = |text: &str, mode, cas| {
+            let mut options = SetOptions::default();
+            options.mode = mode;
+            options.compare_cas = cas;
+            build_set(key, text, &options)
+        };
+        let command = match self {
+            Self::Look => {
+                let mut options = GetOptions::default();
+                options.value = true;
+                options.return_cas = true;
+                options.return_last_access = true;
+                options.no_lru_bump = true;
+                build_get(key, &options)
+            }
+            Self::Add(text) => set(text, SetMode::Add, None),
+            Self::Replace { text, cas } => set(text, SetMode::Set, Some(cas)),
+        };
+        command?.encode_into(payload)
+    }
+}
+
+/// Reads the reply to a [`TextCommand`]; none unless it is the item.
+pub(super) fn decode_text(response: MetaResponse) -> Result<Option<Text>, Error> {
+    let result = parse_meta_result(response)?;
+    Ok(match result.rc {
+        ReturnCode::Va => Some(Text {
+            value: String::from_utf8_lossy(&result.value.unwrap_or_default()).into_owned(),
+            cas: result.cas.unwrap_or(0),
+            age: result.last_access.and_then(|age| u32::try_from(age).ok()).unwrap_or(0),
+        }),
+        _ => None,
+    })
 }
 
 /// Reads the reply to the command with this opaque number. Any other number means that commands and replies are out of
@@ -172,6 +240,16 @@ mod tests {
         check(Command::Delete { cas: 9 }, "md namelock:t:k C9 O7");
         check(Command::Look, "mg namelock:t:k v c t u O7");
         check(Command::LookAtAge, "mg namelock:t:k v c t l u O7");
+        check(Command::LookAtCas, "mg namelock:t:k c u O7");
+        let text = |command: TextCommand<'_>, expect: &str| {
+            let mut payload = Vec::new();
+            command.encode("namelock:@fleet", &mut payload).unwrap();
+            assert_eq!(String::from_utf8(payload).unwrap(), expect);
+        };
+        text(TextCommand::Look, "mg namelock:@fleet v c l u\r\n");
+        text(TextCommand::Add("1 a"), "ms namelock:@fleet 3 ME\r\n1 a\r\n");
+        let replace = TextCommand::Replace { text: "1 a", cas: 9 };
+        text(replace, "ms namelock:@fleet 3 C9\r\n1 a\r\n");
     }
 
     fn reply(line: &str) -> Result<Reply, Error> {

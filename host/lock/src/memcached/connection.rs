@@ -1,15 +1,17 @@
 //! One connection to one memcached server: it learns the server's epoch, then exchanges batches.
 //!
 //! Every batch begins and ends with a look at the main sentinel, and looks at the sentinels of the sizes of its locks
-//! before that end. So what it is told of locks is only believed in the epoch that the connection knows
-//! ([`crate::fencing`]), while no lock of theirs was evicted ([`super::sentinel`]), and as the server's own clock dates
-//! it ([`super::clock`]).
+//! and at the fleet's item before that end. So what it is told of locks is only believed in the epoch that the
+//! connection knows ([`crate::fencing`]), while no lock of theirs was evicted ([`super::sentinel`]), while all hosts agree
+//! which server has which name ([`super::fleet`]), and as the server's own clock dates it ([`super::clock`]).
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::agree::Agreement;
 use super::clock::{Dating, Reading};
 use super::codec::{Command, Reply};
+use super::fleet::{FLEET, Fleet, Phase};
 use super::greeting::{ConnectError, Figures, greet};
 use super::health::Health;
 use super::learn::Learner;
@@ -28,7 +30,20 @@ pub(super) struct Connection {
     pub(super) epoch: ServerEpoch,
     /// The CAS of the main sentinel then.
     cas: u64,
+    /// What holds for the fleet, and the CAS of the item that says so.
+    pub(super) phase: Phase,
+    fleet_cas: u64,
     wire: Wire,
+}
+
+/// Why a connection must not be used again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Ended {
+    #[error("{0}")]
+    Broken(String),
+    /// Nothing is wrong with it, but what holds for the fleet must be learned anew.
+    #[error("what holds for the fleet has changed meanwhile")]
+    FleetChanged,
 }
 
 /// Which sentinels a batch looks at besides the main one.
@@ -47,7 +62,7 @@ pub(super) struct Exchanged {
     /// How locks are dated that were taken or found; none where nothing was answered.
     pub(super) dating: Option<Dating>,
     /// After an error, which says why, the connection must not be used again.
-    pub(super) end: Result<(), String>,
+    pub(super) end: Result<(), Ended>,
 }
 
 impl Connection {
@@ -59,11 +74,15 @@ impl Connection {
         config: &LockConfig,
         epochs: &dyn EpochSource,
         health: &Health,
+        fleet: &Fleet,
     ) -> Result<Self, ConnectError> {
         let is_fresh = health.known().is_none();
-        let mut connection = timeout(config.connect_timeout, Self::learn(server, config, epochs, health))
-            .await
-            .unwrap_or(Err(ConnectError::Timeout))?;
+        let mut connection = timeout(
+            config.connect_timeout,
+            Self::learn(server, config, epochs, health, fleet),
+        )
+        .await
+        .unwrap_or(Err(ConnectError::Timeout))?;
         if is_fresh {
             let patience = COARSE_CLOCK + config.exchange_timeout;
             timeout(patience, connection.watch_clock(config, health))
@@ -78,6 +97,7 @@ impl Connection {
         config: &LockConfig,
         epochs: &dyn EpochSource,
         health: &Health,
+        fleet: &Fleet,
     ) -> Result<Self, ConnectError> {
         let mut socket = TcpStream::connect(server).await?;
         socket.set_nodelay(true)?;
@@ -99,6 +119,16 @@ impl Connection {
         let found = learner.learn(&mut given).await;
         learning.keep(given);
         let found = found?;
+        let agreement = Agreement {
+            wire: &mut wire,
+            server,
+            config,
+            epochs,
+            fleet,
+            found,
+        };
+        let agreed = agreement.reach().await?;
+        fleet.record_asked(server);
         let epoch = health.record_connection(found);
         if known != Some(found.epoch) {
             for warning in warnings {
@@ -109,6 +139,8 @@ impl Connection {
             id: ConnectionId::next(),
             epoch,
             cas: found.cas,
+            phase: agreed.value.phase(&fleet.lists),
+            fleet_cas: agreed.cas,
             wire,
         })
     }
@@ -118,8 +150,8 @@ impl Connection {
         while !health.has_clock() {
             let begin = Instant::now();
             let exchanged = self.exchange(&[], begin + config.exchange_timeout, Watch::Own, health);
-            if let Err(reason) = exchanged.await.end {
-                return Err(ConnectError::Io(std::io::Error::other(reason)));
+            if let Err(ended) = exchanged.await.end {
+                return Err(ConnectError::Io(std::io::Error::other(ended)));
             }
             tokio::time::sleep(config.heartbeat().min(config.backoff_min * 2)).await;
         }
@@ -143,17 +175,17 @@ impl Connection {
             .into_iter()
             .chain(commands.iter().copied())
             .chain(by_size)
-            .chain([main])
+            .chain([(FLEET, Command::LookAtCas), main])
             .collect();
         let mut outcomes = Vec::with_capacity(batch.len());
         let sent = Instant::now();
         let answered = match timeout_at(deadline, self.wire.exchange(&batch, &mut outcomes)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("no answer in time".to_owned()),
+            Ok(Err(error)) => Err(Ended::Broken(error.to_string())),
+            Err(_) => Err(Ended::Broken("no answer in time".to_owned())),
         };
         if let Err(reason) = &answered {
-            outcomes.resize_with(batch.len(), || Err(CommandError::Unanswered(reason.clone())));
+            outcomes.resize_with(batch.len(), || Err(CommandError::Unanswered(reason.to_string())));
         }
         let received = Instant::now();
         let behind = outcomes.split_off(1 + commands.len());
@@ -169,35 +201,41 @@ impl Connection {
             let reading = Reading { age, sent, received };
             match health.record_reading(self.epoch, self.cas, reading) {
                 Ok(known) => dating = Some(known),
-                Err(jumped) => end = Err(jumped.to_string()),
+                Err(jumped) => end = Err(Ended::Broken(jumped.to_string())),
             }
         }
         if let Err(reason) = &end {
             for ((_, command), outcome) in commands.iter().zip(&mut outcomes) {
                 if claims_to_hold(*command, outcome) {
-                    *outcome = Err(CommandError::Unanswered(reason.clone()));
+                    *outcome = Err(CommandError::Unanswered(reason.to_string()));
                 }
             }
         }
         Exchanged { outcomes, dating, end }
     }
 
-    /// Tells whether the looks at the sentinels found what this connection knows.
-    fn check_sentinels(&self, first: &Outcome, behind: &[Outcome]) -> Result<(), String> {
+    /// Tells whether the looks at the sentinels, and at the fleet's item, found what this connection knows.
+    fn check_sentinels(&self, first: &Outcome, behind: &[Outcome]) -> Result<(), Ended> {
         let value_of = |outcome: &Outcome| match outcome {
             Ok(Reply::Item { value, cas, .. }) => Some((*value, *cas)),
             _ => None,
         };
         let epoch = Some(self.epoch.sentinel());
         let main = Some((epoch, self.cas));
-        let (last, by_size) = behind.split_last().unwrap_or((first, &[]));
+        let broken = |reason: &str| Err(Ended::Broken(reason.to_owned()));
+        let [by_size @ .., fleet, last] = behind else {
+            return broken("memcached was not asked for its sentinels");
+        };
         if value_of(first) != main || value_of(last) != main {
-            return Err("memcached was flushed or replaced meanwhile, or has evicted its sentinel".into());
+            return broken("memcached was flushed or replaced meanwhile, or has evicted its sentinel");
         }
         let is_ours = |outcome: &Outcome| value_of(outcome).is_some_and(|(value, _)| value == epoch);
-        match by_size.iter().all(is_ours) {
-            true => Ok(()),
-            false => Err("memcached has evicted a sentinel, and perhaps locks".into()),
+        if !by_size.iter().all(is_ours) {
+            return broken("memcached has evicted a sentinel, and perhaps locks");
+        }
+        match fleet {
+            Ok(Reply::Done { cas }) if *cas == self.fleet_cas => Ok(()),
+            _ => Err(Ended::FleetChanged),
         }
     }
 

@@ -47,6 +47,10 @@ pub(super) enum ConnectError {
     Future { epoch: u64, ahead: Duration },
     #[error("its clock does not tick")]
     Clock,
+    #[error("{0}")]
+    Fleet(String),
+    #[error("its items change while they are read")]
+    Changing,
 }
 
 /// What a server says of itself, from which it shows why locks are gone.

@@ -8,7 +8,8 @@
 //!
 //! The task is in one of two states. *Disconnected*: it tries to connect, with jittered backoff, and refuses whatever
 //! comes, at once, after the first attempt, during which requests wait. *Connected*: it exchanges batches until one
-//! fails, or until the server closes the connection. The callers of what was sent and not answered are then told so; it
+//! fails, or until the server closes the connection. (When only what holds for the fleet has changed, it connects anew
+//! at once, and requests wait for that.) The callers of what was sent and not answered are then told so; it
 //! is never sent again.
 //!
 //! Keeps P6: the queue has a limit.
@@ -25,7 +26,8 @@ use tokio::time::Instant;
 
 use super::clock::Dating;
 use super::codec::{Command, Reply};
-use super::connection::{Connection, Exchanged, Watch};
+use super::connection::{Connection, Ended, Exchanged, Watch};
+use super::fleet::{Fleet, Phase};
 use super::greeting::ConnectError;
 use super::health::Health;
 use super::wire::CommandError;
@@ -64,6 +66,8 @@ pub(super) struct Answer {
     pub(super) reply: Reply,
     pub(super) connection: ConnectionId,
     pub(super) epoch: ServerEpoch,
+    /// What holds for the fleet, by this server.
+    pub(super) phase: Phase,
     /// How long an item lives that was taken or found; none where that is not known.
     pub(super) dating: Option<Dating>,
 }
@@ -96,6 +100,7 @@ struct LaneTask {
     config: Arc<LockConfig>,
     health: Arc<Health>,
     epochs: Arc<dyn EpochSource>,
+    fleet: Arc<Fleet>,
     queue: mpsc::Receiver<Request>,
     state: Arc<Mutex<LaneState>>,
     pause: Duration,
@@ -111,6 +116,7 @@ impl Lane {
         config: &Arc<LockConfig>,
         health: &Arc<Health>,
         epochs: &Arc<dyn EpochSource>,
+        fleet: &Arc<Fleet>,
     ) -> Self {
         let server: Arc<str> = server.into();
         let (sender, queue) = mpsc::channel(config.queue);
@@ -121,6 +127,7 @@ impl Lane {
             config: Arc::clone(config),
             health: Arc::clone(health),
             epochs: Arc::clone(epochs),
+            fleet: Arc::clone(fleet),
             queue,
             state: Arc::clone(&state),
             pause: config.backoff_min,
@@ -192,7 +199,12 @@ impl LaneTask {
                     self.report(LaneState::Connected(connection.id));
                     self.pause = self.config.backoff_min;
                     match self.exchange_batches(connection).await {
-                        Some(reason) => reason,
+                        Some(Ended::Broken(reason)) => reason,
+                        Some(Ended::FleetChanged) => {
+                            // The server is there, so requests wait while that is learned.
+                            self.tried = false;
+                            continue;
+                        }
                         None => return,
                     }
                 }
@@ -212,20 +224,21 @@ impl LaneTask {
 
     /// Tries to connect. Requests that come meanwhile wait for the first attempt, and are refused during every other.
     async fn connect(&mut self) -> Result<Connection, String> {
-        let (server, config, health, epochs) = (
+        let (server, config, health, epochs, fleet) = (
             Arc::clone(&self.server),
             Arc::clone(&self.config),
             Arc::clone(&self.health),
             Arc::clone(&self.epochs),
+            Arc::clone(&self.fleet),
         );
         let attempt = async move {
-            let attempt = Connection::open(&server, &config, &*epochs, &health);
-            let connected = attempt.await;
-            health.record_source(match &connected {
+            let connection = Connection::open(&server, &config, &*epochs, &health, &fleet).await;
+            fleet.record_asked(&server);
+            health.record_source(match &connection {
                 Err(ConnectError::Epochs(reason)) => Some(reason),
                 _ => None,
             });
-            connected.map_err(|error| error.to_string())
+            connection.map_err(|error| error.to_string())
         };
         let before = match &*self.state.lock() {
             LaneState::Disconnected(reason) if self.tried => Some(reason.clone()),
@@ -239,7 +252,7 @@ impl LaneTask {
     }
 
     /// Exchanges batches until the connection breaks, and returns why it did; none when there is no caller left.
-    async fn exchange_batches(&mut self, mut connection: Connection) -> Option<String> {
+    async fn exchange_batches(&mut self, mut connection: Connection) -> Option<Ended> {
         let mut batch = Vec::with_capacity(self.config.batch);
         loop {
             batch.clear();
@@ -250,7 +263,7 @@ impl LaneTask {
                         return None;
                     }
                 }
-                () = connection.broken() => return Some(CLOSED.into()),
+                () = connection.broken() => return Some(Ended::Broken(CLOSED.into())),
                 // An empty batch asks for the sentinels alone.
                 () = tokio::time::sleep(self.config.heartbeat()) => {}
             }
@@ -266,17 +279,17 @@ impl LaneTask {
                 for request in batch {
                     answer(request, Err(LaneError::NotSent(reason.into())));
                 }
-                return Some(reason.into());
+                return Some(Ended::Broken(reason.into()));
             }
-            if let Err(reason) = self.exchange(&mut connection, &mut batch).await {
-                return Some(reason);
+            if let Err(ended) = self.exchange(&mut connection, &mut batch).await {
+                return Some(ended);
             }
         }
     }
 
     /// Sends a batch and answers its callers.
-    async fn exchange(&mut self, connection: &mut Connection, batch: &mut Vec<Request>) -> Result<(), String> {
-        let (id, epoch) = (connection.id, connection.epoch);
+    async fn exchange(&mut self, connection: &mut Connection, batch: &mut Vec<Request>) -> Result<(), Ended> {
+        let (id, epoch, phase) = (connection.id, connection.epoch, connection.phase);
         let sent: Vec<Request> = batch
             .drain(..)
             .filter_map(|request| {
@@ -311,6 +324,7 @@ impl LaneTask {
                     reply,
                     connection: id,
                     epoch,
+                    phase,
                     dating,
                 }),
                 Err(CommandError::OutOfMemory) => Err(LaneError::OutOfMemory),

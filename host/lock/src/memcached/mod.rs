@@ -28,14 +28,16 @@
 //!
 //! # Several servers
 //!
-//! Each name has one server ([`rendezvous`]). One that is down keeps its names: they are refused at once, and the
-//! others go on. What is known of a server, and when it may not grant although it answers, is in [`health`]; what shows
+//! Each name has one server ([`rendezvous`]); while the list of servers is changed, it may have two ([`fleet`]). One that
+//! is down keeps its names: they are refused at once, and the others go on. What is known of a server, and when it may not grant although it answers, is in [`health`]; what shows
 //! that it has forgotten locks, in [`sentinel`]; how long a lock provably lives by the server's own clock, in [`clock`].
 //! How a grant gets its fencing token is in [`crate::fencing`].
 
+mod agree;
 mod clock;
 mod codec;
 mod connection;
+mod fleet;
 mod greeting;
 mod health;
 mod lane;
@@ -44,291 +46,149 @@ mod mark;
 mod rendezvous;
 mod sentinel;
 mod server;
+mod single;
 mod wire;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 
-use self::clock::Dating;
 #[cfg(fuzzing)]
 pub use self::codec::fuzz_reply;
-use self::codec::{Command, Reply};
-use self::lane::{Answer, Lane, LaneError};
+use self::fleet::{Fleet, InForce};
 use self::server::Server;
+use self::single::Taken;
 use crate::config::LockConfig;
 use crate::epochs::EpochSource;
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
 use crate::grant::{
-    Attempt, ConnectionId, Grant, GrantError, ItemVersion, MarkChange, OwnerToken, Refusal, ReleaseOutcome, Sight,
+    Attempt, Both, ConnectionId, Grant, GrantError, MarkChange, OwnerToken, PartOfAttempt, ReleaseOutcome, Sight,
 };
 use crate::key::LockKey;
-use namelock_types::{Safety, is_removed};
-
-/// How often release and renewal try again with a new CAS of an item that is still ours.
-const RENUMBERED_MAX: usize = 3;
-
-/// Why a grant is not trusted that was dated by a clock that is behind.
-const BEHIND: &str = "memcached stood still, and its clock was behind";
 
 /// Locks in memcached servers, each name in one of them.
 #[derive(Debug)]
 pub(crate) struct Memcached {
+    /// Those of both lists.
     servers: Vec<Server>,
-    config: Arc<LockConfig>,
-    ttl_seconds: u32,
-}
-
-/// Whose item is at a key.
-enum Holder {
-    Us {
-        grant: Grant,
-        lives: Lives,
-    },
-    SomebodyElse {
-        remaining: Option<Duration>,
-        connection: ConnectionId,
-    },
-    Nobody {
-        connection: ConnectionId,
-    },
-}
-
-/// How long an item lives.
-#[derive(Clone, Copy)]
-struct Lives {
-    seconds_left: Option<u32>,
-    dating: Option<Dating>,
-}
-
-impl Lives {
-    /// Tells whether the item provably lives until `until`, by this host's clock.
-    fn until(self, until: Instant) -> bool {
-        let (Some(left), Some(dating)) = (self.seconds_left, self.dating) else {
-            return false;
-        };
-        dating.covers(left, until)
-    }
+    fleet: Arc<Fleet>,
 }
 
 impl Memcached {
     pub(crate) fn new(servers: &[String], config: &Arc<LockConfig>, epochs: &Arc<dyn EpochSource>) -> Self {
-        let servers = servers.iter().map(|server| Server::new(server, config, epochs));
+        let fleet = Arc::new(Fleet::new(servers, config));
+        let all = fleet.lists.all();
+        let servers = all.servers().map(|server| Server::new(server, config, epochs, &fleet));
         Self {
             servers: servers.collect(),
-            ttl_seconds: config.ttl_seconds(),
-            config: Arc::clone(config),
+            fleet,
         }
     }
 
     pub(crate) async fn grant(&self, key: &LockKey, token: OwnerToken) -> Result<Grant, GrantError> {
-        let server = self.server(key);
-        if let Some(refusal) = server.health.refusal() {
-            return Err(server.unavailable(refusal));
-        }
-        // The lease is trusted from just before this, so that what covers the time from here on covers the lease.
-        let until = Instant::now() + self.config.lease;
-        let grant = self.take(server.lane(key), key, token, until).await;
-        let grant = grant.map_err(|error| match error {
-            GrantError::Unavailable(refusal) => server.unavailable(refusal),
-            error => error,
-        })?;
-        // What was found out meanwhile may make the grant one that nobody may trust; it is then given back.
-        match server.health.suspension() {
-            Some(refusal) => Err(GrantError::Unknown(refusal)),
-            None => Ok(grant),
-        }
-    }
-
-    async fn take(&self, lane: &Lane, key: &LockKey, token: OwnerToken, until: Instant) -> Result<Grant, GrantError> {
-        let take = Command::Add {
-            ttl_seconds: self.ttl_seconds,
-            value: token.get(),
+        self.fleet.asked().await;
+        let servers = self.servers(key);
+        let current = match servers.second {
+            None => return servers.first.grant(key, token).await.map(|taken| granted(taken, None)),
+            Some(current) => current,
         };
-        let reason = match lane.call(key, take, None).await {
-            Ok(answer) => match answer.reply {
-                Reply::Done { cas } => {
-                    let lives = Lives {
-                        seconds_left: Some(self.ttl_seconds),
-                        dating: answer.dating,
-                    };
-                    if lives.until(until) {
-                        return Ok(grant_of(answer, cas));
-                    }
-                    BEHIND.to_owned()
+        let previous = servers.first.grant(key, token).await?;
+        match current.grant(key, token).await {
+            Ok(taken) => Ok(granted(previous, Some(taken))),
+            Err(GrantError::Held { remaining }) => {
+                let part = PartOfAttempt::Granted(Some(previous.version));
+                match servers.first.release(key, token, part).await {
+                    ReleaseOutcome::Released | ReleaseOutcome::Gone => Err(GrantError::Held { remaining }),
+                    _ => Err(GrantError::Unknown("a lock was not given back".into())),
                 }
-                // Somebody has it. It is not an earlier attempt of ours whose reply was lost: each attempt has its own
-                // token.
-                Reply::Mismatch => {
-                    return Err(match look(lane, key, token).await {
-                        Ok(Holder::SomebodyElse { remaining, .. }) => GrantError::Held { remaining },
-                        Ok(Holder::Nobody { .. }) => GrantError::Held {
-                            remaining: Some(Duration::ZERO),
-                        },
-                        Ok(Holder::Us { .. }) | Err(_) => GrantError::Held { remaining: None },
-                    });
-                }
-                reply => {
-                    return Err(GrantError::Unknown(
-                        format!("memcached answered {reply:?} to a take").into(),
-                    ));
-                }
-            },
-            Err(LaneError::OutOfMemory) => {
-                return Err(GrantError::Unavailable(
-                    "memcached has no memory left for a lock; give it more (-m)".into(),
-                ));
             }
-            Err(LaneError::NotSent(reason)) => return Err(GrantError::Unavailable(reason.into())),
-            Err(LaneError::OtherConnection) => return Err(GrantError::Unavailable("the connection changed".into())),
-            Err(LaneError::Unanswered(reason)) => reason,
-        };
-        if is_removed(Safety::ResolveByToken) {
-            return Err(GrantError::Unavailable(reason.into()));
-        }
-        self.resolve(lane, key, token, until, reason).await
-    }
-
-    /// Finds out by its token what became of a take whose reply is lost, or not to be trusted.
-    ///
-    /// It may have to wait for the lane to connect again, for at most as long as an exchange may take. A lock that does
-    /// not outlive the trust in it does not count.
-    async fn resolve(
-        &self,
-        lane: &Lane,
-        key: &LockKey,
-        token: OwnerToken,
-        until: Instant,
-        reason: String,
-    ) -> Result<Grant, GrantError> {
-        let give_up = Instant::now() + self.config.exchange_timeout;
-        loop {
-            match look(lane, key, token).await {
-                Ok(Holder::Us { grant, lives }) if lives.until(until) => return Ok(grant),
-                Err(LaneError::NotSent(_)) if Instant::now() < give_up => {
-                    tokio::time::sleep(self.config.backoff_min).await
-                }
-                // Not finding it is no proof either: the request may still reach the server.
-                _ => return Err(GrantError::Unknown(Refusal::from(reason))),
-            }
+            // The other one is given back like whatever is in doubt.
+            Err(GrantError::Unavailable(refusal) | GrantError::Unknown(refusal)) => Err(GrantError::Unknown(refusal)),
+            Err(GrantError::NoEpoch(reason)) => Err(GrantError::Unknown(reason.into())),
         }
     }
 
     pub(crate) async fn renew(&self, key: &LockKey, token: OwnerToken, grant: &mut Grant) -> Result<(), Lost> {
-        let lane = self.server(key).lane(key);
-        let until = Instant::now() + self.config.lease;
-        for _ in 0..RENUMBERED_MAX {
-            if let Some(version) = grant.version.take() {
-                let renew = Command::Renew {
-                    ttl_seconds: self.ttl_seconds,
-                    cas: version.cas,
-                };
-                match lane
-                    .call(key, renew, Some(version.connection))
-                    .await
-                    .map(|answer| answer.reply)
-                {
-                    Ok(Reply::Missing) => return Err(Lost::Gone),
-                    Ok(_) | Err(LaneError::OtherConnection | LaneError::Unanswered(_)) => {}
-                    Err(LaneError::NotSent(_) | LaneError::OutOfMemory) => {
-                        grant.version = Some(version);
-                        return Err(Lost::Unknown);
-                    }
-                }
-            }
-            // After success too: a renewal may land on a copy of the item that is not linked any more, when another
-            // reader holds it at that moment. Only what a look finds is believed.
-            match look(lane, key, token).await {
-                Ok(Holder::Us { grant: found, lives }) => {
-                    grant.version = found.version;
-                    if lives.until(until) {
-                        return match self.server(key).health.suspension() {
-                            Some(_) => Err(Lost::Unknown),
-                            None => Ok(()),
-                        };
-                    }
-                }
-                Ok(Holder::SomebodyElse { .. } | Holder::Nobody { .. }) => return Err(Lost::Gone),
-                Err(_) => return Err(Lost::Unknown),
-            }
+        let servers = self.servers(key);
+        let first = servers.first.renew(key, token, &mut grant.versions.first);
+        let Some(current) = servers.second else {
+            return first.await;
+        };
+        let mut version = grant.versions.second.flatten();
+        let (first, second) = tokio::join!(first, current.renew(key, token, &mut version));
+        grant.versions.second = Some(version);
+        match (first, second) {
+            (Err(Lost::Gone), _) | (_, Err(Lost::Gone)) => Err(Lost::Gone),
+            (first, second) => first.and(second),
         }
-        Err(Lost::Unknown)
     }
 
     pub(crate) async fn release(&self, key: &LockKey, token: OwnerToken, attempt: Attempt) -> ReleaseOutcome {
-        let lane = self.server(key).lane(key);
-        if is_removed(Safety::OwnerCheck) {
-            let deleted = lane.call(key, Command::DeleteUnchecked, None).await;
-            return deleted.map_or(ReleaseOutcome::Unknown, |_| ReleaseOutcome::Released);
-        }
-        let mut version = match attempt {
-            Attempt::Granted(grant) => grant.version,
-            Attempt::Asked { .. } => None,
-        };
-        for _ in 0..RENUMBERED_MAX {
-            if let Some(version) = version.take() {
-                let delete = Command::Delete { cas: version.cas };
-                match lane
-                    .call(key, delete, Some(version.connection))
-                    .await
-                    .map(|answer| answer.reply)
-                {
-                    Ok(Reply::Done { .. }) => return ReleaseOutcome::Released,
-                    Ok(Reply::Missing) => return ReleaseOutcome::Gone,
-                    Ok(_) | Err(LaneError::OtherConnection) => {}
-                    Err(_) => return ReleaseOutcome::Unknown,
-                }
+        let servers = self.servers(key);
+        let parts = attempt.parts();
+        let first = servers.first.release(key, token, parts.first);
+        match (servers.second, parts.second) {
+            (Some(current), Some(part)) => {
+                let (first, second) = tokio::join!(first, current.release(key, token, part));
+                first.and(second)
             }
-            match look(lane, key, token).await {
-                Ok(Holder::Us { grant, .. }) => version = grant.version,
-                Ok(Holder::SomebodyElse { connection, .. } | Holder::Nobody { connection }) => {
-                    // What was asked for over this very connection has been executed by now.
-                    let is_proof = match attempt {
-                        Attempt::Granted(_) => true,
-                        Attempt::Asked { connection: asked_over } => asked_over == Some(connection),
-                    };
-                    return if is_proof {
-                        ReleaseOutcome::Gone
-                    } else {
-                        ReleaseOutcome::NotFound
-                    };
-                }
-                Err(_) => return ReleaseOutcome::Unknown,
-            }
+            _ => first.await,
         }
-        ReleaseOutcome::Unknown
     }
 
     /// Looks who has a lock, and which host waits for it; none when the server does not tell, or may not grant anyway.
     pub(crate) async fn sight(&self, key: &LockKey) -> Option<Sight> {
-        let server = self.server(key);
-        match server.health.refusal() {
+        let sight = async |server: &Server| match server.health.refusal() {
             Some(_) => None,
             None => mark::sight(server.lane(key), key).await,
+        };
+        let servers = self.servers(key);
+        let Some(current) = servers.second else {
+            return sight(servers.first).await;
+        };
+        let (first, second) = tokio::join!(sight(servers.first), sight(current));
+        let (first, second) = (first?, second?);
+        Some(Sight {
+            held: first.held.or(second.held),
+            mark: first.mark.or(second.mark),
+        })
+    }
+
+    /// Changes the mark of the hosts that wait for a lock. One that was seen is on the server that it was seen on; a new
+    /// one is left on each.
+    pub(crate) async fn change_mark(&self, key: &LockKey, change: MarkChange) {
+        let servers = self.servers(key);
+        let Some(current) = servers.second else {
+            return mark::change(servers.first.lane(key), key, change).await;
+        };
+        let (first, second) = (servers.first.lane(key), current.lane(key));
+        match change.version() {
+            Some(version) if second.connection() == Some(version.connection) => mark::change(second, key, change).await,
+            Some(_) => mark::change(first, key, change).await,
+            None => drop(tokio::join!(
+                mark::change(first, key, change),
+                mark::change(second, key, change)
+            )),
         }
     }
 
-    /// Changes the mark of the hosts that wait for a lock.
-    pub(crate) async fn change_mark(&self, key: &LockKey, change: MarkChange) {
-        mark::change(self.server(key).lane(key), key, change).await;
+    /// The connections over which `key` would be asked for now.
+    pub(crate) fn connection(&self, key: &LockKey) -> Both<Option<ConnectionId>> {
+        self.servers(key).map(|server| server.lane(key).connection())
     }
 
-    /// The connection over which `key` would be asked for now.
-    pub(crate) fn connection(&self, key: &LockKey) -> Option<ConnectionId> {
-        self.server(key).lane(key).connection()
-    }
-
-    /// Tells in which epoch its server keeps `key` now, and when that changes.
-    pub(crate) fn epoch(&self, key: &LockKey) -> watch::Receiver<Option<ServerEpoch>> {
-        self.server(key).health.epoch()
+    /// Tells in which epoch its servers keep `key` now, and when that changes.
+    pub(crate) fn epoch(&self, key: &LockKey) -> Both<watch::Receiver<Option<ServerEpoch>>> {
+        self.servers(key).map(|server| server.health.epoch())
     }
 
     /// Tells whether any server answers. One that does not costs only its own names, which is no reason to send callers
-    /// elsewhere.
+    /// elsewhere. But a host that differs from its fleet grants nothing at all.
     pub(crate) async fn ready(&self) -> Result<(), String> {
+        if let Some(refusal) = self.fleet.refusal() {
+            return Err(refusal.reason);
+        }
         let mut reasons = Vec::new();
         for server in &self.servers {
             match server.ready() {
@@ -339,44 +199,56 @@ impl Memcached {
         Err(reasons.join("; "))
     }
 
-    fn server(&self, key: &LockKey) -> &Server {
-        &self.servers[rendezvous::choose(self.servers.iter().map(Server::name), key.as_str())]
+    /// The server of a name; while the list is changed, the one in the list from before and the one in the new list.
+    fn servers(&self, key: &LockKey) -> Both<&Server> {
+        let lists = &self.fleet.lists;
+        let find = |name: &str| &self.servers[self.index(name)];
+        let current = lists.current.choose(key);
+        match lists.previous.as_ref().map(|previous| previous.choose(key)) {
+            Some(previous) if previous != current => Both {
+                first: find(previous),
+                second: Some(find(current)),
+            },
+            _ => Both::one(find(current)),
+        }
+    }
+
+    fn index(&self, name: &str) -> usize {
+        // They are in order, and all servers of both lists are among them.
+        self.servers.partition_point(|server| server.name() < name)
     }
 }
 
-/// Looks whose item is at `key`.
-async fn look(lane: &Lane, key: &LockKey, token: OwnerToken) -> Result<Holder, LaneError> {
-    let answer = lane.call(key, Command::Look, None).await?;
-    Ok(match answer.reply {
-        Reply::Item {
-            value: Some(value),
-            cas,
-            seconds_left,
-            ..
-        } if value == token.get() => Holder::Us {
-            grant: grant_of(answer, cas),
-            lives: Lives {
-                seconds_left,
-                dating: answer.dating,
-            },
-        },
-        Reply::Item { seconds_left, .. } => Holder::SomebodyElse {
-            remaining: seconds_left.map(|left| Duration::from_secs(left.into())),
-            connection: answer.connection,
-        },
-        _ => Holder::Nobody {
-            connection: answer.connection,
-        },
-    })
-}
-
-fn grant_of(answer: Answer, cas: u64) -> Grant {
+/// The grant of a lock that was taken on the server of the list from before, or the only one, and on that of the new one.
+fn granted(taken: Taken, current: Option<Taken>) -> Grant {
+    let Some(current) = current else {
+        return Grant {
+            fencing_token: taken.fencing_token,
+            epochs: Both::one(taken.epoch),
+            versions: Both::one(Some(taken.version)),
+        };
+    };
+    let previous = taken;
+    let previous_says = previous.phase.in_force == InForce::Previous;
+    let current_says = current.phase.in_force == InForce::Current;
+    let (of_previous, of_current) = (previous.fencing_token, current.fencing_token);
+    // Why that is so is argued in `fleet`.
+    let fencing_token = match (previous_says, current_says) {
+        (true, false) => of_previous,
+        (false, true) => of_current,
+        (true, true) if previous.phase.numbering.base > current.phase.numbering.base => of_previous,
+        (true, true) => of_current,
+        (false, false) => of_previous.max(of_current),
+    };
     Grant {
-        fencing_token: answer.epoch.token(cas),
-        epoch: answer.epoch,
-        version: Some(ItemVersion {
-            connection: answer.connection,
-            cas,
-        }),
+        fencing_token,
+        epochs: Both {
+            first: previous.epoch,
+            second: Some(current.epoch),
+        },
+        versions: Both {
+            first: Some(previous.version),
+            second: Some(Some(current.version)),
+        },
     }
 }

@@ -6,6 +6,7 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::fleet::Fleet;
 use super::greeting::{ConnectError, Figures};
 use super::health::Health;
 use super::lane::Lane;
@@ -20,18 +21,22 @@ pub(super) struct Server {
     name: Arc<str>,
     lanes: Vec<Lane>,
     pub(super) health: Arc<Health>,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) config: Arc<LockConfig>,
     eviction_watch: AbortHandle,
 }
 
 impl Server {
-    pub(super) fn new(name: &str, config: &Arc<LockConfig>, epochs: &Arc<dyn EpochSource>) -> Self {
+    pub(super) fn new(name: &str, config: &Arc<LockConfig>, epochs: &Arc<dyn EpochSource>, fleet: &Arc<Fleet>) -> Self {
         let health = Arc::new(Health::new(name, config));
-        let lanes = (0..config.lanes).map(|_| Lane::spawn(name, config, &health, epochs));
+        let lanes = (0..config.lanes).map(|_| Lane::spawn(name, config, &health, epochs, fleet));
         let name: Arc<str> = name.into();
         Self {
             lanes: lanes.collect(),
             eviction_watch: tokio::spawn(watch_evictions(Arc::clone(&name), Arc::clone(config))).abort_handle(),
             health,
+            fleet: Arc::clone(fleet),
+            config: Arc::clone(config),
             name,
         }
     }

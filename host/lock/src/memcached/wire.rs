@@ -6,7 +6,7 @@ use memcache::exp::{AsyncMetaConnection, Error};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::codec::{self, Command, Reply};
+use super::codec::{self, Command, Reply, Text, TextCommand};
 
 /// What the server answers to arithmetic on an item that is not a number; it checks that before it compares the CAS.
 const NOT_A_NUMBER: &str = "cannot increment or decrement non-numeric value";
@@ -65,6 +65,14 @@ impl Wire {
             });
         }
         Ok(())
+    }
+
+    /// Sends one command about an item whose value is a text; returns the item if it was asked for and is there.
+    pub(super) async fn text(&mut self, key: &str, command: TextCommand<'_>) -> Result<Option<Text>, Error> {
+        self.payload.clear();
+        command.encode(key, &mut self.payload)?;
+        self.socket.write_all(&self.payload).await?;
+        codec::decode_text(self.replies.receive().await?)
     }
 
     /// Waits until the server closes the connection, or says something that nobody asked for.

@@ -242,6 +242,7 @@ fields! {
     Switch(bool),
     Address(SocketAddr),
     LockUrl(LockUrl),
+    OptionalLockUrl(Option<LockUrl>),
     NamesUrl(NamesUrl),
     Path(PathBuf),
     OptionalPath(Option<PathBuf>),
@@ -264,6 +265,7 @@ impl Field<'_> {
             Self::Switch(on) => Value::Switch(**on),
             Self::Address(address) => Value::Text(address.to_string().into()),
             Self::LockUrl(url) => Value::Text(url.to_string().into()),
+            Self::OptionalLockUrl(url) => Value::Text(url.as_ref()?.to_string().into()),
             Self::NamesUrl(url) => Value::Text(url.to_string().into()),
             Self::Path(path) => Value::Text(path.as_os_str().into()),
             Self::OptionalPath(path) => Value::Text(path.as_ref()?.into()),
@@ -308,6 +310,9 @@ impl Field<'_> {
                 })?;
             }
             Self::LockUrl(field) => *field = parse(text, |error: namelock_lock::OpenError| error.to_string())?,
+            Self::OptionalLockUrl(field) => {
+                *field = Some(parse(text, |error: namelock_lock::OpenError| error.to_string())?);
+            }
             Self::NamesUrl(field) => {
                 *field = parse(text, |error| {
                     format!("{error}; write sqlite:PATH or postgres://user@host/database")

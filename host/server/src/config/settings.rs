@@ -112,6 +112,9 @@ pub(super) const HOST: &[Host] = &[
     Host::text("lock.url", |c| (&mut c.lock_url).into())
         .says("The lock service: memory: or memcached://host:port[,host:port…]")
         .flag("lock", |flags| flags.lock.clone()),
+    Host::text("lock.previous", |c| (&mut c.lock.previous).into())
+        .says("The list of memcached servers that other hosts may still have, while it is changed")
+        .absent("memcached://10.0.0.5:11211", "the list is not being changed"),
     Host::time("lock.lease", 100, DAY, |c| (&mut c.lock.lease).into())
         .says("How long a lease is trusted, unless its handler renews it")
         .limit(Reached::Code(LeaseLost), "guests::sleep_holding_lease"),

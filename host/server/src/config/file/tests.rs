@@ -327,7 +327,10 @@ fn stores<T>(setting: &Setting<T>, target: &mut T) {
     let (key, kind) = (setting.entry.key, setting.entry.kind);
     let default = setting.value(target);
     assert_eq!(default.is_none(), setting.entry.absent.is_some(), "{key}");
-    let value = default.unwrap_or_else(|| sample(kind));
+    let value = match (setting.field)(target) {
+        Field::OptionalLockUrl(_) => Value::Text("memcached://a:1".into()),
+        _ => default.unwrap_or_else(|| sample(kind)),
+    };
     assert_eq!(
         std::mem::discriminant(&value),
         std::mem::discriminant(&sample(kind)),
@@ -347,7 +350,10 @@ fn stores<T>(setting: &Setting<T>, target: &mut T) {
     }
     let field: Field<'_> = (setting.field)(target);
     assert_eq!(
-        matches!(field, Field::OptionalTime(_) | Field::OptionalPath(_)),
+        matches!(
+            field,
+            Field::OptionalTime(_) | Field::OptionalPath(_) | Field::OptionalLockUrl(_)
+        ),
         setting.entry.absent.is_some()
     );
 }
