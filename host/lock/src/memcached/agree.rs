@@ -11,9 +11,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::codec::{Command, Reply, Text, TextCommand};
-use super::fleet::{FLEET, Fleet, List, Value, Verdict};
+use super::fleet::{FLEET, List, Value, Verdict};
 use super::greeting::ConnectError;
 use super::health::Found;
+use super::membership::Fleet;
 use super::wire::{CommandError, Wire};
 use crate::config::{COARSE_CLOCK, LockConfig};
 use crate::epochs::EpochSource;

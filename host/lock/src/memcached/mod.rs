@@ -43,6 +43,7 @@ mod health;
 mod lane;
 mod learn;
 mod mark;
+mod membership;
 mod rendezvous;
 mod sentinel;
 mod server;
@@ -55,7 +56,8 @@ use tokio::sync::watch;
 
 #[cfg(fuzzing)]
 pub use self::codec::fuzz_reply;
-use self::fleet::{Fleet, InForce};
+use self::fleet::InForce;
+use self::membership::Fleet;
 use self::server::Server;
 use self::single::Taken;
 use crate::config::LockConfig;

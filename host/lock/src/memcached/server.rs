@@ -6,10 +6,10 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::fleet::Fleet;
 use super::greeting::{ConnectError, Figures};
 use super::health::Health;
 use super::lane::Lane;
+use super::membership::Fleet;
 use crate::config::LockConfig;
 use crate::epochs::EpochSource;
 use crate::grant::{GrantError, Refusal};

@@ -18,14 +18,6 @@ fn lists(text: &str) -> Lists {
     }
 }
 
-fn fleet(text: &str, config: &LockConfig) -> Fleet {
-    let lists = lists(text);
-    Fleet {
-        lists,
-        ..Fleet::new(&["any:1".to_owned()], config)
-    }
-}
-
 #[test]
 fn what_a_host_does_follows_from_its_lists_and_the_value_that_it_finds() {
     use Verdict::{Announce, Finish, Refuse, Use};
@@ -69,7 +61,14 @@ fn nobody_writes_again_what_was_written_for_somebody_who_can_use_it() {
 #[test]
 fn a_value_is_read_as_it_was_written() {
     let config = LockConfig::default();
-    let first = fleet("X", &config).first_value();
+    let first = Value {
+        lists: lists("X"),
+        from: None,
+        times: Times::new(&config),
+        base: 0,
+        counted: 0,
+        waits: false,
+    };
     let changed = Value {
         lists: lists("X>Y"),
         from: Some(list("Z")),
@@ -87,46 +86,23 @@ fn a_value_is_read_as_it_was_written() {
 }
 
 #[test]
-fn a_host_says_what_differs() {
-    let config = LockConfig::default();
-    let own = fleet("X", &config);
-    assert_eq!(own.differs(&own.first_value()), None);
-    let other = fleet("Y", &config).first_value();
-    let reason = own.differs(&other).unwrap();
-    assert!(
-        reason.contains("are Y:1,shared:1, this host's X:1,shared:1") && reason.contains("same lock URL"),
-        "{reason}"
-    );
-    let longer = LockConfig {
-        lease: Duration::from_secs(20),
-        ..config
+fn a_later_value_replaces_what_it_may_have_come_from_and_no_other() {
+    let value = |text: &str, from: Option<&str>, base| Value {
+        lists: lists(text),
+        from: from.map(list),
+        times: Times::new(&LockConfig::default()),
+        base,
+        counted: 0,
+        waits: false,
     };
-    let reason = own.differs(&fleet("X", &longer).first_value()).unwrap();
+    let (first, announced, finished) = (value("X", None, 0), value("X>Y", None, 7), value("Y", Some("X"), 8));
+    assert!(announced.replaces(&first) && finished.replaces(&announced));
     assert!(
-        reason.contains("lease=20000ms") && reason.contains("lease=10000ms") && reason.contains("lock.lease"),
-        "{reason}"
+        finished.replaces(&first),
+        "its server was down when the change was announced"
     );
-}
-
-#[tokio::test]
-async fn the_value_with_the_greatest_base_is_that_of_the_fleet() {
-    let config = LockConfig::default();
-    let fleet = Fleet::new(&["a:1".to_owned(), "b:1".to_owned()], &config);
-    let first = fleet.first_value();
-    let later = Value {
-        base: 7,
-        ..first.clone()
-    };
-    fleet.record("a:1", &later, Duration::ZERO);
-    fleet.record("b:1", &first, Duration::ZERO);
-    assert_eq!(fleet.newest("b:1"), Some(later.clone()));
-    fleet.record_refusal("a:1", Some(later.clone()), "it differs");
-    assert_eq!(fleet.newest("b:1"), Some(later));
-    assert_eq!(fleet.newest("a:1"), Some(first), "what it had itself was refused");
-    assert_eq!(fleet.refusal().unwrap().reason, "it differs");
-    fleet.record_asked("a:1");
-    fleet.record_asked("a:1");
-    assert_eq!(*fleet.unasked.borrow(), 1);
-    fleet.record_asked("b:1");
-    fleet.asked().await;
+    assert!(!first.replaces(&announced) && !announced.replaces(&finished));
+    assert!(!finished.replaces(&value("Y", Some("X"), 7)), "it says the same");
+    assert!(!finished.replaces(&value("Z", None, 0)), "another fleet's");
+    assert!(value("X>Z", None, 8).replaces(&announced), "one that was given up");
 }
