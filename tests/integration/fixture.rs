@@ -26,8 +26,9 @@ const START: Duration = Duration::from_secs(600);
 /// Comes before every configuration: no tenant is still being compiled when the host says that it serves.
 const CONFIG: &str = "tenants.wait = '10m'\n";
 
-/// What a call may take where a test does not say: the default is too short for a machine that has other things to do.
-const PATIENT: &str = "wall_time = '1m'\n";
+/// What a tenant may do where a test does not say: the defaults are too little for a machine that has other things to do, and for
+/// tests that ask as fast as they can.
+const PATIENT: [&str; 2] = ["wall_time = '1m'", "burst = 2000"];
 
 /// Leases that do not end while a test waits. A lock that is gone within [`DEADLINE`] was released, and did not expire.
 pub(crate) const LONG_LEASES: &str = r#"
@@ -160,10 +161,19 @@ impl Builder {
     /// The configuration file.
     fn toml(&self) -> String {
         let config = &self.config;
-        match config.split_once("[limits]\n") {
-            _ if config.contains("wall_time") || config.contains("limits =") => format!("{CONFIG}{config}"),
-            Some((before, after)) => format!("{CONFIG}{before}[limits]\n{PATIENT}{after}"),
-            None => format!("{CONFIG}limits.{PATIENT}{config}"),
+        if config.contains("limits =") {
+            return format!("{CONFIG}{config}");
+        }
+        let (before, after) = config.split_once("[limits]\n").unwrap_or(("", config));
+        let is_inside = before.len() + after.len() < config.len();
+        let said = |line: &&str| line.split_once(' ').is_some_and(|(key, _)| config.contains(key));
+        let lines = PATIENT.iter().filter(|line| !said(line));
+        if is_inside {
+            let lines: String = lines.map(|line| format!("{line}\n")).collect();
+            format!("{CONFIG}{before}[limits]\n{lines}{after}")
+        } else {
+            let lines: String = lines.map(|line| format!("limits.{line}\n")).collect();
+            format!("{CONFIG}{lines}{config}")
         }
     }
 

@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(usage["refusals"], json!({ "writes": 1 }));
         assert_eq!(
             usage["nearness_percent"],
-            json!({ "memory": 34, "writes": 100, "calls_waiting": 2 })
+            json!({ "memory": 34, "rate": 1, "writes": 100, "calls_waiting": 2 })
         );
     }
 }

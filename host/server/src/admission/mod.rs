@@ -57,7 +57,7 @@ impl Default for AdmissionLimits {
             calls_waiting: 64,
             calls_wait: Duration::from_secs(1),
             rate: 1000,
-            burst: 2000,
+            burst: 100,
         }
     }
 }
