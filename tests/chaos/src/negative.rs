@@ -89,12 +89,14 @@ pub const SAFETIES: [Safety; 13] = [
         (Plan::Flushes, Load::LongHolds),
         &["section"],
     ),
+    // Most late writes are refused by the time that their lease had left; what only looks as if it came in time, by the token.
     Safety::new(
         "fencing",
         "the database refuses an older fencing token",
         (Plan::LateWrites, Load::Blind),
         &["token"],
-    ),
+    )
+    .beside("write-deadline"),
     Safety::new(
         "early-deadline",
         "a lease is trusted from before its request was sent",
