@@ -55,8 +55,8 @@ fn run() -> Result<(), String> {
     require_target()?;
 
     let handlers = handlers(&root.join("guest/handlers"))?;
-    // `target/PROFILE/build/PACKAGE/out`: one target directory for every way in which this script is built, because the guests are the
-    // same for all of them and take minutes.
+    // `target/PROFILE/build/PACKAGE/out`: one target directory for every way in which this script is built, because the
+    // guests are the same for all of them and take minutes.
     let target_dir = out
         .ancestors()
         .nth(4)

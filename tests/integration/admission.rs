@@ -113,7 +113,8 @@ async fn requests_that_come_too_fast_hear_when_the_next_may_come() {
     assert!(answer.contains("connection: close"), "{answer}");
 }
 
-/// Sends two requests where there is room for one to wait, and returns the one that waited, and the one that was refused at once.
+/// Sends two requests where there is room for one to wait, and returns the one that waited, and the one that was
+/// refused at once.
 async fn one_waits(
     one: impl Future<Output = Answer>,
     other: impl Future<Output = Answer>,

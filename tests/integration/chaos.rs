@@ -1,4 +1,5 @@
-//! A minute of a fleet under faults, with PostgreSQL or SQLite as the seed decides; `make chaos` runs for longer, and with more kinds of faults.
+//! A minute of a fleet under faults, with PostgreSQL or SQLite as the seed decides; `make chaos` runs for longer, and
+//! with more kinds of faults.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -16,8 +16,8 @@ use tempfile::TempDir;
 /// Hosts share what was compiled unless a test says otherwise: a component is compiled once, not once in every test.
 const SHARED_CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/namelock-cache");
 
-/// How long a test waits for what has to happen. On any machine, also a slow and busy one, waiting that long means that it never
-/// happens; so no test depends on how fast something is.
+/// How long a test waits for what has to happen. On any machine, also a slow and busy one, waiting that long means that
+/// it never happens; so no test depends on how fast something is.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long a host may take to start: it compiles the components of all its tenants first, unless they were compiled before.
@@ -26,8 +26,8 @@ const START: Duration = Duration::from_secs(600);
 /// Comes before every configuration: no tenant is still being compiled when the host says that it serves.
 const CONFIG: &str = "tenants.wait = '10m'\n";
 
-/// What a tenant may do where a test does not say: the defaults are too little for a machine that has other things to do, and for
-/// tests that ask as fast as they can.
+/// What a tenant may do where a test does not say: the defaults are too little for a machine that has other things to
+/// do, and for tests that ask as fast as they can.
 const PATIENT: [&str; 2] = ["wall_time = '1m'", "burst = 2000"];
 
 /// Leases that do not end while a test waits. A lock that is gone within [`DEADLINE`] was released, and did not expire.

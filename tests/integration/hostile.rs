@@ -1,8 +1,8 @@
 //! All hostile guests on one host, one after another and then all at once, beside a tenant that only does its work.
 //!
-//! This measures a whole host, so it is a test binary of its own, and nothing runs beside it: `cargo test` runs one binary after
-//! another, and `.config/nextest.toml` says the same to nextest. No bound depends on how fast the machine is. What takes longer
-//! than [`DEADLINE`] never happens at all.
+//! This measures a whole host, so it is a test binary of its own, and nothing runs beside it: `cargo test` runs one
+//! binary after another, and `.config/nextest.toml` says the same to nextest. No bound depends on how fast the machine
+//! is. What takes longer than [`DEADLINE`] never happens at all.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -146,8 +146,8 @@ struct Usage {
 
 /// Calls all guests, round by round, until the host's memory grows no more, and tells the most that it has used.
 ///
-/// Each place of the instance pool keeps some memory between calls, and it takes a while until every place has been used: a place
-/// goes first to whoever had it last.
+/// Each place of the instance pool keeps some memory between calls, and it takes a while until every place has been
+/// used: a place goes first to whoever had it last.
 async fn warm_up(host: &Arc<Host>) -> Usage {
     let (mut most, mut steady, mut history) = (0, 0, Vec::new());
     while steady < STEADY_ROUNDS {

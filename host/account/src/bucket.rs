@@ -58,7 +58,8 @@ impl Bucket {
     ///
     /// # Errors
     ///
-    /// How long it takes until there are as many. More than the burst never come; the time is then the one until the bucket is full.
+    /// How long it takes until there are as many. More than the burst never come; the time is then the one until the
+    /// bucket is full.
     pub fn take_many(&mut self, tokens: u32, now: Instant) -> Result<(), Duration> {
         let missing = self.full_at.saturating_duration_since(now) + self.time_of(tokens);
         let room = self.time_of(self.burst);

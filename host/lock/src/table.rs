@@ -1,8 +1,8 @@
 //! Passes each call to the table of locks in use.
 //!
 //! A table is asked three things about a key, each with the owner's token as proof: grant, renew, release. Beside that
-//! it shows which host waits for a key. It knows nothing of names, deadlines or waiting; its caller measures time. Both tables pass the same tests
-//! (`tests/suite.rs`).
+//! it shows which host waits for a key. It knows nothing of names, deadlines or waiting; its caller measures time. Both
+//! tables pass the same tests (`tests/suite.rs`).
 
 use std::sync::Arc;
 

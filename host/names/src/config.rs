@@ -32,9 +32,9 @@ pub struct NamesConfig {
     /// PostgreSQL: a file of root certificates in PEM to check the server's certificate against; none: those that this
     /// machine trusts.
     pub tls_roots: Option<PathBuf>,
-    /// How long the row of a name without an active registration is kept, in time that somebody has seen pass. It remembers the name's greatest fencing
-    /// token, which matters for as long as a lease that was granted earlier may still try to write: no lease lasts that
-    /// long.
+    /// How long the row of a name without an active registration is kept, in time that somebody has seen pass. It
+    /// remembers the name's greatest fencing token, which matters for as long as a lease that was granted earlier may
+    /// still try to write: no lease lasts that long.
     pub retention: Duration,
     /// How many attributes a registration of any tenant may have.
     pub attributes_max: usize,

@@ -138,8 +138,8 @@ impl Handler {
         Ok(())
     }
 
-    /// Does work for a tenant that is no call of its handler, and books it as one: who has let the host run for long waits for a
-    /// permit for this too. The work must be short.
+    /// Does work for a tenant that is no call of its handler, and books it as one: who has let the host run for long
+    /// waits for a permit for this too. The work must be short.
     // Keeps P6: what a tenant's callers send costs the host time, and the tenant pays for it.
     pub async fn on_behalf<T>(&self, account: &Arc<Account>, work: impl FnOnce() -> T) -> T {
         self.long_runs.place(account).run(work).await

@@ -38,8 +38,8 @@ const FREE: Duration = Duration::from_micros(250);
 const CREDIT: Duration = Duration::from_millis(10);
 const DEBT_MAX: Duration = Duration::from_millis(50);
 
-/// What a tenant owes whose guest could not be stopped, which is paid off in forty seconds: as long as all its calls at once keep
-/// the processors busy until they are ended, several times over.
+/// What a tenant owes whose guest could not be stopped, which is paid off in forty seconds: as long as all its calls at
+/// once keep the processors busy until they are ended, several times over.
 const PENALTY: Duration = Duration::from_secs(1);
 
 /// The seconds in which one second of debt is paid off: long runs of a tenant may take a fortieth of a processor's

@@ -22,7 +22,7 @@ use crate::trap::LimitReached;
 /// run.
 const LIGHT_BYTES: usize = KEEP_RESIDENT_BYTES;
 
-/// How long one poll of a call may run until it calls the host.
+/// How long a poll of a call may have run when its guest calls the host.
 ///
 /// A guest is stopped after a tick where wasmtime checks the epoch: at the beginnings of functions and loops. Between two such
 /// places it may call the host as often as its code is long, with a megabyte of text to check in each call. No compiler makes

@@ -44,7 +44,8 @@ fn visible(c: char) -> impl Iterator<Item = char> {
     seen.into_iter().chain(hidden.into_iter().flatten())
 }
 
-/// Quotes text from outside for the log: what is no plain character is escaped, and what makes it longer than `max` bytes is cut.
+/// Quotes text from outside for the log: what is no plain character is escaped, and what makes it longer than `max`
+/// bytes is cut.
 pub fn quoted(text: &str, max: usize) -> String {
     let mut line = String::with_capacity(text.len().min(max));
     line.push('"');

@@ -1,7 +1,7 @@
 //! Measures the host on this machine, the callers included.
 //!
-//! What is compared is measured alternately in one run, and medians are printed. Each measurement that has a bound ends with exit
-//! code 1 when the bound is broken.
+//! What is compared is measured alternately in one run, and medians are printed. Each measurement that has a bound ends
+//! with exit code 1 when the bound is broken.
 
 mod compile;
 mod figures;

@@ -1,7 +1,7 @@
 //! Eight times the load that the host can sustain: what it still does, and how fast it refuses the rest.
 //!
-//! The host's capacity is made small and exact: so many calls at once, each of which holds its lock for ten milliseconds. So it is
-//! the refusing that is measured, and not how the callers and the host share two processors.
+//! The host's capacity is made small and exact: so many calls at once, each of which holds its lock for ten
+//! milliseconds. So it is the refusing that is measured, and not how the callers and the host share two processors.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

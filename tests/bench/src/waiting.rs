@@ -17,8 +17,8 @@ const CALLERS: usize = 500;
 const WAIT: Duration = Duration::from_secs(5);
 const WORK: Duration = Duration::from_millis(2);
 
-/// How far apart the callers of one host come, and how much earlier one must have come to be first for certain: what the client sends
-/// first need not arrive first.
+/// How far apart the callers of one host come, and how much earlier one must have come to be first for certain: what
+/// the client sends first need not arrive first.
 const APART: Duration = Duration::from_millis(2);
 const FIRST: Duration = Duration::from_millis(20);
 

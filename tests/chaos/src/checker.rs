@@ -38,11 +38,12 @@ use crate::clients::{Answer, Call, Kind};
 use crate::history::{History, Version};
 use crate::nemesis::Record;
 
-/// How far the clocks of a client and of the database are from each other where none was ever wrong: they are one clock, in milliseconds.
+/// How far the clocks of a client and of the database are from each other where none was ever wrong: they are one
+/// clock, in milliseconds.
 const GRAIN_MS: i64 = 2;
 
-/// The share of the time in which a wall clock was wrong by which the database's time may be off afterwards: it may follow it by one
-/// hundredth, and the fault lasts a bit longer than is known here.
+/// The share of the time in which a wall clock was wrong by which the database's time may be off afterwards: it may
+/// follow it by one hundredth, and the fault lasts a bit longer than is known here.
 const DRIFT_SHARE: i64 = 50;
 
 /// How far the database's time may be from the right one, in milliseconds: a wrong clock is followed slowly, if at all.
@@ -81,8 +82,8 @@ struct Life<'a> {
     /// Until when others may see it. A registration that is freed ends when its row is written, and others see that once it is
     /// committed, which is at the latest when the call that freed it was answered.
     seen_until_ms: i64,
-    /// When its caller had been told. It begins when its row is written, and others see it once that is committed: from then on they
-    /// must. None: nobody was told.
+    /// When its caller had been told. It begins when its row is written, and others see it once that is committed: from
+    /// then on they must. None: nobody was told.
     told_ms: Option<i64>,
 }
 

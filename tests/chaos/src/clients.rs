@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 
 use crate::fleet::{Fleet, HOSTS, NEWCOMER, now_us};
 
-/// How many clients there are, and how many of them stay with one host, as the users of one region would. Only the others are held
-/// up by whichever host stands still.
+/// How many clients there are, and how many of them stay with one host, as the users of one region would. Only the
+/// others are held up by whichever host stands still.
 const CLIENTS: usize = 24;
 const AT_HOME: usize = HOSTS * 6;
 

@@ -80,9 +80,9 @@ impl Disk {
         self.mount.join("ballast")
     }
 
-    /// The disk as it would be found after a power cut at this moment: what programs have written and not flushed is in the kernel's
-    /// memory, and not in the file behind the disk. Whoever writes has to stand still. Two copies that are the same show that the kernel
-    /// wrote nothing meanwhile, so it is the disk of one moment.
+    /// The disk as it would be found after a power cut at this moment: what programs have written and not flushed is in
+    /// the kernel's memory, and not in the file behind the disk. Whoever writes has to stand still. Two copies that are
+    /// the same show that the kernel wrote nothing meanwhile, so it is the disk of one moment.
     ///
     /// # Errors
     ///

@@ -34,8 +34,8 @@ pub enum Fault {
     Join {
         orderly: bool,
     },
-    /// All hosts are cut off from a memcached, while a handler of one holds a lease, and it restarts; a host joins that knows nothing of
-    /// before. Any other host that reached the server would leave a mark there for it.
+    /// All hosts are cut off from a memcached, while a handler of one holds a lease, and it restarts; a host joins that
+    /// knows nothing of before. Any other host that reached the server would leave a mark there for it.
     FreshAfterRestart {
         holder: usize,
         server: usize,

@@ -1,5 +1,5 @@
-//! Three hosts and room for a fourth, three memcached and a names database on this machine, with a proxy between each host and each
-//! server.
+//! Three hosts and room for a fourth, three memcached and a names database on this machine, with a proxy between each
+//! host and each server.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -36,7 +36,8 @@ pub const TENANT: &str = "chaos";
 /// How long a lease lasts, and nothing is granted after memcached has forgotten its locks.
 pub const LEASE: Duration = Duration::from_secs(3);
 
-/// How long a lock stays in memcached that nobody releases: the lease, two seconds of its coarse clock, one of stalls, and a tick.
+/// How long a lock stays in memcached that nobody releases: the lease, two seconds of its coarse clock, one of stalls,
+/// and a tick.
 pub const LOCK_LIFE: Duration = Duration::from_secs(7);
 
 /// How long a host may take to stop.

@@ -95,7 +95,8 @@ enum What {
 }
 
 impl Said {
-    /// Reads a line of a host's log, whose time `right` puts right. None: it says nothing of a section, or its time is not certain.
+    /// Reads a line of a host's log, whose time `right` puts right. None: it says nothing of a section, or its time is
+    /// not certain.
     pub(crate) fn parse(line: &str, right: impl Fn(i64) -> Option<i64>) -> Option<Self> {
         let said: Vec<_> = line[line.find("section ")?..].split_whitespace().collect();
         let what = match (*said.get(1)?, *said.get(2)?, said.get(3)) {
@@ -127,9 +128,9 @@ impl Said {
 
 /// Reads the critical sections from what the handlers of a host have said.
 ///
-/// The line `section begin` is written once the lease is held, so the section has begun by then. A line `section on` says how long,
-/// by the lease's own count, it has lasted since a moment that is no earlier: so it lasted at least until that long after the first line.
-/// What is not certain is left out.
+/// The line `section begin` is written once the lease is held, so the section has begun by then. A line `section on`
+/// says how long, by the lease's own count, it has lasted since a moment that is no earlier: so it lasted at least
+/// until that long after the first line. What is not certain is left out.
 pub(crate) fn sections(host: usize, said: &[Said]) -> Vec<Section> {
     let mut asked: HashMap<(&str, &str), i64> = HashMap::new();
     let mut open: HashMap<(&str, u64), Section> = HashMap::new();

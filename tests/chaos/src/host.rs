@@ -179,7 +179,8 @@ impl Host {
     }
 }
 
-/// Copies a log into a file, and keeps what handlers say in it. It is read as it comes, because the clock of what writes it may step.
+/// Copies a log into a file, and keeps what handlers say in it. It is read as it comes, because the clock of what
+/// writes it may step.
 fn read(log: ChildStderr, mut file: File, clock: &Clock, said: &Mutex<Vec<Said>>) {
     let mut log = BufReader::new(log);
     let mut line = Vec::new();

@@ -15,8 +15,9 @@
 //!
 //! `namelock-chaos run` runs each seed with one kind of database: an odd one with PostgreSQL, an even one with SQLite.
 //!
-//! What makes the checker sharp is that it does not ask the system for its own opinion: a trigger in PostgreSQL writes down each
-//! version of each row in the transaction that makes it, and handlers write into the log for how long they trusted their lease.
+//! What makes the checker sharp is that it does not ask the system for its own opinion: a trigger in PostgreSQL writes
+//! down each version of each row in the transaction that makes it, and handlers write into the log for how long they
+//! trusted their lease.
 
 #![expect(missing_docs, reason = "the fields of a record say what they are by their names")]
 

@@ -1,7 +1,7 @@
 //! The same against hosts with a safety taken out. A checker that does not notice is worthless.
 //!
-//! All of them are one host, built with the feature `removable-safeties`: it reads from `NAMELOCK_WITHOUT` what it runs without. What
-//! brings an absence to light is a schedule of its own, of one kind of fault and of calls that suit it.
+//! All of them are one host, built with the feature `removable-safeties`: it reads from `NAMELOCK_WITHOUT` what it runs
+//! without. What brings an absence to light is a schedule of its own, of one kind of fault and of calls that suit it.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -219,7 +219,8 @@ pub async fn run(safety: &'static Safety, host: &Path, seed: u64) -> anyhow::Res
     Ok(())
 }
 
-/// Whether this host knows how to run without a safety: it panics at one that does not exist, before it reads its configuration.
+/// Whether this host knows how to run without a safety: it panics at one that does not exist, before it reads its
+/// configuration.
 fn reads_what_to_remove(host: &Path) -> bool {
     let serve = Command::new(host)
         .args(["serve", "--config=/there/is/none"])

@@ -17,8 +17,9 @@ use crate::fleet::{Fleet, HOSTS, LEASE, LOCK_LIFE, POSTGRES, SERVERS, now_us};
 use crate::probes;
 use crate::proxy::Mode;
 
-/// After a fault every name has to be served at every host within this time. It takes a few seconds: a lease of grace, a stall, a
-/// reconnect with its backoff, a statement that runs into its deadline. The rest is for a machine that is slow and busy.
+/// After a fault every name has to be served at every host within this time. It takes a few seconds: a lease of grace,
+/// a stall, a reconnect with its backoff, a statement that runs into its deadline. The rest is for a machine that is
+/// slow and busy.
 pub const SERVICE_BACK: Duration = Duration::from_secs(180);
 
 /// After how many faults there is a time without any, long enough to see that every lock of before is gone.

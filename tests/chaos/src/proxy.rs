@@ -32,8 +32,8 @@ pub enum Mode {
 
 /// The links between one server and each host.
 ///
-/// All hosts have to write the same list of servers, so each reaches its own end of the links under the same name and port: for each of
-/// them the name [`NAME`] means another address of loopback, as `/etc/hosts` says.
+/// All hosts have to write the same list of servers, so each reaches its own end of the links under the same name and
+/// port: for each of them the name [`NAME`] means another address of loopback, as `/etc/hosts` says.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,

@@ -27,8 +27,8 @@ pub struct Report<'a> {
     pub longest_without_service_ms: BTreeMap<&'static str, i64>,
     /// The longest time from the end of a fault until every host had registered a name again.
     pub longest_until_all_serve_ms: BTreeMap<&'static str, i64>,
-    /// The longest time, while each kind of fault lasted and until all hosts served again, in which a name that many want was not served,
-    /// and which name.
+    /// The longest time, while each kind of fault lasted and until all hosts served again, in which a name that many
+    /// want was not served, and which name.
     pub longest_without_a_name_ms: BTreeMap<&'static str, (i64, String)>,
     /// The longest time in which each of these names was not served, in the whole run.
     pub longest_by_name_ms: BTreeMap<String, i64>,

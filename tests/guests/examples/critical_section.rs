@@ -1,8 +1,9 @@
 //! Does in the critical section what its attributes say, and writes into the log for how long it may trust its lease.
 //!
-//! `wait_ms`: how long to wait for the lock; `work_ms`: how long to hold it; `blind`: save without a look; `unsaved`: save nothing, and
-//! answer with the fencing token. A line `section ask` is written before the lease is asked for, `section begin` once it is held, and `section on` with the milliseconds that
-//! it is known to have lasted since, so whoever reads the log knows of a time in which the lease was trusted for certain.
+//! `wait_ms`: how long to wait for the lock; `work_ms`: how long to hold it; `blind`: save without a look; `unsaved`:
+//! save nothing, and answer with the fencing token. A line `section ask` is written before the lease is asked for,
+//! `section begin` once it is held, and `section on` with the milliseconds that it is known to have lasted since, so
+//! whoever reads the log knows of a time in which the lease was trusted for certain.
 
 use std::time::Duration;
 

@@ -248,8 +248,8 @@ pub(super) mod sleep_holding_lease {
         drop(stream);
         let keys = bench.memcached.raw().lock_keys();
         assert!(!keys.is_empty(), "nobody can have released it");
-        // It lives for three seconds of lease, two for memcached's clock and one for its stalls. The crawler that lists keys may
-        // list one that has expired.
+        // It lives for three seconds of lease, two for memcached's clock and one for its stalls. The crawler that lists
+        // keys may list one that has expired.
         let key = namelock_lock::LockKey::new("t", "room").unwrap();
         eventually("the lock expires", async || {
             bench.memcached.raw().get(key.as_str()).is_none()

@@ -42,7 +42,8 @@ macro_rules! has_a_test {
 }
 namelock_test_artifacts::foreach_guest!(has_a_test);
 
-/// A host with a tenant `t` that runs one guest, and a tenant `good` whose handler does as it should, and the memcached behind them.
+/// A host with a tenant `t` that runs one guest, and a tenant `good` whose handler does as it should, and the memcached
+/// behind them.
 ///
 /// Leases last longer than a test waits, unless the configuration says otherwise.
 struct Bench {
@@ -51,7 +52,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// A guest that ends like this: soon where its time is to run out, and with all the time that a busy machine may need otherwise.
+    /// A guest that ends like this: soon where its time is to run out, and with all the time that a busy machine may
+    /// need otherwise.
     fn new(guest: &str, (_, code): Ends) -> Self {
         let limits = if code == DEADLINE { SHORT_CALLS } else { PATIENT_CALLS };
         Self::with(guest, LONG_LEASES, limits)
@@ -73,8 +75,8 @@ impl Bench {
         self.host.post("t", name, "ann").await
     }
 
-    /// Checks how a call for `room` ends, that its locks are released, that the next call ends in the same way, and that another
-    /// tenant is served.
+    /// Checks how a call for `room` ends, that its locks are released, that the next call ends in the same way, and
+    /// that another tenant is served.
     async fn ends(&self, ends: Ends) -> Answer {
         let answer = self.post("room").await;
         check(&answer, ends);

@@ -206,8 +206,8 @@ fn link_texts(heading: &str) -> String {
     text
 }
 
-/// Checks that the last column of each table headed `shown by` names only tests and faults that there are: what has spaces is a fault,
-/// which the chaos test calls so.
+/// Checks that the last column of each table headed `shown by` names only tests and faults that there are: what has
+/// spaces is a fault, which the chaos test calls so.
 pub fn shown_by(document: &File, sources: &[File]) -> Vec<String> {
     let exists = |name: &str| {
         let wanted = if name.contains(' ') {

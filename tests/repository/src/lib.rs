@@ -10,8 +10,8 @@
 //! - [`documents`]: links, anchors and code blocks in Markdown, and comments that are too wide;
 //! - [`files`]: the files themselves.
 //!
-//! Every check is a function from text to findings, so its unit tests can show that it fails. `tests/repository.rs` applies them
-//! to this repository.
+//! Every check is a function from text to findings, so its unit tests can show that it fails. `tests/repository.rs`
+//! applies them to this repository.
 
 pub mod circles;
 pub mod documents;

@@ -113,8 +113,8 @@ fn citations(text: &str) -> Vec<Citation> {
     source.comments.iter().filter_map(read).collect()
 }
 
-/// Whether these lines of code, from which comments have been taken, begin with a test: attributes, one of which names a test, and
-/// then a function; or a function that the file's `suite! { … }` runs for each implementation.
+/// Whether these lines of code, from which comments have been taken, begin with a test: attributes, one of which names
+/// a test, and then a function; or a function that the file's `suite! { … }` runs for each implementation.
 fn is_test(lines: &[&str], file: &[&str]) -> bool {
     let mut attributes = String::new();
     for line in lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()) {

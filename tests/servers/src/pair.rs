@@ -46,7 +46,8 @@ impl PostgresPair {
         self.wait_until_synchronous();
     }
 
-    /// Kills the primary, and lets the standby take its place; the one that was killed is the standby from then on, and does not run.
+    /// Kills the primary, and lets the standby take its place; the one that was killed is the standby from then on, and
+    /// does not run.
     ///
     /// # Panics
     ///

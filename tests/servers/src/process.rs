@@ -50,8 +50,8 @@ impl Process {
         self.child.id()
     }
 
-    /// Waits, for at most `within`, until a host says where it listens: its public and its admin address. None when it ends instead,
-    /// or says something else. Its standard output has to be piped.
+    /// Waits, for at most `within`, until a host says where it listens: its public and its admin address. None when it
+    /// ends instead, or says something else. Its standard output has to be piped.
     pub fn listening(&mut self, within: Duration) -> Option<(SocketAddr, SocketAddr)> {
         let stdout = self.child.stdout.take()?;
         let (sender, line) = mpsc::channel();
@@ -111,8 +111,8 @@ impl Drop for Process {
     }
 }
 
-/// Waits, for at most `within`, until the host with this admin address is ready: a memcached that has just begun is watched for a moment
-/// before it is used.
+/// Waits, for at most `within`, until the host with this admin address is ready: a memcached that has just begun is
+/// watched for a moment before it is used.
 pub fn wait_until_ready(admin: SocketAddr, within: Duration) -> bool {
     wait_until(within, || {
         let ask = || {

@@ -5,8 +5,8 @@
 //! enough. And how long a host waits before a forgotten lock is granted again must cover the leases of all others. So
 //! each server carries an item, `namelock:@fleet`, that says what holds for the whole fleet: the list, the lease, the
 //! grace period and the time to live. It never expires. A host compares it with its own configuration when it connects
-//! ([`super::agree`], [`super::membership`]), and each batch looks whether it is still the same. A host that differs grants nothing, from any
-//! server, is not ready, and says what differs.
+//! ([`super::agree`], [`super::membership`]), and each batch looks whether it is still the same. A host that differs
+//! grants nothing, from any server, is not ready, and says what differs.
 //!
 //! # Changing the list
 //!

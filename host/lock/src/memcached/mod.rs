@@ -29,9 +29,10 @@
 //! # Several servers
 //!
 //! Each name has one server ([`rendezvous`]); while the list of servers is changed, it may have two ([`fleet`]). One that
-//! is down keeps its names: they are refused at once, and the others go on. What is known of a server, and when it may not grant although it answers, is in [`health`]; what shows
-//! that it has forgotten locks, in [`sentinel`]; how long a lock provably lives by the server's own clock, in [`clock`].
-//! How a grant gets its fencing token is in [`crate::fencing`].
+//! is down keeps its names: they are refused at once, and the others go on. What is known of a server, and when it may
+//! not grant although it answers, is in [`health`]; what shows that it has forgotten locks, in [`sentinel`]; how long a
+//! lock provably lives by the server's own clock, in [`clock`]. How a grant gets its fencing token is in
+//! [`crate::fencing`].
 
 mod agree;
 mod clock;

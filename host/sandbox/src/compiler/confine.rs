@@ -7,9 +7,9 @@
 //!   There is nothing on it that opens, connects, starts, or looks at another process;
 //! - **no file and no network** (Landlock), should the list ever have a hole.
 //!
-//! A call that is not on the list fails with `EPERM` instead of ending the process: libraries probe for what they can do without
-//! (huge pages, a name for a mapping), and a probe that fails must not cost a tenant its component. It gives nothing away, as
-//! whoever tries again only fails again.
+//! A call that is not on the list fails with `EPERM` instead of ending the process: libraries probe for what they can
+//! do without (huge pages, a name for a mapping), and a probe that fails must not cost a tenant its component. It gives
+//! nothing away, as whoever tries again only fails again.
 //!
 //! What the kernel cannot do is said on standard error ([`LACKING`]), and the parent logs it.
 

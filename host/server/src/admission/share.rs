@@ -1,18 +1,20 @@
 //! The calls that the host runs at once, shared among its tenants.
 //!
 //! A fixed limit for each tenant either wastes the host while few tenants are busy, or lets a few of them fill it. So the limit
-//! adapts: *a tenant may have no more calls running than there are free places*. This is the dynamic threshold of shared-memory switches
-//! (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches", IEEE/ACM Transactions on Networking 6(2),
-//! 1998), with α = 1:
+//! adapts: *a tenant may have no more calls running than there are free places*. This is the dynamic threshold of
+//! shared-memory switches (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches",
+//! IEEE/ACM Transactions on Networking 6(2), 1998), with α = 1:
 //!
 //! - a tenant that is alone gets half of the host at most, two get a third each, *n* get 1/(*n* + 1) each;
 //! - however many tenants have filled their share, some places stay free, so whoever comes next runs at once;
 //! - the limit needs no knowledge of who there is, and follows at once when tenants come and go.
 //!
-//! Who finds no place waits. When a call ends, the next one is of the tenant that has the fewest running; of equals, the one that has
-//! waited longest. How many wait, and for how long, is bounded, and the room to wait is shared by the same rule.
+//! Who finds no place waits. When a call ends, the next one is of the tenant that has the fewest running; of equals,
+//! the one that has waited longest. How many wait, and for how long, is bounded, and the room to wait is shared by the
+//! same rule.
 //!
-//! Keeps P6: calls that sleep, or wait for a lock, take places of the host and no processor; they must not take them from others.
+//! Keeps P6: calls that sleep, or wait for a lock, take places of the host and no processor; they must not take them
+//! from others.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;

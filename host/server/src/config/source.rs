@@ -85,8 +85,8 @@ impl Source {
         })
     }
 
-    /// Parses the file as [`parse`](Self::parse) does, and goes on without what is wrong: lists all of it, up to a bound. There is
-    /// nothing without it if the file is no TOML, or if there is too much of it.
+    /// Parses the file as [`parse`](Self::parse) does, and goes on without what is wrong: lists all of it, up to a
+    /// bound. There is nothing without it if the file is no TOML, or if there is too much of it.
     pub fn parse_all<T: DeserializeOwned>(&self) -> (Option<T>, Vec<ConfigError>) {
         let mut table = match DeTable::parse(&self.text) {
             Ok(table) => table,

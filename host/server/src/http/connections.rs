@@ -93,7 +93,8 @@ pub async fn run(
     drain(connections, limits.drain).await
 }
 
-/// Accepts one connection that there is room for. One that finds none waits in `arrived`, and those behind it in the kernel's backlog.
+/// Accepts one connection that there is room for. One that finds none waits in `arrived`, and those behind it in the
+/// kernel's backlog.
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Room>,

@@ -46,8 +46,8 @@ impl RequestId {
     }
 }
 
-/// A request that has begun and is counted and logged exactly once, also when its caller hangs up: then the server drops the future of
-/// the request, and this with it.
+/// A request that has begun and is counted and logged exactly once, also when its caller hangs up: then the server
+/// drops the future of the request, and this with it.
 struct Begun {
     app: Arc<App>,
     id: RequestId,
@@ -136,8 +136,8 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     response
 }
 
-/// Refuses what RFC 9112 (section 3.2) tells a server to refuse: an HTTP/1.1 request that does not say which host it is for, or says so
-/// twice, could mean one host to a proxy and another one to whoever is behind it.
+/// Refuses what RFC 9112 (section 3.2) tells a server to refuse: an HTTP/1.1 request that does not say which host it is
+/// for, or says so twice, could mean one host to a proxy and another one to whoever is behind it.
 fn check_host(request: &Request) -> Result<(), Problem> {
     let hosts = request.headers().get_all(HOST).iter().count();
     if hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11) {

@@ -40,8 +40,8 @@ use crate::tenants::{Rules, Tenants};
 /// Leases that are not released by then expire.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many connections the kernel keeps until they are accepted; it has a limit of its own, `net.core.somaxconn`, usually 4096. Where
-/// they find no room, a client's next try comes a second later.
+/// How many connections the kernel keeps until they are accepted; it has a limit of its own, `net.core.somaxconn`,
+/// usually 4096. Where they find no room, a client's next try comes a second later.
 const BACKLOG: u32 = 4096;
 
 /// The limits of the admin listener, which has to serve a prober and a scraper.

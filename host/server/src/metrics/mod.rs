@@ -1,7 +1,7 @@
 //! The counters, and their text for Prometheus.
 //!
-//! Every label value comes from a closed list, but for tenants' ids: of them the busiest `metrics.tenants` have series of their own
-//! (`tenants`), so that their number is bounded, and an id has a closed alphabet.
+//! Every label value comes from a closed list, but for tenants' ids: of them the busiest `metrics.tenants` have series
+//! of their own (`tenants`), so that their number is bounded, and an id has a closed alphabet.
 
 mod tenants;
 

@@ -1,7 +1,8 @@
 //! What the busiest tenants have used, and the rest together.
 //!
-//! A tenant that becomes one of the busiest, or no longer is one, moves between the rest and a series of its own. Prometheus then sees a
-//! counter of the rest fall and takes it for a restart of the host: a rate over the rest may be too high for a moment.
+//! A tenant that becomes one of the busiest, or no longer is one, moves between the rest and a series of its own.
+//! Prometheus then sees a counter of the rest fall and takes it for a restart of the host: a rate over the rest may be
+//! too high for a moment.
 
 use std::cmp::Reverse;
 use std::fmt::{self, Write};

@@ -1,7 +1,7 @@
 //! The log, on standard error: who writes it (`writer`), and what it says of a request.
 //!
-//! Whatever comes from outside is escaped and cut, so no line of the log can be forged, and no line is long. A line that a request of a
-//! tenant causes is charged to the tenant's account.
+//! Whatever comes from outside is escaped and cut, so no line of the log can be forged, and no line is long. A line
+//! that a request of a tenant causes is charged to the tenant's account.
 
 mod writer;
 
@@ -23,8 +23,8 @@ use crate::text::quoted;
 /// Longest error in the line about a request, in bytes.
 const ERROR_MAX: usize = 4096;
 
-/// Everything in the line about a request but its error and its ids: the time, level and target, the names of the fields, and fields
-/// that are short.
+/// Everything in the line about a request but its error and its ids: the time, level and target, the names of the
+/// fields, and fields that are short.
 const LINE_REST: usize = 192;
 
 /// Sends the log to `writer`; `filter` is the value of `NAMELOCK_LOG`.
@@ -85,7 +85,8 @@ fn level(outcome: Outcome) -> Level {
     }
 }
 
-/// Logs the end of a request, in one line; a warning or an error is charged to `account`, and left out when its budget is used up.
+/// Logs the end of a request, in one line; a warning or an error is charged to `account`, and left out when its budget
+/// is used up.
 // Keeps P6: what the requests of one tenant write to the log is bounded by its own budget.
 pub fn log_end(end: &RequestEnd<'_>, account: Option<&Account>) {
     // The level of an event is fixed at compile time.

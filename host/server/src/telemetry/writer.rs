@@ -1,8 +1,9 @@
 //! Writes the log on a thread of its own.
 //!
-//! Whoever logs puts a line into a queue and goes on: a standard error that nobody reads (a full pipe, a stopped terminal, a full
-//! disk) stops this one thread, and no request. The queue is bounded in bytes. A line that finds no room is dropped and counted, and
-//! the thread says how many were dropped as soon as it can write again. A log that cannot be written at all costs nothing but the log.
+//! Whoever logs puts a line into a queue and goes on: a standard error that nobody reads (a full pipe, a stopped
+//! terminal, a full disk) stops this one thread, and no request. The queue is bounded in bytes. A line that finds no
+//! room is dropped and counted, and the thread says how many were dropped as soon as it can write again. A log that
+//! cannot be written at all costs nothing but the log.
 //!
 //! Keeps P6: the log of one tenant cannot make another one wait.
 

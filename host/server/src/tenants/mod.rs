@@ -3,8 +3,8 @@
 //! The directory is read at the start and again at every SIGHUP. What is in files applies at once ([`Tenants::apply`]): tokens,
 //! limits, settings, who is gone. Components are loaded behind it ([`Tenants::work`]), and each is swapped in once it is good,
 //! whatever becomes of the others. A tenant that was never good stays in the table with the reason, so that its callers get
-//! `tenant_unavailable` and not `unknown_tenant`. A tenant whose directory is gone is unknown. Calls in progress keep the version
-//! that they began with.
+//! `tenant_unavailable` and not `unknown_tenant`. A tenant whose directory is gone is unknown. Calls in progress keep
+//! the version that they began with.
 //!
 //! A component that the compiler has refused is not compiled again until it changes, so a bomb costs its time once. A
 //! good one that many tenants bring is compiled once.

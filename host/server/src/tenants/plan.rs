@@ -107,7 +107,8 @@ impl Plan {
         Self::parse(id, dir, &source, rules)
     }
 
-    /// Makes a plan of the text of a `tenant.toml`, which is empty if the tenant has none. An error has everything that is wrong.
+    /// Makes a plan of the text of a `tenant.toml`, which is empty if the tenant has none. An error has everything that
+    /// is wrong.
     fn parse(id: &TenantId, dir: &Path, source: &Source, rules: &Rules<'_>) -> Result<Self, TenantError> {
         let path = dir.join("tenant.toml");
         let location = |key: &str| format!("{}, {key}", path.display());

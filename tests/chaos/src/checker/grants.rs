@@ -28,8 +28,8 @@ pub(super) fn check_overlap(sections: &[Section]) -> Vec<Violation> {
     found
 }
 
-/// Of two grants of a name, the later one has the greater token. Which is the later one is certain where it was asked for after the other
-/// was held.
+/// Of two grants of a name, the later one has the greater token. Which is the later one is certain where it was asked
+/// for after the other was held.
 pub(super) fn check_order(sections: &[Section]) -> Vec<Violation> {
     let mut found = Vec::new();
     let asked = sections.iter().filter(|section| section.asked_us > 0);

@@ -24,8 +24,8 @@ fn key(name: &str) -> String {
     key
 }
 
-/// Locks that were seen although no call can have had them, for longer than a release takes. One that a killed host has left, or one that
-/// stands still, expires; that is a fault's.
+/// Locks that were seen although no call can have had them, for longer than a release takes. One that a killed host has
+/// left, or one that stands still, expires; that is a fault's.
 pub(super) fn check(history: &History) -> Vec<Violation> {
     let mut by_name: HashMap<&str, Vec<&Call>> = HashMap::new();
     // Who only looks takes no lock.

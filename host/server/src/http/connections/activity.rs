@@ -1,4 +1,5 @@
-//! What one connection is doing, as far as others must know: whether it is idle and since when, and whether its request has begun.
+//! What one connection is doing, as far as others must know: whether it is idle and since when, and whether its request
+//! has begun.
 //!
 //! It is written by the connection's own task, a few atomic operations for each request, and read by whoever needs room.
 

@@ -1,9 +1,9 @@
 //! Tells a peer that has finished sending from one that is gone.
 //!
-//! Both look the same: the stream from it ends. One that has only closed its half, as `nc -N` does, waits for its answer (RFC 9112,
-//! section 9.6); the call of one that is gone has to end, and its leases with it. So while a request runs, the end is kept from the HTTP
-//! library, and the peer is sent an interim answer, `100 Continue`: who waits for an answer has to expect those (RFC 9110, section 15.2),
-//! and the kernel of one that is gone refuses it with a reset.
+//! Both look the same: the stream from it ends. One that has only closed its half, as `nc -N` does, waits for its
+//! answer (RFC 9112, section 9.6); the call of one that is gone has to end, and its leases with it. So while a request
+//! runs, the end is kept from the HTTP library, and the peer is sent an interim answer, `100 Continue`: who waits for
+//! an answer has to expect those (RFC 9110, section 15.2), and the kernel of one that is gone refuses it with a reset.
 //!
 //! HTTP/1.0 knows no interim answers; there, who closes its half is taken to be gone.
 
@@ -26,8 +26,8 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const LOOK_FIRST: Duration = Duration::from_millis(2);
 const LOOK_LAST: Duration = Duration::from_millis(200);
 
-/// How long the body of a request that has come whole may take to be read from the stream's buffer; a body that is still not whole then
-/// never will be.
+/// How long the body of a request that has come whole may take to be read from the stream's buffer; a body that is
+/// still not whole then never will be.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The stream of one connection.

@@ -1,12 +1,14 @@
 //! The room for connections of one listener, shared among the addresses that they come from.
 //!
-//! The share of an address adapts as that of a tenant does in `admission::share`: *an address may hold no more connections than are free*, so
-//! one alone holds half of them at most, and there is room for the next one. Where there is none, the connection that has been idle for
-//! longest makes it: one of the same address, if that has reached its share.
+//! The share of an address adapts as that of a tenant does in `admission::share`: *an address may hold no more
+//! connections than are free*, so one alone holds half of them at most, and there is room for the next one. Where there
+//! is none, the connection that has been idle for longest makes it: one of the same address, if that has reached its
+//! share.
 //!
 //! IPv6 addresses count by their first 64 bits, because whoever has one has all of those.
 //!
-//! The longest idle one is searched for among all, which costs some microseconds for thousands, and only where there is no room.
+//! The longest idle one is searched for among all, which costs some microseconds for thousands, and only where there is
+//! no room.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
