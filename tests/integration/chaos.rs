@@ -27,7 +27,7 @@ async fn a_fleet_keeps_its_promises_for_a_minute() {
         seed,
         time: Duration::from_secs(40),
         faults_min: FAULTS_MIN,
-        plan: Plan::Stood,
+        plan: Plan::Everything,
         load: Load::Mixed,
         // No disk of its own and no standby: these are for `make chaos`.
         database: if seed.is_multiple_of(2) {

@@ -21,7 +21,7 @@ pub struct NamesConfig {
     pub batch: usize,
     /// How many reads run at once.
     pub readers: usize,
-    /// SQLite: how long a write waits for another process that is writing.
+    /// SQLite: how long a write waits for another process that is writing; opening the file, ten times as long.
     pub busy_timeout: Duration,
     /// PostgreSQL: how many connections there are at most.
     pub connections: usize,

@@ -25,6 +25,13 @@ async fn open_server(url: &str) -> Result<Arc<dyn Names>, OpenError> {
     open(&url.parse()?, config).await
 }
 
+/// Opens a database whose server is there, and waits until it is in use, however busy the machine is.
+async fn open_ready(server: &Postgres) -> Arc<dyn Names> {
+    let names = open_server(&server.url()).await.unwrap();
+    until_ready(&names).await;
+    names
+}
+
 fn save(name: &str, fencing_token: u64) -> Save {
     Save {
         tenant: "t".to_owned(),
@@ -54,8 +61,12 @@ fn unavailable_reason<T: std::fmt::Debug>(result: Result<T, SaveError>) -> Strin
 
 /// Waits until the database answers again.
 async fn until_ready(names: &Arc<dyn Names>) {
-    let ready = async { while names.ready().await.is_err() {} };
-    tokio::time::timeout(Duration::from_secs(30), ready).await.unwrap();
+    let ready = async {
+        while names.ready().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), ready).await.unwrap();
 }
 
 #[tokio::test]
@@ -77,7 +88,7 @@ async fn a_server_that_is_down_is_reported_at_once_and_used_once_it_is_back() {
 #[tokio::test]
 async fn saved_registrations_are_found_after_the_server_was_killed() {
     let mut server = Postgres::start();
-    let names = open_server(&server.url()).await.unwrap();
+    let names = open_ready(&server).await;
     for number in 0..200 {
         names.save(save(&number.to_string(), 1)).await.unwrap();
     }
@@ -94,7 +105,7 @@ async fn saved_registrations_are_found_after_the_server_was_killed() {
 #[tokio::test]
 async fn a_hanging_server_is_given_up_and_no_late_answer_is_mistaken_for_another() {
     let server = Postgres::start();
-    let names = open_server(&server.url()).await.unwrap();
+    let names = open_ready(&server).await;
     names.save(save("before", 1)).await.unwrap();
     server.signal("STOP");
     let begin = Instant::now();
@@ -164,7 +175,7 @@ async fn block_creation_of_tables(client: &mut Client) -> Transaction<'_> {
 #[tokio::test]
 async fn a_row_that_somebody_holds_is_not_waited_for_longer_than_the_deadline() {
     let server = Postgres::start();
-    let names = open_server(&server.url()).await.unwrap();
+    let names = open_ready(&server).await;
     names.save(save("a", 1)).await.unwrap();
     let mut other = client(&server).await;
     let transaction = other.transaction().await.unwrap();
@@ -191,7 +202,7 @@ async fn a_row_that_somebody_holds_is_not_waited_for_longer_than_the_deadline() 
 #[tokio::test]
 async fn a_cancelled_call_leaves_no_answer_for_the_next() {
     let server = Postgres::start();
-    let names = open_server(&server.url()).await.unwrap();
+    let names = open_ready(&server).await;
     for number in 0..200_u64 {
         let name = format!("a {number}");
         let slice = Duration::from_micros(number * 20);
@@ -226,7 +237,7 @@ async fn hosts_that_start_together_create_the_tables_once() {
 #[tokio::test]
 async fn a_database_of_a_newer_version_is_refused_with_a_hint() {
     let server = Postgres::start();
-    drop(open_server(&server.url()).await.unwrap());
+    drop(open_ready(&server).await);
     client(&server)
         .await
         .execute("INSERT INTO namelock_schema VALUES (99)", &[])
@@ -296,7 +307,7 @@ async fn a_server_is_trusted_only_with_a_certificate_signed_by_a_root() {
 #[tokio::test]
 async fn a_registration_begins_no_earlier_than_the_one_before_it_ended() {
     let server = Postgres::start();
-    let names = open_server(&server.url()).await.unwrap();
+    let names = open_ready(&server).await;
     names.save(save("a", 1)).await.unwrap();
     let operator = client(&server).await;
     let ends = "UPDATE namelock_registrations
@@ -415,7 +426,7 @@ async fn a_step_of_the_servers_clock_ends_no_registration_and_brings_none_back()
 #[tokio::test]
 async fn when_nobody_was_there_the_servers_clock_is_believed_only_ahead_and_what_it_ended_is_kept() {
     let server = Postgres::with_clock();
-    let names = open_server(&server.url()).await.unwrap();
+    let names = open_ready(&server).await;
     let operator = client(&server).await;
     let mut wish = save("a", 1);
     wish.lifetime = Some(Duration::from_secs(3600));
@@ -426,7 +437,7 @@ async fn when_nobody_was_there_the_servers_clock_is_believed_only_ahead_and_what
         .await
         .unwrap();
     server.set_clock(3 * 3600);
-    let names = open_server(&server.url()).await.unwrap();
+    let names = open_ready(&server).await;
     assert_eq!(names.find("t", "a").await.unwrap(), None, "its time has come");
     let jumped: i64 = operator
         .query_one("SELECT jumped_ms FROM namelock_clock", &[])
@@ -436,7 +447,7 @@ async fn when_nobody_was_there_the_servers_clock_is_believed_only_ahead_and_what
     assert!(jumped > 10_000_000, "its retention has not passed: {jumped}");
     names.close().await;
     server.set_clock(0);
-    let names = open_server(&server.url()).await.unwrap();
+    let names = open_ready(&server).await;
     let back = names.save(save("b", 1)).await.unwrap();
     assert!(
         back.created_ms > saved.created_ms + 10_000_000,
@@ -447,7 +458,7 @@ async fn when_nobody_was_there_the_servers_clock_is_believed_only_ahead_and_what
 #[tokio::test]
 async fn what_was_freed_stays_free_and_a_host_of_version_2_sees_it_and_may_save_it() {
     let server = Postgres::start();
-    let names = open_server(&server.url()).await.unwrap();
+    let names = open_ready(&server).await;
     let saved = names.save(save("a", 1)).await.unwrap();
     assert!(names.free(free("a", 1)).await.unwrap());
     let operator = client(&server).await;
@@ -547,7 +558,7 @@ async fn a_free_that_waits_beyond_the_end_of_its_lease_ends_nothing() {
 #[tokio::test]
 async fn time_is_kept_while_a_synchronous_standby_is_away() {
     let server = Postgres::start();
-    let _names = open_server(&server.url()).await.unwrap();
+    let _names = open_ready(&server).await;
     let operator = client(&server).await;
     for sql in [
         "ALTER SYSTEM SET synchronous_standby_names = 'gone'",
@@ -570,7 +581,7 @@ async fn time_is_kept_while_a_synchronous_standby_is_away() {
 #[tokio::test]
 async fn fewer_ended_rows_than_one_purge_deletes_are_purged_among_many_that_live() {
     let server = Postgres::start();
-    drop(open_server(&server.url()).await.unwrap());
+    drop(open_ready(&server).await);
     let operator = client(&server).await;
     let fill = "INSERT INTO namelock_registrations
         SELECT 't', n::text::bytea, 'ann', 1, CASE WHEN n <= 10 THEN 2 ELSE 9000000000000 END, 1, '[]'
@@ -617,7 +628,7 @@ async fn tables_of_version_1_are_counted_and_a_host_that_still_writes_them_is_co
     }
     let usage = |registrations, bytes| Usage { registrations, bytes };
     let row = 128 + 1 + 1 + 3 + 2;
-    let names = open_server(&server.url()).await.unwrap();
+    let names = open_ready(&server).await;
     until_ready(&names).await;
     assert_eq!(names.usage("t").await.unwrap(), usage(2, 2 * row));
     for name in ["b", "c"] {
@@ -658,7 +669,7 @@ async fn a_migration_may_take_longer_than_a_read_or_write() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), migrated).await.unwrap();
-    let names = open_server(&server.url()).await.unwrap();
+    let names = open_ready(&server).await;
     until_ready(&names).await;
     assert_eq!(names.usage("t").await.unwrap().registrations, ROWS);
 }
@@ -702,7 +713,7 @@ async fn concurrent_saves_go_beyond_the_quota_by_no_more_than_there_are_connecti
 #[tokio::test]
 async fn a_host_looks_again_within_a_second_whether_a_tenant_is_still_far_from_its_quota() {
     let server = Postgres::start();
-    let names = open_server(&server.url()).await.unwrap();
+    let names = open_ready(&server).await;
     let mut wish = save("first", 1);
     wish.quota.registrations = 70_000;
     names.save(wish.clone()).await.unwrap();

@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -46,11 +49,9 @@ impl Clock {
     ///
     /// When the file cannot be written.
     pub fn step(&self, off: i64) -> anyhow::Result<()> {
-        let fresh = self.file.with_extension("new");
-        fs::write(&fresh, format!("{off:+}\n"))?;
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         steps.push((now_us(), off));
-        Ok(fs::rename(&fresh, &self.file)?)
+        Ok(put(&self.file, &format!("{off:+}"))?)
     }
 
     /// What the environment of a program needs for it to have this clock.
@@ -87,6 +88,75 @@ impl Clock {
             _ => None,
         }
     }
+}
+
+/// How often a clock that stands still is set back to where it stood.
+const SET_BACK: Duration = Duration::from_millis(20);
+
+/// The clock of a memcached: its monotonic one, which can stand still.
+#[derive(Debug)]
+pub struct ServerClock {
+    /// Where libfaketime reads by how much it is off, each time.
+    file: PathBuf,
+    standing: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
+}
+
+impl ServerClock {
+    /// Makes a clock that goes, with this file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn new(file: PathBuf) -> anyhow::Result<Self> {
+        put(&file, "+0")?;
+        Ok(Self {
+            file,
+            standing: Mutex::default(),
+        })
+    }
+
+    /// Where to read by how much it is off.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Lets it stand still until it goes on.
+    pub fn stand_still(&self) {
+        let (stop, stopped) = channel();
+        let (file, begin) = (self.file.clone(), Instant::now());
+        let thread = thread::spawn(move || {
+            while stopped.recv_timeout(SET_BACK) == Err(RecvTimeoutError::Timeout) {
+                // What fails is seen: the clock goes on.
+                let _ = put(&file, &format!("-{:.3}", begin.elapsed().as_secs_f64()));
+            }
+            let _ = put(&file, "+0");
+        });
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        *standing = Some((stop, thread));
+    }
+
+    /// Sets it right.
+    pub fn go_on(&self) {
+        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((stop, thread)) = standing {
+            drop(stop);
+            // It does not panic.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for ServerClock {
+    fn drop(&mut self) {
+        self.go_on();
+    }
+}
+
+/// Writes the file of a clock so that whoever reads it finds the old text or the new one.
+fn put(file: &Path, text: &str) -> std::io::Result<()> {
+    let fresh = file.with_extension("new");
+    fs::write(&fresh, format!("{text}\n"))?;
+    fs::rename(&fresh, file)
 }
 
 /// The library that gives a program another clock.

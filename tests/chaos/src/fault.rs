@@ -3,19 +3,8 @@
 use crate::database::Kind;
 use crate::fleet::{Fleet, HOSTS, NEWCOMER, POSTGRES, SERVERS, now_us};
 use crate::host::Misfit;
+use crate::numbers;
 use crate::proxy::Mode;
-
-/// Kinds of faults that the host does not stand yet: `make chaos` injects them, `make test` does not.
-const PENDING: &[&str] = &[
-    "step of a host's clock",
-    "step of PostgreSQL's clock",
-    "fresh host, restart, partition",
-    "host with another list",
-    "host with another lease",
-];
-
-/// And those that it does not stand with SQLite, which goes by the hosts' clocks.
-const PENDING_WITH_SQLITE: &[&str] = &["restart with another clock"];
 
 /// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +34,14 @@ pub enum Fault {
         host: usize,
         server: usize,
     },
+    /// The same, and the restarted server gives the numbers that the lost locks had to locks of the same names. That is
+    /// a matter of time, which is made short here.
+    SameNumbers {
+        host: usize,
+        server: usize,
+    },
+    /// The clock of a memcached stands still, as when its main thread is not run, and then is right again.
+    StillClock(usize),
     /// A host joins that writes the same servers in another way.
     OtherList,
     /// A host joins whose leases last for another time.
@@ -77,10 +74,10 @@ pub enum Fault {
 impl Fault {
     /// Whether it must be alone: it stops what another fault would have to reach.
     pub fn is_alone(self) -> bool {
-        use Fault::{FreshAfterRestart, PowerCut, RestartUnderStopped, Suspend};
+        use Fault::{FreshAfterRestart, PowerCut, RestartUnderStopped, SameNumbers, Suspend};
         matches!(
             self,
-            Suspend | PowerCut | FreshAfterRestart { .. } | RestartUnderStopped { .. }
+            Suspend | PowerCut | FreshAfterRestart { .. } | RestartUnderStopped { .. } | SameNumbers { .. }
         )
     }
 
@@ -103,6 +100,8 @@ impl Fault {
             | Self::Flush(server)
             | Self::FreshAfterRestart { server, .. }
             | Self::RestartUnderStopped { server, .. }
+            | Self::SameNumbers { server, .. }
+            | Self::StillClock(server)
             | Self::Network { server, .. } => Some(server),
             Self::Pressure => Some(SERVERS - 1),
             Self::KillPostgres
@@ -129,12 +128,6 @@ impl Fault {
         matches!(self, Self::OtherList | Self::OtherLease)
     }
 
-    /// Whether the host does not stand it yet with this database.
-    pub fn is_pending(self, database: Kind) -> bool {
-        let with_sqlite = !database.is_postgres() && PENDING_WITH_SQLITE.contains(&self.kind());
-        with_sqlite || PENDING.contains(&self.kind())
-    }
-
     /// What it is called in the report.
     pub fn kind(self) -> &'static str {
         match self {
@@ -148,6 +141,8 @@ impl Fault {
             Self::Join { orderly: false } => "fresh host joins and dies",
             Self::FreshAfterRestart { .. } => "fresh host, restart, partition",
             Self::RestartUnderStopped { .. } => "restart under a stopped host",
+            Self::SameNumbers { .. } => "restart that gives the same numbers",
+            Self::StillClock(_) => "memcached's clock stands still",
             Self::OtherList => "host with another list",
             Self::OtherLease => "host with another lease",
             Self::KillMemcached(_) => "kill memcached",
@@ -185,6 +180,7 @@ impl Fault {
         match self {
             Self::StopInSection(host)
             | Self::RestartUnderStopped { host, .. }
+            | Self::SameNumbers { host, .. }
             | Self::FreshAfterRestart { holder: host, .. } => Some(host),
             _ => None,
         }
@@ -215,6 +211,11 @@ impl Fault {
                 fleet.host(host).signal("STOP");
                 fleet.memcached(server).restart();
             }
+            Self::SameNumbers { host, server } => {
+                fleet.host(host).signal("STOP");
+                numbers::repeat(fleet, server);
+            }
+            Self::StillClock(server) => fleet.server_clock(server)?.stand_still(),
             Self::OtherList => fleet.join(&Misfit {
                 lock: Some(fleet.other_list()),
                 config: None,
@@ -266,9 +267,11 @@ impl Fault {
                 fleet.leave(true);
             }
             Self::OtherList | Self::OtherLease => fleet.leave(true),
-            Self::RestartUnderStopped { host, .. } | Self::StopHost(host) | Self::StopInSection(host) => {
-                fleet.host(host).signal("CONT");
-            }
+            Self::RestartUnderStopped { host, .. }
+            | Self::SameNumbers { host, .. }
+            | Self::StopHost(host)
+            | Self::StopInSection(host) => fleet.host(host).signal("CONT"),
+            Self::StillClock(server) => fleet.server_clock(server)?.go_on(),
             Self::KillMemcached(server) => fleet.memcached(server).restart(),
             Self::StopMemcached(server) => fleet.memcached(server).signal("CONT"),
             Self::Flush(_) | Self::Pressure => {}

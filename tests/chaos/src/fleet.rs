@@ -8,16 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use anyhow::Context;
 use namelock_test_artifacts::guests;
 use namelock_test_servers::{Memcached, free_port};
 use tempfile::TempDir;
 
 use crate::Run;
 use crate::clients::Call;
+use crate::clock::ServerClock;
 use crate::database::Database;
 use crate::history::{self, History};
 use crate::host::{Host, Misfit, Setup, write_configs};
-use crate::nemesis::Record;
+use crate::nemesis::{Plan, Record};
 use crate::proxy::{Mode, NAME, Proxy, end};
 
 /// How many hosts there always are, and how many memcached.
@@ -73,6 +75,8 @@ pub struct Fleet {
     addresses: Vec<SocketAddr>,
     newcomer_serves: AtomicBool,
     memcached: Vec<Mutex<Memcached>>,
+    /// Of each memcached, where they can stand still.
+    server_clocks: Vec<ServerClock>,
     database: Database,
     /// One for each memcached, then that of PostgreSQL, if there is one.
     proxies: Vec<Proxy>,
@@ -91,7 +95,18 @@ impl Fleet {
         open_to_all(folder.path())?;
         // One of them may evict, which takes locks away without a word.
         let flags: [&[&str]; SERVERS] = [&["-M", "-m", "64"], &["-M", "-m", "64"], &["-m", "4"]];
-        let memcached: Vec<_> = flags.map(Memcached::with_flags).into();
+        let mut server_clocks = Vec::new();
+        let memcached: Vec<_> = if run.plan == Plan::Stalls {
+            for server in 0..SERVERS {
+                server_clocks.push(ServerClock::new(folder.path().join(format!("memcached{server}")))?);
+            }
+            server_clocks
+                .iter()
+                .map(|clock| Memcached::with_clock(clock.file()))
+                .collect()
+        } else {
+            flags.map(Memcached::with_flags).into()
+        };
         let mut proxies = Vec::new();
         for server in &memcached {
             proxies.push(Proxy::start(server.address(), HOSTS + 1).await?);
@@ -128,6 +143,7 @@ impl Fleet {
             addresses,
             newcomer_serves: AtomicBool::new(false),
             memcached: memcached.into_iter().map(Mutex::new).collect(),
+            server_clocks,
             database,
             proxies,
             _folder: folder,
@@ -196,6 +212,17 @@ impl Fleet {
     /// One of the memcached.
     pub fn memcached(&self, server: usize) -> MutexGuard<'_, Memcached> {
         self.memcached[server].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The clock of a memcached.
+    ///
+    /// # Errors
+    ///
+    /// When it has none of its own.
+    pub fn server_clock(&self, server: usize) -> anyhow::Result<&ServerClock> {
+        self.server_clocks
+            .get(server)
+            .context("this memcached has no clock of its own")
     }
 
     /// Where a memcached listens, past everything that breaks.

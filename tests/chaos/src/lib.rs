@@ -7,6 +7,7 @@
 //!   [`proxy`] for each of them in front of each server, a [`clock`] for each program that reads one, and a small [`disk`];
 //! - [`clients`]: register, find, free, and record every call with its begin and end;
 //! - [`nemesis`]: [`fault`]s, alone and together, from a seed; after each of them [`probes`] wait for every name;
+//! - [`numbers`]: makes a memcached that restarts give its numbers again;
 //! - [`sampler`]: which locks are in memcached, and when;
 //! - [`history`]: what is known afterwards: calls, the database's own record of every write, critical sections;
 //! - [`checker`]: what must hold of a history;
@@ -32,6 +33,7 @@ pub mod history;
 pub mod host;
 pub mod negative;
 pub mod nemesis;
+pub mod numbers;
 pub mod probes;
 pub mod proxy;
 pub mod report;

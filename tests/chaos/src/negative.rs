@@ -118,10 +118,10 @@ pub const SAFETIES: [Safety; 13] = [
         (Plan::Restarts, Load::LongHolds),
         &["section"],
     ),
-    // What is granted right after the server stood still expires early, while its holder trusts it.
+    // What is granted while the server's clock stands still expires early, and its holder trusts it.
     Safety::new(
         "server-clock",
-        "a server that stood still grants nothing for a moment",
+        "a server whose clock stands still grants nothing",
         (Plan::Stalls, Load::LongHolds),
         &["section"],
     ),

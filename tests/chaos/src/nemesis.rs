@@ -33,17 +33,15 @@ pub const LULL: Duration = Duration::from_secs(14);
 pub enum Plan {
     /// All, from the seed.
     Everything,
-    /// All that the host stands today.
-    Stood,
     /// Memcached is flushed, and nothing else.
     Flushes,
     /// Hosts stand still for a bit longer than a lock lives.
     LongStops,
     /// What hosts tell PostgreSQL arrives later than their leases last.
     LateWrites,
-    /// A memcached restarts while a host that holds its locks stands still.
+    /// A memcached restarts, and gives its numbers again, while a host that holds its locks stands still.
     Restarts,
-    /// A memcached stands still for nearly as long as a lock lives.
+    /// The clock of a memcached stands still for longer than a lock lives.
     Stalls,
     /// What memcached answers is lost.
     LostReplies,
@@ -58,7 +56,7 @@ pub enum Plan {
 impl Plan {
     /// Whether what happened is checked after each fault, to end at the first violation.
     pub(crate) fn looks_between(self) -> bool {
-        !matches!(self, Self::Everything | Self::Stood)
+        self != Self::Everything
     }
 }
 
@@ -176,13 +174,13 @@ impl Nemesis {
             Plan::Flushes => (0..SERVERS).map(Fault::Flush).collect(),
             Plan::LongStops => vec![Fault::StopInSection(host)],
             Plan::LateWrites => vec![self.network(POSTGRES, None, Mode::Delay(LEASE + Duration::from_secs(1)))],
-            Plan::Restarts => vec![Fault::RestartUnderStopped { host, server }],
-            Plan::Stalls => vec![Fault::StopMemcached(server)],
+            Plan::Restarts => vec![Fault::SameNumbers { host, server }],
+            Plan::Stalls => vec![Fault::StillClock(server)],
             Plan::LostReplies => vec![self.network(server, None, Mode::LoseReplies)],
             Plan::FreshHosts => vec![Fault::FreshAfterRestart { holder: host, server }],
             Plan::Clocks => vec![Fault::ClockStep(host, 3 * 3600)],
             Plan::OtherLists => vec![Fault::OtherList],
-            Plan::Everything | Plan::Stood => {
+            Plan::Everything => {
                 let one = self.any(host, server);
                 if !one.is_alone() && self.random.random_bool(0.3) {
                     let two = self.any((host + 1) % HOSTS, (server + 1) % SERVERS);
@@ -245,10 +243,8 @@ impl Nemesis {
             Fault::DiskFull,
             Fault::PowerCut,
         ];
-        let (database, plan) = (self.fleet.database().kind(), self.plan);
-        let may_come =
-            |fault: &&Fault| fault.suits(database) && (plan == Plan::Everything || !fault.is_pending(database));
-        let all: Vec<_> = all.iter().filter(may_come).collect();
+        let database = self.fleet.database().kind();
+        let all: Vec<_> = all.iter().filter(|fault| fault.suits(database)).collect();
         **all.choose(&mut self.random).unwrap_or(&&Fault::Pressure)
     }
 
@@ -259,12 +255,13 @@ impl Nemesis {
             // A lock is gone by then, and its holder's lease all the more.
             Plan::LongStops => LOCK_LIFE.saturating_sub(Duration::from_millis(self.random.random_range(0..1500))),
             Plan::LateWrites => Duration::from_millis(500),
-            Plan::Restarts => LEASE + Duration::from_millis(self.random.random_range(1500..3000)),
-            Plan::Stalls => LOCK_LIFE.saturating_sub(Duration::from_millis(self.random.random_range(500..2500))),
+            // The fault itself ends when the moment has come.
+            Plan::Restarts => Duration::ZERO,
+            Plan::Stalls => LOCK_LIFE + Duration::from_secs(1),
             Plan::LostReplies => Duration::from_millis(self.random.random_range(300..800)),
             Plan::FreshHosts | Plan::OtherLists => LEASE + Duration::from_secs(1),
             Plan::Clocks => Duration::from_secs(12),
-            Plan::Everything | Plan::Stood => {
+            Plan::Everything => {
                 // Long enough for a lock to expire, now and then.
                 let long = faults.iter().any(|fault| {
                     matches!(

@@ -100,21 +100,41 @@ impl RawMemcached {
         found
     }
 
-    /// The lock keys that the server holds, without the sentinel.
+    /// The lock keys that the server holds, without the sentinels.
     pub fn lock_keys(&mut self) -> Vec<String> {
-        let mut keys = Vec::new();
+        self.locks().into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// The lock keys that the server holds, without the sentinels, each with its CAS.
+    pub fn locks(&mut self) -> Vec<(String, u64)> {
+        let mut locks = Vec::new();
         let mut line = self.command("lru_crawler metadump all");
         while line != "END" && !line.is_empty() {
-            if let Some(key) = line.split(' ').next().and_then(|word| word.strip_prefix("key=")) {
+            let field = |name: &str| {
+                line.split(' ')
+                    .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+            };
+            if let Some(key) = field("key") {
                 // The dump writes keys with %-escapes.
                 let key = key.replace("%3A", ":").replace("%40", "@");
                 if !key.contains('@') {
-                    keys.push(key);
+                    let cas = field("cas").and_then(|cas| cas.parse().ok());
+                    locks.push((key, cas.unwrap_or_default()));
                 }
             }
             line = self.line();
         }
-        keys
+        locks
+    }
+
+    /// The CAS of an item, if there is one.
+    pub fn cas(&mut self, key: &str) -> Option<u64> {
+        flag_c(&self.command(&format!("mg {key} c")))
+    }
+
+    /// Writes an item that is gone soon, and returns its CAS: the number of writes that the server has seen.
+    pub fn count_up(&mut self, key: &str) -> Option<u64> {
+        flag_c(&self.command(&format!("ms {key} 1 T1 c\r\nx")))
     }
 
     fn line(&mut self) -> String {
@@ -123,4 +143,10 @@ impl RawMemcached {
         let _ = self.stream.read_line(&mut line);
         line.trim_end().to_owned()
     }
+}
+
+/// The CAS that a reply of the meta protocol tells.
+fn flag_c(reply: &str) -> Option<u64> {
+    let words = reply.strip_prefix("HD")?;
+    words.split(' ').find_map(|word| word.strip_prefix('c')?.parse().ok())
 }

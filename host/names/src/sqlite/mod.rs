@@ -61,7 +61,7 @@ impl Sqlite {
         let mut connection = schema::open(path, &config)?;
         let (machine, clock_off_ms) = (Machine::this(), Arc::default());
         let mut clock = Clock::new(machine.clone(), config.retention, Arc::clone(&clock_off_ms));
-        schema::begin_time(path, &mut connection, &mut clock)?;
+        schema::begin_time(path, &mut connection, &mut clock, &config)?;
         // From here on whatever returns early closes the queues, and with them ends the threads.
         let opened = Self {
             writes: Arc::new(FairQueue::new(config.queue)),

@@ -91,18 +91,24 @@ const MIGRATIONS: &[&str] = &["
 /// saves, and with it what was freed. SQLite cannot add a column only where it is missing.
 const FREED_TOKEN: &str = "ALTER TABLE registrations ADD COLUMN freed_token INTEGER";
 
+/// How many times as long as a write of a host that serves the opening waits for other processes. A host that starts has
+/// nobody waiting for it yet, and the others write all the time.
+const OPENING_FACTOR: u32 = 10;
+
 /// The version that this program writes.
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// Opens the file for writing, creates it if it does not exist, and migrates it to the current version.
+/// Opens the file for writing, creates it if it does not exist, and migrates it to the current version. Its connection waits
+/// long for other processes, until [`begin_time`].
 pub(super) fn open(path: &Path, config: &NamesConfig) -> Result<Connection, OpenError> {
     // A file of another program is left untouched: nothing is set before it is known whose file it is.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(|error| failed(path, error))?;
     refuse_read_only(path, &connection)?;
-    set_busy_timeout(&connection, config).map_err(|error| failed(path, error))?;
+    let patience = config.busy_timeout.saturating_mul(OPENING_FACTOR);
+    set_busy_timeout(&connection, patience).map_err(|error| failed(path, error))?;
     check(path, version(path, &connection)?)?;
-    set_wal(path, &connection, config)?;
+    set_wal(path, &connection, patience)?;
     migrate(path, &mut connection)?;
     Ok(connection)
 }
@@ -113,7 +119,7 @@ pub(super) fn open_reader(path: &Path, config: &NamesConfig) -> Result<Connectio
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| failed(path, error))?;
     let set = || {
-        set_busy_timeout(&connection, config)?;
+        set_busy_timeout(&connection, config.busy_timeout)?;
         connection.pragma_update(None, "query_only", true)
     };
     set().map_err(|error| failed(path, error))?;
@@ -171,16 +177,13 @@ fn refuse_read_only(path: &Path, connection: &Connection) -> Result<(), OpenErro
 }
 
 /// Sets the journal mode, and `synchronous=FULL`, which flushes the log before a commit returns. SQLite does not wait
-/// for other processes here, so the mode is tried again for `busy_timeout`.
+/// for other processes here, so the mode is tried again.
 // Keeps P2: a commit that has returned is found after a power cut.
-fn set_wal(path: &Path, connection: &Connection, config: &NamesConfig) -> Result<(), OpenError> {
+fn set_wal(path: &Path, connection: &Connection, patience: Duration) -> Result<(), OpenError> {
     let begin = Instant::now();
     let mode = loop {
         match connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0)) {
-            Err(error)
-                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
-                    && begin.elapsed() < config.busy_timeout =>
-            {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && begin.elapsed() < patience => {
                 std::thread::sleep(Duration::from_millis(5));
             }
             mode => break mode.map_err(|error| failed(path, error))?,
@@ -200,8 +203,8 @@ fn set_wal(path: &Path, connection: &Connection, config: &NamesConfig) -> Result
 }
 
 /// Lets a connection wait for other processes. SQLite counts the wait in milliseconds, in 31 bits: at most 24 days.
-fn set_busy_timeout(connection: &Connection, config: &NamesConfig) -> rusqlite::Result<()> {
-    connection.busy_timeout(config.busy_timeout.min(Duration::from_millis(i32::MAX as u64)))
+fn set_busy_timeout(connection: &Connection, wait: Duration) -> rusqlite::Result<()> {
+    connection.busy_timeout(wait.min(Duration::from_millis(i32::MAX as u64)))
 }
 
 /// Migrates in one transaction, which reads the version again: another process may have been quicker.
@@ -226,12 +229,19 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
     transaction.commit().map_err(|error| failed(path, error))
 }
 
-/// Keeps database time, so that a time is kept before anything is read or written.
-pub(super) fn begin_time(path: &Path, connection: &mut Connection, clock: &mut Clock) -> Result<(), OpenError> {
+/// Keeps database time, so that a time is kept before anything is read or written. From then on the connection waits for
+/// other processes as long as a write may.
+pub(super) fn begin_time(
+    path: &Path,
+    connection: &mut Connection,
+    clock: &mut Clock,
+    config: &NamesConfig,
+) -> Result<(), OpenError> {
     let mut begin = || {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         clock.time(&transaction)?;
-        transaction.commit()
+        transaction.commit()?;
+        set_busy_timeout(connection, config.busy_timeout)
     };
     begin().map_err(|error| failed(path, error))
 }

@@ -185,7 +185,7 @@ pub(super) const HOST: &[Host] = &[
     Host::count("names.batch", 1, 4096, |c| (&mut c.names.batch).into()).says("SQLite: writes in one transaction"),
     Host::count("names.readers", 1, 64, |c| (&mut c.names.readers).into()).says("SQLite: reads at once"),
     Host::time("names.busy_timeout", 1, MINUTE, |c| (&mut c.names.busy_timeout).into())
-        .says("SQLite: how long a write waits for another process that has the file locked")
+        .says("SQLite: how long a write waits for another process that has the file locked; opening it, ten times as long")
         .limit(
             Reached::Code(NamesUnavailable),
             "sqlite::a_locked_file_is_refused_in_time_and_used_again_when_it_is_free",
