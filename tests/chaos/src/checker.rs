@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
-pub use self::locks::locks_left;
+pub use self::locks::{lock_key, locks_left};
 use crate::clients::{Answer, Call, Kind};
 use crate::history::{History, Version};
 use crate::nemesis::Record;

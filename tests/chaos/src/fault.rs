@@ -167,10 +167,14 @@ impl Fault {
     ///
     /// What does not start.
     pub fn prepare(self, fleet: &Fleet) -> anyhow::Result<()> {
-        if let Self::FreshAfterRestart { server, .. } = self {
-            // It knows nothing of a server that it does not reach.
-            fleet.proxy(server).set(NEWCOMER, Mode::Cut);
-            fleet.join(&Misfit::default())?;
+        match self {
+            Self::FreshAfterRestart { server, .. } => {
+                // It knows nothing of a server that it does not reach.
+                fleet.proxy(server).set(NEWCOMER, Mode::Cut);
+                fleet.join(&Misfit::default())?;
+            }
+            Self::SameNumbers { server, .. } => numbers::advance(fleet, server),
+            _ => {}
         }
         Ok(())
     }
@@ -213,7 +217,7 @@ impl Fault {
             }
             Self::SameNumbers { host, server } => {
                 fleet.host(host).signal("STOP");
-                numbers::repeat(fleet, server);
+                numbers::repeat(fleet, server, host);
             }
             Self::StillClock(server) => fleet.server_clock(server)?.stand_still(),
             Self::OtherList => fleet.join(&Misfit {

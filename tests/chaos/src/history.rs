@@ -124,6 +124,14 @@ impl Said {
     pub(crate) fn is_on(&self) -> bool {
         matches!(self.what, What::On { .. })
     }
+
+    /// The name that is held, if it says so and not earlier than this.
+    pub(crate) fn begun_since(&self, since_us: i64) -> Option<&str> {
+        match &self.what {
+            What::Begin { name, .. } if self.at_us >= since_us => Some(name),
+            _ => None,
+        }
+    }
 }
 
 /// Reads the critical sections from what the handlers of a host have said.

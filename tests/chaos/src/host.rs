@@ -168,6 +168,14 @@ impl Host {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The names of which its handlers have said that they hold them, since so long ago.
+    pub fn names_begun_within(&self, within: Duration) -> Vec<String> {
+        let since_us = now_us().saturating_sub_unsigned(u64::try_from(within.as_micros()).unwrap_or(u64::MAX));
+        let said = self.said();
+        let begun = said.iter().filter_map(|one| one.begun_since(since_us));
+        begun.map(str::to_owned).collect()
+    }
+
     /// How much that is.
     pub fn said_count(&self) -> usize {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).len()

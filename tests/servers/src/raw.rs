@@ -132,9 +132,9 @@ impl RawMemcached {
         flag_c(&self.command(&format!("mg {key} c")))
     }
 
-    /// Writes an item that is gone soon, and returns its CAS: the number of writes that the server has seen.
+    /// Writes an item, and returns its CAS: the number of writes that the server has seen.
     pub fn count_up(&mut self, key: &str) -> Option<u64> {
-        flag_c(&self.command(&format!("ms {key} 1 T1 c\r\nx")))
+        flag_c(&self.command(&format!("ms {key} 1 T60 c\r\nx")))
     }
 
     fn line(&mut self) -> String {

@@ -16,7 +16,7 @@ use crate::history::History;
 const LOOK: Duration = Duration::from_millis(600);
 
 /// The key of the lock of a name.
-fn key(name: &str) -> String {
+pub fn lock_key(name: &str) -> String {
     let mut key = format!("namelock:{TENANT}:");
     for byte in Md5::digest(name.as_bytes()) {
         let _ = write!(key, "{byte:02x}");
@@ -32,7 +32,10 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
     for call in history.calls.iter().filter(|call| call.kind != Kind::Find) {
         by_name.entry(&call.name).or_default().push(call);
     }
-    let by_key: HashMap<String, Vec<&Call>> = by_name.into_iter().map(|(name, calls)| (key(name), calls)).collect();
+    let by_key: HashMap<String, Vec<&Call>> = by_name
+        .into_iter()
+        .map(|(name, calls)| (lock_key(name), calls))
+        .collect();
     let mut found = Vec::new();
     for sighting in &history.sightings {
         let calls = by_key.get(&sighting.key).map(Vec::as_slice).unwrap_or_default();
