@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use crate::bucket::Bucket;
 use crate::limit::Limit;
 use crate::peak::Peak;
+use crate::recent::Recent;
 use crate::usage::{Counter, Level};
 
 /// How much of what a tenant may use in a second.
@@ -60,6 +61,7 @@ pub struct Account {
     log: Mutex<Bucket>,
     writes: Mutex<Bucket>,
     reads: Mutex<Bucket>,
+    recent: Recent,
 }
 
 impl Account {
@@ -81,12 +83,18 @@ impl Account {
             log: bucket(budgets.log()),
             writes: bucket(budgets.writes()),
             reads: bucket(budgets.reads()),
+            recent: Recent::new(now),
         }
     }
 
     /// Whose account it is.
     pub fn tenant(&self) -> &Arc<str> {
         &self.tenant
+    }
+
+    /// What the tenant has run lately, and the host on its behalf.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// Gives the tenant new budgets; what it has used of the old ones stays used.

@@ -9,6 +9,7 @@
 //! - [`limit`]: the closed list of what a tenant is limited in, with the key of each in the configuration;
 //! - [`peak`]: how near to a limit the tenant came within the last hour;
 //! - [`bucket`]: budgets by time: so much in a second, and a burst;
+//! - [`recent`]: how much the tenant has run lately;
 //! - [`account`]: all of them for one tenant.
 //!
 //! An account outlives the configuration and the component of its tenant: reading the tenant again gives it new limits,
@@ -19,9 +20,11 @@ pub mod account;
 pub mod bucket;
 pub mod limit;
 pub mod peak;
+pub mod recent;
 pub mod usage;
 
 pub use account::{Account, Budgets};
 pub use bucket::Bucket;
 pub use limit::Limit;
+pub use recent::Recent;
 pub use usage::{Counter, Level};

@@ -33,7 +33,7 @@ use wasmtime::Store;
 use crate::config::Tenant;
 use crate::epoch::EpochTicker;
 use crate::error::CallError;
-use crate::long_run::LongRuns;
+use crate::long_run::{LongRuns, Place};
 use crate::meter::{Meter, metered};
 use crate::milliseconds::milliseconds;
 use crate::powers::Powers;
@@ -185,7 +185,7 @@ impl Handler {
                 if error.downcast_ref::<Unstoppable>().is_some() {
                     place.penalize();
                 }
-                Err(broke_down(&error, store.data()))
+                Err(broke_down(&error, store.data(), &place))
             }
             End::LeaseLost => Err(CallError::LeaseLost),
             End::WallTime => {
@@ -232,13 +232,14 @@ impl Handler {
 
 /// Tells why a call broke down, also the tenant: its log gets the names of its functions, because the code is the
 /// tenant's. A caller gets only the error code, and the host's own log one line without them.
-fn broke_down(error: &wasmtime::Error, state: &State) -> CallError {
+fn broke_down(error: &wasmtime::Error, state: &State, place: &Place) -> CallError {
     let told = trap::call_error(error, state);
     // A call that never began has nothing to tell.
     if !matches!(told, CallError::Overloaded) {
         let (text, took) = metered(|| trap::describe(error));
         state.log.warn(&format!("the call broke down: {text}"));
         state.tenant.account.charge_time(Counter::HostNanos, took);
+        place.ran(took, took);
     }
     told
 }

@@ -1,22 +1,27 @@
-//! Limits how many long-running calls run at once, so that short ones find a processor free.
+//! Limits how many calls of tenants that run much are run at once, so that the calls of the others find a processor free.
 //!
-//! A call of an honest handler runs for a fraction of a millisecond, and needs no permit for that. A call that runs for
-//! longer goes on only with one of a few permits, fewer than there are processors.
+//! A call of an honest handler runs for a fraction of a millisecond. It needs no permit for that, unless its tenant has run
+//! for more than a moment just now. Such a tenant's calls go on only with a *turn*, of which there are as many as
+//! processors: otherwise its next hundred calls, each of them short, would all be ready to run before the one call of
+//! somebody else. A call that runs for longer goes on only with a *long run*, of which there are fewer than processors.
 //!
 //! - A permit is for one poll of the call's future, which the epoch ends after a tick. Then it goes to the next call,
 //!   which may be the same one. A call that waits for a lock or the database has none.
-//! - The time of a tenant's long runs is its debt, which is paid off slowly. Of the waiting tenants the one that owes
-//!   least is next, of equals the one that has waited longest. So a tenant with many long calls waits for itself.
+//! - The time of a tenant's long runs is its debt, which is paid off slowly; what it has run lately in all is forgotten
+//!   soon ([`Recent`](namelock_account::Recent)). Of the waiting tenants the one that owes least is next, of equals the one
+//!   that has waited longest. So a tenant with many calls waits for itself.
 //! - Of one tenant's calls the one that began first is next, so it runs to its end. In order of arrival all of them
 //!   would advance together, and with many enough none would end in its time.
-//! - A tenant that owes much needs a permit for all its calls, from their beginning. Otherwise one whose calls all spin
+//! - A tenant that owes much needs a long run for all its calls, from their beginning. Otherwise one whose calls all spin
 //!   would get the free beginning of each of them, all at once and again and again.
 //! - Giving back the memory of a call that had much of it is such a run too, under a permit and charged to the debt. A
 //!   tenant for which some waits needs a permit for all its calls, so memory is given back before more is taken.
 //!
-//! The queue needs no limit of its own: no more calls can wait than may run.
+//! A queue needs no limit of its own: no more calls can wait than may run.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod lane;
+
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,10 +33,14 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
+use self::lane::Lane;
 use crate::meter::{Meter, metered};
 
 /// How long a call runs without a permit: several times what an honest one takes, and less than a tick of the epoch.
 const FREE: Duration = Duration::from_micros(250);
+
+/// What a tenant may have run lately before all its calls need a turn: a few short calls.
+const RECENT_FREE: Duration = Duration::from_millis(2);
 
 /// What a tenant may owe before all its calls need a permit; and the most that its runs make it owe, which is paid off in two
 /// seconds.
@@ -60,11 +69,17 @@ pub(crate) struct LongRuns {
 
 #[derive(Debug)]
 struct Inner {
-    free: usize,
-    /// The waiting tenants, in the order in which they were served last.
-    waiting: VecDeque<Queue>,
+    long_runs: Lane<RunPermit>,
+    turns: Lane<RunPermit>,
     /// What each tenant owes. A tenant that owes nothing has no entry.
     debts: HashMap<Arc<str>, Debt>,
+}
+
+/// What a permit is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    LongRun,
+    Turn,
 }
 
 /// The time of a tenant's long runs, less what was paid off until `at`.
@@ -74,13 +89,6 @@ struct Debt {
     at: Instant,
     /// How many of its calls have ended and wait to give their memory back.
     deferred: usize,
-}
-
-#[derive(Debug)]
-struct Queue {
-    tenant: Arc<str>,
-    /// By the number of the call: the one that began first comes first.
-    calls: BTreeMap<u64, oneshot::Sender<RunPermit>>,
 }
 
 /// The place of a call among those of its tenant.
@@ -94,6 +102,7 @@ pub(crate) struct Place {
 /// The right to run for a tick. Dropping it gives it to the next call.
 #[derive(Debug)]
 pub(crate) struct RunPermit {
+    kind: Kind,
     /// None in a permit that was refused by a call that had ended; the loop that offered it still has the right.
     runs: Option<Arc<LongRuns>>,
 }
@@ -110,15 +119,16 @@ pub(crate) struct Gated<F> {
 struct Deferred<'a>(&'a Place);
 
 impl LongRuns {
-    /// Permits for this many runs at once; `deferred` values may wait to be given back after their calls are gone.
-    pub(crate) fn new(permits: usize, deferred: usize) -> Arc<Self> {
+    /// Permits for this many long runs, and this many turns, at once; `deferred` values may wait to be given back after their
+    /// calls are gone.
+    pub(crate) fn new(long_runs: usize, turns: usize, deferred: usize) -> Arc<Self> {
         Arc::new(Self {
             any_debt: AtomicBool::new(false),
             next_number: AtomicU64::new(0),
             deferred: Arc::new(Semaphore::new(deferred)),
             inner: Mutex::new(Inner {
-                free: permits,
-                waiting: VecDeque::new(),
+                long_runs: Lane::new(long_runs),
+                turns: Lane::new(turns),
                 debts: HashMap::new(),
             }),
         })
@@ -193,36 +203,46 @@ impl Place {
 
     /// Does work of the host's for the tenant, with a permit if the tenant needs one, and books it.
     pub(crate) async fn run<T>(&self, work: impl FnOnce() -> T) -> T {
-        let permit = match self.runs.owes_much(self.account.tenant()) {
-            true => self.wait().await.ok(),
-            false => None,
+        let permit = match self.needs(Duration::ZERO) {
+            Some(kind) => self.wait(kind).await.ok(),
+            None => None,
         };
         let (done, ran) = metered(work);
         self.account.charge_time(Counter::HostNanos, ran);
-        if ran >= FREE {
-            self.runs.charge(self.account.tenant(), ran);
-        }
+        self.ran(ran, ran);
         drop(permit);
         done
     }
 
+    /// Which permit a call needs that has run for so long.
+    fn needs(&self, ran: Duration) -> Option<Kind> {
+        if ran >= FREE || self.runs.owes_much(self.account.tenant()) {
+            Some(Kind::LongRun)
+        } else if self.account.recent().ran() >= RECENT_FREE {
+            Some(Kind::Turn)
+        } else {
+            None
+        }
+    }
+
+    /// Notes a run of a call that has run for `in_all`.
+    pub(crate) fn ran(&self, run: Duration, in_all: Duration) {
+        self.account.recent().add(run);
+        if in_all >= FREE {
+            self.runs.charge(self.account.tenant(), run);
+        }
+    }
+
     /// Queues for a permit.
-    pub(crate) fn wait(&self) -> oneshot::Receiver<RunPermit> {
+    pub(crate) fn wait(&self, kind: Kind) -> oneshot::Receiver<RunPermit> {
         let (sender, receiver) = oneshot::channel();
         let mut inner = self.runs.inner.lock();
-        if inner.free > 0 {
-            inner.free -= 1;
+        let lane = inner.lane(kind);
+        if lane.take() {
             // The receiver still exists, so it is not refused.
-            let _ = sender.send(RunPermit::new(&self.runs));
-            return receiver;
-        }
-        let tenant = self.account.tenant();
-        match inner.waiting.iter_mut().find(|queue| queue.tenant == *tenant) {
-            Some(queue) => drop(queue.calls.insert(self.number, sender)),
-            None => inner.waiting.push_back(Queue {
-                tenant: Arc::clone(tenant),
-                calls: BTreeMap::from([(self.number, sender)]),
-            }),
+            let _ = sender.send(RunPermit::new(&self.runs, kind));
+        } else {
+            lane.join(&self.account, self.number, sender);
         }
         receiver
     }
@@ -230,7 +250,7 @@ impl Place {
     /// Drops something whose memory takes long to give back, and charges the time. The caller has a permit.
     pub(crate) fn give_back<T>(&self, value: T) {
         let ((), ran) = metered(|| drop(value));
-        self.runs.charge(self.account.tenant(), ran);
+        self.ran(ran, ran.max(FREE));
         self.account.charge_time(Counter::HostNanos, ran);
     }
 
@@ -250,7 +270,7 @@ impl Place {
         // runtime all it has is dropped.
         runtime.spawn(async move {
             let deferred = Deferred(&self);
-            let permit = self.wait().await;
+            let permit = self.wait(Kind::LongRun).await;
             self.give_back(value);
             drop((permit, deferred, slot));
         });
@@ -273,28 +293,39 @@ impl Inner {
     }
 
     fn debt(&self, tenant: &Arc<str>) -> Duration {
-        let debt = self.debts.get(tenant);
-        debt.map_or(Duration::ZERO, |debt| {
-            debt.time.saturating_sub(debt.at.elapsed() / PAY_OFF_FACTOR)
-        })
+        debt(&self.debts, tenant)
     }
 
-    /// Takes the next call out of the queue. Its tenant goes to the end of the round.
-    fn next(&mut self) -> Option<oneshot::Sender<RunPermit>> {
-        let debts: Vec<_> = self.waiting.iter().map(|queue| self.debt(&queue.tenant)).collect();
-        let (next, _) = debts.iter().enumerate().min_by_key(|(_, debt)| **debt)?;
-        let mut queue = self.waiting.remove(next)?;
-        let call = queue.calls.pop_first().map(|(_, call)| call);
-        if !queue.calls.is_empty() {
-            self.waiting.push_back(queue);
+    fn lane(&mut self, kind: Kind) -> &mut Lane<RunPermit> {
+        match kind {
+            Kind::LongRun => &mut self.long_runs,
+            Kind::Turn => &mut self.turns,
         }
-        call
+    }
+
+    /// Takes the next call out of the queue; without one the permit is given back.
+    fn next(&mut self, kind: Kind) -> Option<oneshot::Sender<RunPermit>> {
+        let next = match kind {
+            Kind::LongRun => self.long_runs.next(|account| debt(&self.debts, account.tenant())),
+            Kind::Turn => self.turns.next(|account| account.recent().ran()),
+        };
+        if next.is_none() {
+            self.lane(kind).put();
+        }
+        next
     }
 }
 
+fn debt(debts: &HashMap<Arc<str>, Debt>, tenant: &Arc<str>) -> Duration {
+    debts.get(tenant).map_or(Duration::ZERO, |debt| {
+        debt.time.saturating_sub(debt.at.elapsed() / PAY_OFF_FACTOR)
+    })
+}
+
 impl RunPermit {
-    fn new(runs: &Arc<LongRuns>) -> Self {
+    fn new(runs: &Arc<LongRuns>, kind: Kind) -> Self {
         Self {
+            kind,
             runs: Some(Arc::clone(runs)),
         }
     }
@@ -304,13 +335,10 @@ impl Drop for RunPermit {
     fn drop(&mut self) {
         let Some(runs) = self.runs.take() else { return };
         loop {
-            let mut inner = runs.inner.lock();
-            let Some(call) = inner.next() else {
-                inner.free += 1;
+            let Some(call) = runs.inner.lock().next(self.kind) else {
                 return;
             };
-            drop(inner);
-            match call.send(Self::new(&runs)) {
+            match call.send(Self::new(&runs, self.kind)) {
                 Ok(()) => return,
                 // That call has ended in the meantime: the permit is for the one after it.
                 Err(mut refused) => refused.runs = None,
@@ -320,8 +348,11 @@ impl Drop for RunPermit {
 }
 
 impl<F> Gated<F> {
-    fn needs_permit(&self) -> bool {
-        self.meter.ran() >= FREE || self.place.runs.owes_much(self.place.account.tenant())
+    /// Queues, if the call needs a permit.
+    fn queue(&mut self) {
+        if let Some(kind) = self.place.needs(self.meter.ran()) {
+            self.waiting = Some(self.place.wait(kind));
+        }
     }
 }
 
@@ -329,8 +360,8 @@ impl<F: Future> Future for Gated<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        if self.waiting.is_none() && self.needs_permit() {
-            self.waiting = Some(self.place.wait());
+        if self.waiting.is_none() {
+            self.queue();
         }
         let permit = match &mut self.waiting {
             // The sender is dropped only with the sandbox.
@@ -341,12 +372,10 @@ impl<F: Future> Future for Gated<F> {
         let meter = self.meter.clone();
         let (poll, ran) = meter.poll(|| self.call.as_mut().poll(context));
         self.place.account.charge_time(Counter::GuestNanos, ran);
-        if meter.ran() >= FREE {
-            self.place.runs.charge(self.place.account.tenant(), ran);
-        }
+        self.place.ran(ran, meter.ran());
         // A call that a tick has stopped queues again before its permit goes on, so that it competes for it.
-        if meter.take_stopped() && poll.is_pending() && self.needs_permit() {
-            self.waiting = Some(self.place.wait());
+        if meter.take_stopped() && poll.is_pending() {
+            self.queue();
         }
         drop(permit);
         poll

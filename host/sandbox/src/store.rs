@@ -13,7 +13,7 @@ use wasmtime::{CallHook, Store, UpdateDeadline};
 
 use crate::engine::KEEP_RESIDENT_BYTES;
 use crate::epoch::EpochTicker;
-use crate::long_run::Place;
+use crate::long_run::{Kind, Place};
 use crate::meter::Meter;
 use crate::state::State;
 use crate::trap::LimitReached;
@@ -109,7 +109,7 @@ impl StoreEnd {
         if is_light(&store) {
             return drop(store);
         }
-        let permit = self.place.wait().await;
+        let permit = self.place.wait(Kind::LongRun).await;
         let mut store = ScopeGuard::into_inner(store);
         self.book(&mut store);
         self.place.give_back(store);
@@ -125,7 +125,9 @@ impl StoreEnd {
             // By the clock on the wall, which costs less than this takes; it is too short to be interrupted often.
             let (account, began) = (Arc::clone(&store.data().tenant.account), Instant::now());
             drop(store);
-            account.charge_time(Counter::HostNanos, began.elapsed());
+            let took = began.elapsed();
+            account.charge_time(Counter::HostNanos, took);
+            self.place.ran(took, Duration::ZERO);
         } else {
             self.place.give_back_later(store);
         }

@@ -276,9 +276,11 @@ fn check_call(call: &Call, lives: &[Life<'_>], Drift(grain_ms): Drift) -> Option
             (!active).then(|| violation("found", format!("{call:?} was not active then")))
         }
         (Kind::Free, Answer::Freed) => {
-            // One that began later was asked for before, by a call whose answer did not come.
-            let ended = |life: &&Life<'_>| life.first.created_ms >= begin_ms || life.end_ms <= end_ms;
-            let still = lives.iter().find(|life| life.first.owner == call.owner && !ended(life));
+            // One whose caller had not been told yet may have been committed later: its row is written before that, and a
+            // commit waits for a standby.
+            let still = lives
+                .iter()
+                .find(|life| life.first.owner == call.owner && throughout(life));
             still.map(|life| violation("freed", format!("{call:?} did not end {:?}", life.first)))
         }
         (_, Answer::Problem { status, code }) => {

@@ -217,13 +217,15 @@ impl Client {
     }
 
     fn name(&mut self) -> String {
-        let hot_share = match self.load {
-            Load::Mixed => 60,
-            Load::Blind | Load::LongHolds | Load::WholeLeases => 90,
-            Load::ShortHolds => 10,
+        let (hot_share, names) = match self.load {
+            Load::Mixed => (60, HOT),
+            Load::Blind | Load::LongHolds => (90, HOT),
+            // So few that each is wanted at every host all the time.
+            Load::WholeLeases => (90, 3),
+            Load::ShortHolds => (10, HOT),
         };
         if self.random.random_range(0..100) < hot_share {
-            hot(self.random.random_range(0..HOT))
+            hot(self.random.random_range(0..names))
         } else {
             format!("cold-{}", self.random.random_range(0..COLD))
         }

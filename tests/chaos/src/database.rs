@@ -37,7 +37,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Writes down every version of every row, in the transaction that makes it.
 const POSTGRES_AUDIT: &str = "
     CREATE TABLE chaos_history (
-        seq bigserial PRIMARY KEY, name text, owner text, created_ms bigint, expires_ms bigint, fencing_token bigint
+        seq bigserial PRIMARY KEY, name text, owner text, created_ms bigint, expires_ms bigint, fencing_token bigint,
+        written_ms bigint DEFAULT (extract(epoch FROM clock_timestamp()) * 1000)::bigint
     );
     CREATE FUNCTION chaos_write() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         INSERT INTO chaos_history (name, owner, created_ms, expires_ms, fencing_token) VALUES (
@@ -49,7 +50,8 @@ const POSTGRES_AUDIT: &str = "
 ";
 const SQLITE_AUDIT: &str = "
     CREATE TABLE chaos_history (
-        seq INTEGER PRIMARY KEY, name TEXT, owner TEXT, created_ms INTEGER, expires_ms INTEGER, fencing_token INTEGER
+        seq INTEGER PRIMARY KEY, name TEXT, owner TEXT, created_ms INTEGER, expires_ms INTEGER, fencing_token INTEGER,
+        written_ms INTEGER DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER))
     );
     CREATE TRIGGER chaos_insert AFTER INSERT ON registrations BEGIN
         INSERT INTO chaos_history (name, owner, created_ms, expires_ms, fencing_token)
@@ -60,7 +62,8 @@ const SQLITE_AUDIT: &str = "
         VALUES (new.name, new.owner, new.created_ms, new.expires_ms, new.fencing_token);
     END;
 ";
-const HISTORY: &str = "SELECT name, owner, created_ms, expires_ms, fencing_token FROM chaos_history ORDER BY seq";
+const HISTORY: &str =
+    "SELECT name, owner, created_ms, expires_ms, fencing_token, written_ms FROM chaos_history ORDER BY seq";
 
 /// A PostgreSQL, with or without a synchronous standby, which has the same clock.
 #[derive(Debug)]

@@ -32,6 +32,8 @@ pub struct Version {
     pub created_ms: i64,
     pub expires_ms: Option<i64>,
     pub fencing_token: i64,
+    /// When the statement ran, by the clock of whoever ran it.
+    pub written_ms: i64,
 }
 
 impl Version {
@@ -42,6 +44,7 @@ impl Version {
             created_ms: row.get("created_ms"),
             expires_ms: row.get("expires_ms"),
             fencing_token: row.get("fencing_token"),
+            written_ms: row.get("written_ms"),
         }
     }
 
@@ -52,6 +55,7 @@ impl Version {
             created_ms: row.get("created_ms")?,
             expires_ms: row.get("expires_ms")?,
             fencing_token: row.get("fencing_token")?,
+            written_ms: row.get("written_ms")?,
         })
     }
 }

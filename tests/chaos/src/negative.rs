@@ -153,7 +153,9 @@ pub const SAFETIES: [Safety; 13] = [
         "a host that knows no earlier life of a server waits until none can matter",
         (Plan::FreshHosts, Load::WholeLeases),
         &["section"],
-    ),
+    )
+    // Until it has seen the server's clock tick it grants nothing either, and few leases last longer than that.
+    .beside("server-clock"),
     // Two hosts ask two servers for one name.
     Safety::new(
         "list-fingerprint",

@@ -29,12 +29,12 @@ async fn tick(meter: &Meter) {
 
 #[tokio::test]
 async fn permits_are_given_to_tenants_in_turn() {
-    let runs = LongRuns::new(1, 0);
+    let runs = LongRuns::new(1, 1, 0);
     let accounts = ["greedy", "modest", "other"].map(account);
-    let first = runs.place(&accounts[0]).wait().await.unwrap();
+    let first = runs.place(&accounts[0]).wait(Kind::LongRun).await.unwrap();
     let (sender, mut order) = unbounded_channel();
     for index in [0, 0, 0, 1, 2] {
-        let (wait, sender) = (runs.place(&accounts[index]).wait(), sender.clone());
+        let (wait, sender) = (runs.place(&accounts[index]).wait(Kind::LongRun), sender.clone());
         tokio::spawn(async move {
             let permit = wait.await.unwrap();
             sender.send(index).unwrap();
@@ -47,34 +47,37 @@ async fn permits_are_given_to_tenants_in_turn() {
         seen.push(order.recv().await.unwrap());
     }
     assert_eq!(seen, [0, 1, 2, 0, 0]);
-    assert_eq!(runs.inner.lock().free, 1);
+    assert_eq!(runs.inner.lock().long_runs.free(), 1);
 }
 
 #[tokio::test]
 async fn a_call_that_ends_while_it_waits_does_not_lose_the_permit() {
-    let runs = LongRuns::new(1, 0);
+    let runs = LongRuns::new(1, 1, 0);
     let (a, b) = (account("a"), account("b"));
-    let first = runs.place(&a).wait().await.unwrap();
-    let gone = runs.place(&a).wait();
-    let next = runs.place(&b).wait();
+    let first = runs.place(&a).wait(Kind::LongRun).await.unwrap();
+    let gone = runs.place(&a).wait(Kind::LongRun);
+    let next = runs.place(&b).wait(Kind::LongRun);
     drop(gone);
     drop(first);
     let permit = next.await.unwrap();
     // Nor when it ends between being given the permit and taking it.
-    let gone = runs.place(&a).wait();
+    let gone = runs.place(&a).wait(Kind::LongRun);
     drop(permit);
     drop(gone);
-    assert_eq!(runs.inner.lock().free, 1);
+    assert_eq!(runs.inner.lock().long_runs.free(), 1);
 }
 
 #[tokio::test]
 async fn the_tenant_that_owes_least_is_next() {
-    let runs = LongRuns::new(1, 0);
+    let runs = LongRuns::new(1, 1, 0);
     let (greedy, modest) = (account("greedy"), account("modest"));
-    let first = runs.place(&greedy).wait().await.unwrap();
+    let first = runs.place(&greedy).wait(Kind::LongRun).await.unwrap();
     runs.charge(greedy.tenant(), DEBT_MAX * 2);
     runs.charge(modest.tenant(), Duration::from_millis(1));
-    let (mut greedy, mut modest) = (runs.place(&greedy).wait(), runs.place(&modest).wait());
+    let (mut greedy, mut modest) = (
+        runs.place(&greedy).wait(Kind::LongRun),
+        runs.place(&modest).wait(Kind::LongRun),
+    );
     drop(first);
     let permit = modest.try_recv().unwrap();
     assert!(greedy.try_recv().is_err());
@@ -85,7 +88,7 @@ async fn the_tenant_that_owes_least_is_next() {
 // Shows P6: a tenant whose calls all run for long waits, the others do not.
 #[tokio::test]
 async fn a_tenant_that_owes_much_needs_a_permit_for_every_call() {
-    let runs = LongRuns::new(1, 0);
+    let runs = LongRuns::new(1, 1, 0);
     let (long, other) = (account("long"), account("other"));
     let run = |account: &Arc<Account>, time| runs.place(account).gate(&Meter::default(), async move { spin(time) });
     run(&long, Duration::ZERO).await;
@@ -97,20 +100,68 @@ async fn a_tenant_that_owes_much_needs_a_permit_for_every_call() {
     assert!(long.used(Counter::GuestNanos) >= CREDIT.as_nanos() as u64);
 
     // While the only permit is held, the other tenant runs and this one does not.
-    let held = runs.place(&other).wait().await.unwrap();
+    let held = runs.place(&other).wait(Kind::LongRun).await.unwrap();
     run(&other, Duration::ZERO).await;
     let mut waits = Box::pin(run(&long, Duration::ZERO));
     let poll = std::future::poll_fn(|context| Poll::Ready(waits.as_mut().poll(context))).await;
     assert!(poll.is_pending());
     drop(held);
     waits.await;
-    assert_eq!(runs.inner.lock().free, 1);
+    assert_eq!(runs.inner.lock().long_runs.free(), 1);
+}
+
+// Shows P6: however many short calls of a tenant are ready at once, only a few are before the next call of another.
+#[tokio::test]
+async fn a_tenant_that_has_run_much_just_now_needs_a_turn_for_every_call() {
+    let runs = LongRuns::new(1, 2, 0);
+    let (busy, other) = (account("busy"), account("other"));
+    let begun = Arc::new(AtomicU64::new(0));
+    let run = |account: &Arc<Account>| {
+        let begun = Arc::clone(&begun);
+        let call = runs.place(account).gate(&Meter::default(), async move {
+            begun.fetch_add(1, Ordering::Relaxed);
+        });
+        Box::pin(call)
+    };
+    let poll_once = async |call: &mut Pin<Box<Gated<_>>>| {
+        std::future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_ready())).await
+    };
+    let mut many: Vec<_> = (0..8).map(|_| run(&busy)).collect();
+    let turns = [runs.place(&other).wait(Kind::Turn), runs.place(&other).wait(Kind::Turn)];
+    // As much as is remembered, so that it is not forgotten while this test is kept waiting.
+    busy.recent().add(Duration::from_secs(1));
+    for call in &mut many {
+        busy.recent().add(Duration::from_secs(1));
+        assert!(!poll_once(call).await);
+    }
+    assert_eq!(begun.load(Ordering::Relaxed), 0);
+    assert!(poll_once(&mut run(&other)).await, "it has run little");
+    drop(turns);
+    for call in many {
+        call.await;
+    }
+    assert_eq!(begun.load(Ordering::Relaxed), 9);
+    assert_eq!(runs.inner.lock().turns.free(), 2);
+}
+
+#[tokio::test]
+async fn the_tenant_that_has_run_least_lately_is_next() {
+    let runs = LongRuns::new(1, 1, 0);
+    let (busy, modest) = (account("busy"), account("modest"));
+    let turn = runs.place(&busy).wait(Kind::Turn).await.unwrap();
+    let (mut first, mut second) = (runs.place(&busy).wait(Kind::Turn), runs.place(&modest).wait(Kind::Turn));
+    busy.recent().add(Duration::from_secs(1));
+    drop(turn);
+    let turn = second.try_recv().unwrap();
+    assert!(first.try_recv().is_err());
+    drop(turn);
+    first.try_recv().unwrap();
 }
 
 // Shows P6: a tenant whose guests could not be stopped pays for longer than one whose calls are long.
 #[tokio::test]
 async fn a_penalty_is_owed_for_longer_than_long_runs() {
-    let runs = LongRuns::new(1, 0);
+    let runs = LongRuns::new(1, 1, 0);
     let (long, evader) = (account("long"), account("evader"));
     runs.charge(long.tenant(), DEBT_MAX * 100);
     runs.place(&evader).penalize();
@@ -122,7 +173,7 @@ async fn a_penalty_is_owed_for_longer_than_long_runs() {
 
 #[tokio::test]
 async fn a_call_has_no_permit_while_it_waits_for_something_else() {
-    let runs = LongRuns::new(1, 0);
+    let runs = LongRuns::new(1, 1, 0);
     let mut call = Box::pin(runs.place(&account("a")).gate(&Meter::default(), async {
         spin(FREE);
         tokio::task::yield_now().await;
@@ -132,7 +183,7 @@ async fn a_call_has_no_permit_while_it_waits_for_something_else() {
     for _ in 0..3 {
         let poll = std::future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
         assert!(poll.is_pending());
-        assert_eq!(runs.inner.lock().free, 1);
+        assert_eq!(runs.inner.lock().long_runs.free(), 1);
     }
 }
 
@@ -142,11 +193,11 @@ async fn of_64_long_calls_on_one_permit_the_oldest_end_one_after_another() {
     const CALLS: usize = 64;
     // A call of 100 ms, in shorter ticks than real ones, because only their number matters.
     const TICKS: u64 = 100;
-    let runs = LongRuns::new(1, 0);
+    let runs = LongRuns::new(1, 1, 0);
     let tenant = account("a");
     // All are debtors from their beginning, as calls of a tenant that goes on like that are.
     runs.charge(tenant.tenant(), DEBT_MAX);
-    let keep = runs.place(&tenant).wait().await.unwrap();
+    let keep = runs.place(&tenant).wait(Kind::LongRun).await.unwrap();
     let polls = Arc::new(AtomicU64::new(0));
     let (sender, mut ends) = unbounded_channel();
     for number in 0..CALLS {
@@ -190,9 +241,9 @@ impl Drop for Heavy {
 // Shows P6: memory of callers that hung up is given back in turn, on the tenant's account, and before it may take more.
 #[tokio::test]
 async fn what_is_given_back_later_waits_for_a_permit_and_is_charged() {
-    let runs = LongRuns::new(1, 1);
+    let runs = LongRuns::new(1, 1, 1);
     let (dirty, other) = (account("dirty"), account("other"));
-    let held = runs.place(&other).wait().await.unwrap();
+    let held = runs.place(&other).wait(Kind::LongRun).await.unwrap();
     let (sender, mut dropped) = unbounded_channel();
     runs.place(&dirty).give_back_later(Heavy(sender.clone(), "in turn"));
     for _ in 0..3 {
@@ -207,7 +258,7 @@ async fn what_is_given_back_later_waits_for_a_permit_and_is_charged() {
     drop(held);
     assert_eq!(dropped.recv().await, Some("in turn"));
     let least = (CREDIT * 2 * 2).as_nanos() as u64;
-    while runs.inner.lock().free == 0 {
+    while runs.inner.lock().long_runs.free() == 0 {
         tokio::task::yield_now().await;
     }
     assert!(

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Violation, violation};
-use crate::history::{History, Section, Version};
+use crate::fleet::LEASE;
+use crate::history::{History, Section};
 
 fn by_name<'a>(sections: impl Iterator<Item = &'a Section>) -> BTreeMap<&'a str, Vec<&'a Section>> {
     let mut by_name: BTreeMap<&str, Vec<&Section>> = BTreeMap::new();
@@ -56,23 +57,34 @@ pub(super) fn check_order(sections: &[Section]) -> Vec<Violation> {
     found
 }
 
-/// Registrations that began after a newer lease was held, in spite of the older token that they were written with.
+/// Registrations that were written too late: sent after a newer lease was held, or run after the lease that they were
+/// written under was over.
 pub(super) fn check_late(history: &History, grain_ms: i64) -> Vec<Violation> {
     let by_name = by_name(history.sections.iter());
-    let newer = |version: &Version| {
+    let mut found = Vec::new();
+    for version in &history.versions {
         let sections = by_name
             .get(version.name.as_str())
             .map(Vec::as_slice)
             .unwrap_or_default();
-        sections.iter().find(|section| {
-            let is_newer = i64::try_from(section.fencing_token).is_ok_and(|token| token > version.fencing_token);
-            is_newer && section.begin_us / 1000 + grain_ms < version.created_ms
-        })
-    };
-    let late = history
-        .versions
-        .iter()
-        .filter_map(|version| Some((version, newer(version)?)));
-    late.map(|(version, section)| violation("late", format!("{version:?} was written after {section:?}")))
-        .collect()
+        let token = |section: &Section| i64::try_from(section.fencing_token).unwrap_or(i64::MAX);
+        let newer = sections.iter().find(|section| {
+            token(section) > version.fencing_token && section.begin_us / 1000 + grain_ms < version.created_ms
+        });
+        // A lease that was renewed at the end of its section lasts for one more from there.
+        let over_ms = |section: &&&Section| section.end_us / 1000 + lease_ms();
+        let own = sections
+            .iter()
+            .filter(|section| token(section) == version.fencing_token);
+        let over = own
+            .max_by_key(|section| section.end_us)
+            .filter(|section| over_ms(section) + grain_ms < version.written_ms);
+        let late = newer.or(over);
+        found.extend(late.map(|section| violation("late", format!("{version:?} was written after {section:?}"))));
+    }
+    found
+}
+
+fn lease_ms() -> i64 {
+    i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX)
 }

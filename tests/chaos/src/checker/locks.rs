@@ -78,6 +78,6 @@ mod tests {
 
     #[test]
     fn a_key_is_written_as_the_contract_says() {
-        assert_eq!(key("hot-1"), "namelock:chaos:2e5c228aaf7c85d5c926c753d9187bbb");
+        assert_eq!(lock_key("hot-1"), "namelock:chaos:2e5c228aaf7c85d5c926c753d9187bbb");
     }
 }

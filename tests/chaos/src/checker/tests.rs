@@ -8,6 +8,7 @@ fn version(owner: &str, created_ms: i64, expires_ms: Option<i64>, fencing_token:
         created_ms,
         expires_ms,
         fencing_token,
+        written_ms: created_ms,
     }
 }
 
@@ -108,6 +109,15 @@ fn what_was_lost_is_found() {
 #[test]
 fn what_was_not_freed_is_found() {
     assert!(checks(|h| h.versions.truncate(1)).contains(&"freed"));
+}
+
+#[test]
+fn what_nobody_was_told_of_may_be_committed_after_a_free_that_found_nothing() {
+    let untold = |h: &mut History| {
+        h.versions.truncate(1);
+        h.calls[0].answer = Answer::Unknown("cut".to_owned());
+    };
+    assert!(!checks(untold).contains(&"freed"));
 }
 
 #[test]
@@ -272,6 +282,23 @@ fn a_write_after_the_next_grant_is_found() {
         h.faults = vec![fault("delay PostgreSQL", 0, 1)];
     };
     assert_eq!(checks(late), ["late", "late"]);
+}
+
+#[test]
+fn a_write_after_the_end_of_its_own_lease_is_found() {
+    let late = |written_ms: i64| {
+        checks(|h| {
+            h.versions[0].written_ms = written_ms;
+            h.sections = vec![section(1, 990_000, 1_040_000)];
+            h.faults = vec![fault("delay PostgreSQL", 0, 1)];
+        })
+    };
+    assert_eq!(
+        late(1040 + 3000),
+        Vec::<&str>::new(),
+        "its lease may have been renewed at 1040"
+    );
+    assert_eq!(late(1040 + 4000), ["late"]);
 }
 
 #[test]
