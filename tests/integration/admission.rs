@@ -278,19 +278,19 @@ async fn a_caller_that_hangs_up_is_counted_and_logged() {
 // Shows P6: a tenant whose calls all fail writes no more to the log than it may, and the rest is counted.
 #[tokio::test]
 async fn a_tenant_whose_calls_all_trap_fills_no_log() {
-    let host = Builder::new().tenant("t", guests::TRAP_HOLDING_LEASE, "").start();
-    let mut status = Value::Null;
-    eventually("its budget is used up", async || {
+    // So little that a slow machine uses it up too.
+    let little = "[limits]\nlog_rate = \"1KiB\"\n";
+    let host = Builder::new().tenant("t", guests::TRAP_HOLDING_LEASE, little).start();
+    eventually("calls fail of which the log says nothing", async || {
         let calls = (0..20).map(async |number| host.post("t", &format!("room {number}"), "ann").await);
         futures_util::future::join_all(calls).await;
-        status = host.admin("/tenants/t").await.body;
-        status["log"]["lines_dropped"].as_u64() > Some(0)
+        let status = host.admin("/tenants/t").await.body;
+        let lines = host.log().lines().filter(|line| line.contains("request ended")).count() as u64;
+        status["calls"]["codes"]["handler_trapped"].as_u64() > Some(lines)
+            && status["log"]["lines_dropped"].as_u64() > Some(0)
+            && status["refusals"]["log_rate"].as_u64() > Some(0)
     })
     .await;
-    assert!(status["refusals"]["log_rate"].as_u64() > Some(0), "{status}");
-    let lines = host.log().lines().filter(|line| line.contains("request ended")).count() as u64;
-    let failed = status["calls"]["codes"]["handler_trapped"].as_u64().unwrap();
-    assert!(lines < failed, "{lines} of {failed}");
 }
 
 // Shows P6: a tenant whose callers send slowly keeps nobody else waiting.

@@ -219,11 +219,11 @@ async fn hosts_that_start_together_create_the_tables_once() {
     let url = server.url();
     let all = (0..8).map(|_| {
         let url = url.clone();
-        tokio::spawn(async move { open_server(&url).await.unwrap().ready().await })
+        tokio::spawn(async move { until_ready(&open_server(&url).await.unwrap()).await })
     });
     let all: Vec<_> = all.collect();
     for task in all {
-        task.await.unwrap().unwrap();
+        task.await.unwrap();
     }
     let versions = client(&server)
         .await

@@ -3,6 +3,7 @@
 //! What is compared is measured alternately in one run, and medians are printed. Each measurement that has a bound ends
 //! with exit code 1 when the bound is broken.
 
+mod attackers;
 mod compile;
 mod figures;
 mod first;
@@ -19,6 +20,8 @@ async fn main() -> anyhow::Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("first") | None => first::run().await,
         Some("neighbour") => neighbour::run(&std::env::args().skip(2).collect::<Vec<_>>()).await,
+        // What `neighbour` starts.
+        Some("attack") => attackers::run(&std::env::args().skip(2).collect::<Vec<_>>()).await,
         Some("overload") => overload::run().await,
         Some("compile") => compile::run().await,
         Some("waiting") => waiting::run().await,

@@ -2,17 +2,15 @@
 //!
 //! Each attack has a host of its own. Rounds alone and beside alternate in one run, and the medians are compared.
 
-use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use namelock_test_artifacts::{ROOMS, bombs, guests};
-use tokio::net::TcpSocket;
+use namelock_test_artifacts::{ROOMS, guests};
 use tokio::task::JoinSet;
 
+use crate::attackers::Attackers;
 use crate::figures::{Figures, median, ms};
 use crate::first::UNLIMITED;
 use crate::host::{Host, Tenant};
@@ -22,12 +20,6 @@ use crate::http::Client;
 const RATE: u64 = 300;
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(5);
-
-/// More than a tenant may have running and waiting by default, so that its concurrency is always full.
-const CALLERS: usize = 192;
-
-/// How long a caller waits that was refused: it comes again soon, but not as fast as it can.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the attacker does.
 enum Attack {
@@ -100,14 +92,9 @@ async fn measure(name: &str, attack: &Attack) -> anyhow::Result<bool> {
     let (mut alone, mut beside, mut attacks) = (Vec::new(), Vec::new(), 0);
     for round in 0..ROUNDS {
         alone.push(steady(&host, &format!("alone {round}"), ROUND).await?);
-        let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let attackers = attack.begin(&host, &ids, &stop, &count);
+        let attackers = attack.begin(&host, &ids)?;
         beside.push(steady(&host, &format!("beside {round}"), ROUND).await?);
-        stop.store(true, Relaxed);
-        for ended in attackers.join_all().await {
-            ended?;
-        }
-        attacks += count.load(Relaxed);
+        attacks += attackers.stop().await?;
     }
     let alone = median(&mut alone, |round| ms(round.p99));
     let beside = median(&mut beside, |round| ms(round.p99));
@@ -132,92 +119,14 @@ fn attacker_ids(attack: &Attack) -> Vec<String> {
 }
 
 impl Attack {
-    /// Begins the attack, which goes on until `stop` is set.
-    fn begin(
-        &self,
-        host: &Arc<Host>,
-        ids: &[String],
-        stop: &Arc<AtomicBool>,
-        count: &Arc<AtomicU64>,
-    ) -> JoinSet<anyhow::Result<()>> {
-        let mut attackers = JoinSet::new();
+    /// Begins the attack.
+    fn begin(&self, host: &Arc<Host>, ids: &[String]) -> anyhow::Result<Attackers> {
         match self {
-            Self::Calls { .. } => {
-                for id in ids {
-                    for number in 0..CALLERS {
-                        let (path, body) = (
-                            format!("/v1/{id}/names"),
-                            format!(r#"{{"name":"{number}","owner":"eve"}}"#),
-                        );
-                        attackers.spawn(call(host.address, path, body, Arc::clone(stop), Arc::clone(count)));
-                    }
-                }
-            }
-            Self::Reloads => {
-                attackers.spawn(reload(Arc::clone(host), Arc::clone(stop), Arc::clone(count)));
-            }
-            Self::Silence => {
-                attackers.spawn(be_silent(host.address, Arc::clone(stop), Arc::clone(count)));
-            }
-        }
-        attackers
-    }
-}
-
-/// Calls a tenant until it is told to stop.
-async fn call(
-    address: SocketAddr,
-    path: String,
-    body: String,
-    stop: Arc<AtomicBool>,
-    count: Arc<AtomicU64>,
-) -> anyhow::Result<()> {
-    let mut client = Client::connect(address).await?;
-    while !stop.load(Relaxed) {
-        let status = client.post(&path, &body).await?;
-        count.fetch_add(1, Relaxed);
-        if [423, 429, 503].contains(&status) {
-            tokio::time::sleep(PAUSE).await;
+            Self::Calls { .. } => Attackers::calls(host.address, ids),
+            Self::Silence => Attackers::silence(host.address),
+            Self::Reloads => Ok(Attackers::reloads(Arc::clone(host))),
         }
     }
-    Ok(())
-}
-
-/// Puts new components into the directory of tenants, and has it read.
-async fn reload(host: Arc<Host>, stop: Arc<AtomicBool>, count: Arc<AtomicU64>) -> anyhow::Result<()> {
-    let bomb = bombs::many_functions();
-    while !stop.load(Relaxed) {
-        let number = count.fetch_add(1, Relaxed);
-        let dir = host.tenant(&format!("bomber{}", number % 8));
-        fs::create_dir_all(&dir)?;
-        // Each is another component: what follows the last section of one is a custom section of its own.
-        let mut wasm = bomb.clone();
-        wasm.extend_from_slice(&[0, 9, 8]);
-        wasm.extend_from_slice(&number.to_le_bytes());
-        fs::write(dir.join("handler.wasm"), wasm)?;
-        host.process.signal("HUP");
-        tokio::time::sleep(PAUSE).await;
-    }
-    Ok(())
-}
-
-/// Opens connections from an address of its own and sends nothing.
-async fn be_silent(address: SocketAddr, stop: Arc<AtomicBool>, count: Arc<AtomicU64>) -> anyhow::Result<()> {
-    let mut connections = Vec::new();
-    while !stop.load(Relaxed) {
-        // This process has a limit on open files too.
-        let Ok(socket) = TcpSocket::new_v4() else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
-        socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), 0)))?;
-        // As many as the host takes; one more is one that waits outside.
-        if let Ok(Ok(stream)) = tokio::time::timeout(PAUSE, socket.connect(address)).await {
-            connections.push(stream);
-            count.fetch_add(1, Relaxed);
-        }
-    }
-    Ok(())
 }
 
 /// Requests at a fixed rate, whether or not those before are answered; a time counts from when its request was due.
