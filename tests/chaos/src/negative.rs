@@ -125,11 +125,11 @@ pub const SAFETIES: [Safety; 13] = [
         (Plan::Stalls, Load::LongHolds),
         &["section"],
     ),
-    // A write arrives when its lease is over and somebody else has been granted the name.
+    // A write arrives when its lease is over. Nobody else has written the name meanwhile, or the token would refuse it.
     Safety::new(
         "write-deadline",
         "a write begins only while its lease outlasts it",
-        (Plan::LateWrites, Load::LongHolds),
+        (Plan::LateWrites, Load::ShortHolds),
         &["late"],
     ),
     // What was granted and not answered stays until it expires, though nobody uses it.
