@@ -488,7 +488,7 @@ async fn what_was_freed_stays_free_and_a_host_of_version_2_sees_it_and_may_save_
     );
 }
 
-/// Asks for a write of the name `a` under a lease of half a second, which another transaction keeps waiting until the lease
+/// Asks for a write of the name `a` under a lease of a few seconds, which another transaction keeps waiting until the lease
 /// has ended.
 async fn check_late_write<T: std::fmt::Debug + PartialEq + Send + 'static>(
     prepare: &str,
@@ -501,11 +501,12 @@ async fn check_late_write<T: std::fmt::Debug + PartialEq + Send + 'static>(
         ..NamesConfig::default()
     };
     let names = open(&server.url().parse().unwrap(), config).await.unwrap();
+    until_ready(&names).await;
     let (mut other, watcher) = (client(&server).await, client(&server).await);
     other.batch_execute(prepare).await.unwrap();
     let transaction = other.transaction().await.unwrap();
     transaction.batch_execute(hold).await.unwrap();
-    let ends = tokio::time::Instant::now() + Duration::from_secs(3);
+    let ends = tokio::time::Instant::now() + Duration::from_secs(5);
     let written = write(names, ends);
     let waits = "SELECT count(*) FROM pg_stat_activity
         WHERE application_name = 'namelock' AND wait_event_type = 'Lock'";
@@ -553,6 +554,35 @@ async fn a_free_that_waits_beyond_the_end_of_its_lease_ends_nothing() {
         },
     )
     .await;
+}
+
+// Shows P5: also a lease that ends before its write comes to the server.
+#[tokio::test]
+async fn a_write_that_arrives_after_the_end_of_its_lease_writes_nothing() {
+    let server = Postgres::start();
+    let config = NamesConfig {
+        timeout: Duration::from_secs(60),
+        ..NamesConfig::default()
+    };
+    let names = open(&server.url().parse().unwrap(), config).await.unwrap();
+    until_ready(&names).await;
+    // Both statements are prepared, so that one message is all that they take.
+    names.save(save("b", 1)).await.unwrap();
+    names.free(free("b", 1)).await.unwrap();
+    names.save(save("b", 2)).await.unwrap();
+    server.signal("STOP");
+    let ends = tokio::time::Instant::now() + Duration::from_secs(1);
+    let (mut wish, mut end) = (save("a", 7), free("b", 7));
+    (wish.deadline, end.deadline) = (ends, ends);
+    let late = async { tokio::join!(names.save(wish), names.free(end)) };
+    let arrive = async {
+        tokio::time::sleep_until(ends + Duration::from_secs(1)).await;
+        server.signal("CONT");
+    };
+    let ((saved, freed), ()) = tokio::join!(late, arrive);
+    assert_eq!((saved, freed), (Err(SaveError::LeaseLost), Err(SaveError::LeaseLost)));
+    assert_eq!(names.find("t", "a").await.unwrap(), None);
+    assert!(names.find("t", "b").await.unwrap().is_some());
 }
 
 #[tokio::test]

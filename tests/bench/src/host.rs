@@ -50,6 +50,8 @@ impl Host {
             .current_dir(folder.path())
             .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(["--config", "namelock.toml", "--lock", &memcached.url()])
+            // As a service runs: with it each error of wasmtime would keep a backtrace of the host too.
+            .env_remove("RUST_BACKTRACE")
             .env("NAMELOCK_LOG", "error")
             .stdout(Stdio::piped());
         let mut process = Process::spawn(&mut command);

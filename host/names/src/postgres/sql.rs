@@ -21,6 +21,12 @@
 //! of an `UPDATE` again only if the row has changed while it waited, and that of an `INSERT … SELECT` never. What is left
 //! is the wait for the counts of the tenant and for the disk; statement_timeout bounds the first.
 //!
+//! It may also have been on its way for long, in a network that delays it or in the buffer of a server that stood still,
+//! and the host cannot call it back. So the time at which it was sent is compared with database time as the server
+//! counts it on from what was kept last, and again it is refused if the lease was over by then. Hosts may differ from what
+//! is kept by a fraction of a second, which is allowed for. After a step of the server's clock ahead, writes are refused
+//! until the next time is kept, a second later at most.
+//!
 //! # What a tenant keeps
 //!
 //! Triggers count rows and bytes in the transaction that changes them, so the count is right whoever writes, a host of
@@ -44,6 +50,14 @@ const SERVER: &str = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigin
 
 /// How many milliseconds the statement has been in the server.
 const ELAPSED: &str = "floor(extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000)::bigint";
+
+/// Database time as the server counts it on from what was kept last; none before any was kept.
+const COUNTED_ON: &str = "(SELECT c.time_ms + floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint - c.server_ms
+    FROM namelock_clock AS c)";
+
+/// How far a host may be behind the time that is kept, in milliseconds: what another keeps it takes over within a second, and
+/// in that time two of them drift apart by less than this.
+const BEHIND_MS: i64 = 500;
 
 /// The SQLSTATE of a write whose lease has ended while it waited in the server; see migration 3.
 const TOO_LATE: &str = "NL001";
@@ -110,7 +124,7 @@ impl Sql {
                 RETURNING {}",
                 is_no_newer_than(3),
                 is_active(&now(4)),
-                is_in_time(5),
+                is_in_time(5, 4),
                 now = now(4),
             ),
             row: format!(
@@ -209,7 +223,7 @@ fn save(checks_quota: bool, timeout_ms: i64) -> String {
         RETURNING created_ms, expires_ms, {} {returning}",
         has_ended(&now),
         is_no_newer_than(5),
-        is_in_time(8),
+        is_in_time(8, 7),
     )
 }
 
@@ -240,13 +254,18 @@ fn is_no_newer_than(parameter: u8) -> String {
     }
 }
 
-/// Returns an expression that raises an error if the write comes later than its parameter says, in milliseconds.
-// Keeps P5: nothing is written under a lease that has ended while the statement waited.
-fn is_in_time(parameter: u8) -> String {
+/// Returns an expression that raises an error if the write comes later than the parameter `left` says, in milliseconds from
+/// the time `sent`, another parameter.
+// Keeps P5: nothing is written under a lease that has ended while the statement was on its way or waited.
+fn is_in_time(left: u8, sent: u8) -> String {
     if is_removed(Safety::WriteDeadline) {
-        format!("${parameter}::bigint IS NOT NULL")
+        format!("${left}::bigint IS NOT NULL")
     } else {
-        format!("CASE WHEN {ELAPSED} < ${parameter}::bigint THEN true ELSE namelock_refuse_late() END")
+        format!(
+            "CASE WHEN {ELAPSED} < ${left}::bigint
+                AND coalesce({COUNTED_ON} - ${sent}::bigint < ${left}::bigint + {BEHIND_MS}, true)
+            THEN true ELSE namelock_refuse_late() END"
+        )
     }
 }
 
