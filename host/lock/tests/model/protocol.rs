@@ -2,8 +2,9 @@
 
 use stateright::{Model, Property};
 
-use super::rules::{Bounds, COARSE, EXCHANGE, HOSTS, LEASE, Rules, TTL};
-use super::world::{Action, Host, Item, Message, World};
+use super::database;
+use super::rules::{Bounds, COARSE, HOSTS, LEASE, Rules, TTL};
+use super::world::{Action, Host, Item, Message, Order, Row, Wish, World};
 
 pub(super) struct Protocol {
     pub(super) bounds: Bounds,
@@ -49,6 +50,11 @@ impl Protocol {
                         let token = self.in_token(epoch) * 100 + u16::from(cas);
                         world.token_went_back |= token <= world.last_token;
                         world.last_token = token;
+                        if self.bounds.writes > 0 {
+                            world.grants += 1;
+                            let grant = world.grants;
+                            world.orders[usize::from(attempt)] = Some(Order { token, grant });
+                        }
                         world.send(Message::Granted {
                             host,
                             attempt,
@@ -90,7 +96,25 @@ impl Protocol {
                     world.item = None;
                 }
             }
-            Message::Granted { .. } | Message::Renewed { .. } => {}
+            Message::Granted { .. } | Message::Renewed { .. } | Message::Write { .. } | Message::Waiting { .. } => {}
+        }
+    }
+
+    /// A tick of a host whose machine is suspended.
+    fn sleep_on(&self, world: &mut World, host: usize) {
+        if self.rules.leases_end_in_suspend {
+            world.slept[host] += 1;
+            return;
+        }
+        // Nothing of it goes on, so it wakes later than it thinks.
+        match &mut world.hosts[host] {
+            Host::Asked { at, .. } => *at += 1,
+            Host::Holds { deadline, .. } => *deadline += 1,
+            Host::Renews { deadline, at, .. } => {
+                *deadline += 1;
+                *at += 1;
+            }
+            Host::Idle | Host::Releases { .. } => {}
         }
     }
 
@@ -107,7 +131,7 @@ impl Protocol {
                     cas, epoch, expires, ..
                 },
             ) if mine == attempt => {
-                let late = world.time - at > EXCHANGE;
+                let late = world.is_late(host, at);
                 world.hosts[host] = if late || !self.outlives(expires, at + LEASE) {
                     Host::Releases {
                         attempt,
@@ -134,7 +158,7 @@ impl Protocol {
                 },
                 Message::Renewed { cas, expires, .. },
             ) if mine == attempt => {
-                let is_good = world.time - at <= EXCHANGE && self.outlives(expires, at + LEASE);
+                let is_good = !world.is_late(host, at) && self.outlives(expires, at + LEASE);
                 let deadline = if is_good { at + LEASE } else { deadline };
                 world.hosts[host] = Host::Holds {
                     attempt,
@@ -174,6 +198,20 @@ impl Model for Protocol {
             grace: [0; HOSTS],
             held: [false; HOSTS],
             messages: Vec::new(),
+            asleep: None,
+            slept: [0; HOSTS],
+            suspends: 0,
+            orders: [None; 3],
+            grants: 0,
+            writes: 0,
+            row: Row {
+                active: false,
+                token: 0,
+                grant: 0,
+            },
+            older_came_last: false,
+            overwritten: false,
+            interfered: false,
             last_token: 0,
             token_went_back: false,
             deleted_anothers_lock: false,
@@ -186,6 +224,9 @@ impl Model for Protocol {
             actions.push(Action::Tick { clock_keeps_up: false });
         }
         for (number, host) in world.hosts.iter().enumerate() {
+            if world.asleep == Some(number) {
+                continue;
+            }
             let connected = world.over[number] == world.process;
             if (!connected || world.known[number] != world.epoch) && world.stalled.is_none() {
                 actions.push(Action::Connect(number));
@@ -193,32 +234,51 @@ impl Model for Protocol {
             if world.fresh < self.bounds.fresh {
                 actions.push(Action::Start(number));
             }
+            let in_attempt = matches!(host, Host::Asked { .. } | Host::Holds { .. } | Host::Renews { .. });
+            if world.suspends < self.bounds.suspends && in_attempt {
+                actions.push(Action::Suspend(number));
+            }
             let may_ask = connected && world.time >= world.grace[number];
             match *host {
                 Host::Idle if world.attempts < self.bounds.attempts && may_ask => actions.push(Action::Ask(number)),
                 Host::Idle => {}
-                Host::Asked { at, .. } if world.time - at > EXCHANGE => actions.push(Action::GiveUp(number)),
+                Host::Asked { at, .. } if world.is_late(number, at) => actions.push(Action::GiveUp(number)),
                 Host::Asked { .. } => {}
-                Host::Holds { .. } => {
-                    actions.push(Action::Release(number));
+                Host::Holds { attempt, .. } => {
+                    // A call that is over while its write is under way is like a write that is long on its way.
+                    if !world.is_writing(attempt) {
+                        actions.push(Action::Release(number));
+                        if world.writes < self.bounds.writes && world.trusts(number) {
+                            actions.extend([Wish::Save, Wish::Free].map(|wish| Action::Write(number, wish)));
+                        }
+                    }
                     if world.renewals < self.bounds.renewals && connected && world.trusts(number) {
                         actions.push(Action::Renew(number));
                     }
                 }
-                Host::Renews { at, .. } if world.time - at > EXCHANGE => actions.push(Action::GiveUp(number)),
+                Host::Renews { at, .. } if world.is_late(number, at) => actions.push(Action::GiveUp(number)),
                 Host::Renews { .. } => {}
                 Host::Releases { .. } => actions.push(Action::Look(number)),
             }
         }
         for message in &world.messages {
-            let request = matches!(
-                message,
-                Message::Take { .. } | Message::Renew { .. } | Message::Delete { .. }
-            );
-            if !request || world.stalled.is_none() {
+            let arrives = match message {
+                Message::Take { .. } | Message::Renew { .. } | Message::Delete { .. } => world.stalled.is_none(),
+                Message::Granted { host, .. } | Message::Renewed { host, .. } => {
+                    world.asleep != Some(usize::from(*host))
+                }
+                Message::Write { .. } | Message::Waiting { .. } => true,
+            };
+            if arrives {
                 actions.push(Action::Deliver(*message));
             }
-            actions.push(Action::Lose(*message));
+            // A write that is lost is like one that was never sent.
+            if !matches!(message, Message::Write { .. } | Message::Waiting { .. }) {
+                actions.push(Action::Lose(*message));
+            }
+        }
+        if world.asleep.is_some() {
+            actions.push(Action::Wake);
         }
         if world.stalled.is_some() {
             actions.push(Action::Resume);
@@ -238,6 +298,9 @@ impl Model for Protocol {
         match action {
             Action::Tick { clock_keeps_up } => {
                 world.time += 1;
+                if let Some(host) = world.asleep {
+                    self.sleep_on(&mut world, host);
+                }
                 if world.stalled.is_some() {
                     world.behind += 1;
                 } else if clock_keeps_up {
@@ -372,6 +435,7 @@ impl Model for Protocol {
                 if matches!(action, Action::Deliver(_)) {
                     self.server_receives(&mut world, message);
                     self.host_receives(&mut world, message);
+                    database::receives(&self.rules, &mut world, message);
                 }
             }
             Action::Stall => {
@@ -394,7 +458,10 @@ impl Model for Protocol {
                 let survives = |message: &Message| match message {
                     Message::Take { .. } => false,
                     Message::Renew { .. } | Message::Delete { .. } => !self.rules.cas_bound_to_connection,
-                    Message::Granted { .. } | Message::Renewed { .. } => true,
+                    Message::Granted { .. }
+                    | Message::Renewed { .. }
+                    | Message::Write { .. }
+                    | Message::Waiting { .. } => true,
                 };
                 world.messages.retain(survives);
             }
@@ -405,6 +472,27 @@ impl Model for Protocol {
                     world.epoch += 1;
                     world.epoch_began = world.time;
                 }
+            }
+            Action::Suspend(host) => {
+                world.suspends += 1;
+                world.asleep = Some(host);
+            }
+            Action::Wake => {
+                world.asleep.take()?;
+            }
+            Action::Write(host, wish) => {
+                let Host::Holds { attempt, deadline, .. } = world.hosts[host] else {
+                    return None;
+                };
+                world.writes += 1;
+                let (sent, left) = (world.time, deadline - world.time);
+                world.send(Message::Write {
+                    wish,
+                    attempt,
+                    order: world.orders[usize::from(attempt)]?,
+                    sent,
+                    left,
+                });
             }
             Action::Start(host) => {
                 world.fresh += 1;
@@ -429,6 +517,13 @@ impl Model for Protocol {
             }),
             Property::<Self>::always("one holder at a time", |_, world: &World| {
                 !(world.trusts(0) && world.trusts(1))
+            }),
+            Property::<Self>::always("the write of an older lease never comes last", |_, world| {
+                !world.older_came_last
+            }),
+            Property::<Self>::always("no active registration is written over", |_, world| !world.overwritten),
+            Property::<Self>::always("nobody writes while another trusts its lease", |_, world| {
+                !world.interfered
             }),
         ]
     }

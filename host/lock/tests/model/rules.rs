@@ -26,6 +26,10 @@ pub(super) struct Bounds {
     /// How often a host dies and another one starts in its place, which knows nothing.
     pub(super) fresh: u8,
     pub(super) renewals: u8,
+    /// How often a host's machine is suspended.
+    pub(super) suspends: u8,
+    /// How often a holder writes to the names database.
+    pub(super) writes: u8,
 }
 
 /// The rules of the protocol. A test removes one at a time.
@@ -39,7 +43,7 @@ pub(super) struct Rules {
     pub(super) server_clock_is_read: bool,
     /// A fencing token begins with the server's epoch.
     pub(super) epoch_in_token: bool,
-    /// Epochs are in order, whatever the clock of the host is that begins one.
+    /// Epochs are in order: they are given from one memory, and not taken from the clock of the host that begins one.
     pub(super) epochs_in_order: bool,
     /// What a batch is told is believed only if the sentinel is still the one that the host knows.
     pub(super) sentinel_in_batch: bool,
@@ -49,6 +53,14 @@ pub(super) struct Rules {
     pub(super) restart_grace: bool,
     /// So does a host that knew of none, unless it is the server's first.
     pub(super) fresh_host_grace: bool,
+    /// A lease is counted by a clock that goes on in suspend.
+    pub(super) leases_end_in_suspend: bool,
+    /// The database refuses a token that is smaller than the one in the row.
+    pub(super) fencing: bool,
+    /// The database does not save a name that has an active registration.
+    pub(super) arbitration: bool,
+    /// A write that has waited in the database until its lease has ended is refused there.
+    pub(super) write_deadline: bool,
 }
 
 pub(super) const ALL: Rules = Rules {
@@ -61,4 +73,8 @@ pub(super) const ALL: Rules = Rules {
     sentinel_of_each_size: true,
     restart_grace: true,
     fresh_host_grace: true,
+    leases_end_in_suspend: true,
+    fencing: true,
+    arbitration: true,
+    write_deadline: true,
 };

@@ -1,6 +1,6 @@
 //! The state of the world that the model explores, and what can happen in it.
 
-use super::rules::{HOSTS, LEASE};
+use super::rules::{EXCHANGE, HOSTS, LEASE};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Item {
@@ -40,6 +40,33 @@ pub(super) enum Host {
     },
 }
 
+/// What orders the writes of leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Order {
+    /// The fencing token, which is what the database sees of it.
+    pub(super) token: u16,
+    /// How many grants there were until this one, which nobody in the protocol knows.
+    pub(super) grant: u8,
+}
+
+/// What a holder asks the names database for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Wish {
+    Save,
+    Free,
+}
+
+/// The row of the name in the names database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Row {
+    /// Whether its registration is active.
+    pub(super) active: bool,
+    /// The greatest token that was seen.
+    pub(super) token: u16,
+    /// The grant of the latest write.
+    pub(super) grant: u8,
+}
+
 /// A message that is on its way. It may arrive late, even after its sender has given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Message {
@@ -74,6 +101,23 @@ pub(super) enum Message {
         epoch: u8,
         owner: u8,
     },
+    /// A write on its way to the database, which may take any time. It says how long its lease lasts from when it is
+    /// sent.
+    Write {
+        wish: Wish,
+        attempt: u8,
+        order: Order,
+        sent: u8,
+        left: u8,
+    },
+    /// A write that waits in the database, for any time. `prompt`: it was not long on its way.
+    Waiting {
+        wish: Wish,
+        attempt: u8,
+        order: Order,
+        until: u8,
+        prompt: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -104,6 +148,20 @@ pub(super) struct World {
     /// Which hosts have held the lock.
     pub(super) held: [bool; HOSTS],
     pub(super) messages: Vec<Message>,
+    /// The host whose machine is suspended, and for how long each was during its attempt.
+    pub(super) asleep: Option<usize>,
+    pub(super) slept: [u8; HOSTS],
+    pub(super) suspends: u8,
+    /// By the number of the attempt, as long as its host may still write.
+    pub(super) orders: [Option<Order>; 3],
+    pub(super) grants: u8,
+    pub(super) writes: u8,
+    pub(super) row: Row,
+    /// Whether of two writes the one with the older lease came last, an active registration was written over, or a write
+    /// came while another host trusted its lease.
+    pub(super) older_came_last: bool,
+    pub(super) overwritten: bool,
+    pub(super) interfered: bool,
     /// The token of the latest grant, and whether it was ever smaller than the one before.
     pub(super) last_token: u16,
     pub(super) token_went_back: bool,
@@ -128,6 +186,10 @@ pub(super) enum Action {
     Resume,
     Restart,
     Evict,
+    Suspend(usize),
+    Wake,
+    /// A holder writes to the database.
+    Write(usize, Wish),
     /// A host dies, and one that knows nothing takes its place.
     Start(usize),
 }
@@ -148,6 +210,27 @@ impl World {
         }
     }
 
+    /// The attempt whose lease a host has.
+    pub(super) fn attempt(&self, host: usize) -> Option<u8> {
+        match self.hosts[host] {
+            Host::Holds { attempt, .. } | Host::Renews { attempt, .. } => Some(attempt),
+            Host::Idle | Host::Asked { .. } | Host::Releases { .. } => None,
+        }
+    }
+
+    /// Whether an exchange that began then has taken too long. Its timer stands still in suspend.
+    pub(super) fn is_late(&self, host: usize, began: u8) -> bool {
+        (self.time - began).saturating_sub(self.slept[host]) > EXCHANGE
+    }
+
+    /// Whether a write of this attempt is not done yet.
+    pub(super) fn is_writing(&self, attempt: u8) -> bool {
+        self.messages.iter().any(|message| {
+            matches!(message, Message::Write { attempt: other, .. } | Message::Waiting { attempt: other, .. }
+                if *other == attempt)
+        })
+    }
+
     pub(super) fn send(&mut self, message: Message) {
         self.messages.push(message);
         self.messages.sort_unstable();
@@ -163,8 +246,27 @@ impl World {
             Message::Renewed { host, attempt, .. } => {
                 matches!(hosts[usize::from(host)], Host::Renews { attempt: mine, .. } if mine == attempt)
             }
-            Message::Take { .. } | Message::Renew { .. } | Message::Delete { .. } => true,
+            Message::Take { .. }
+            | Message::Renew { .. }
+            | Message::Delete { .. }
+            | Message::Write { .. }
+            | Message::Waiting { .. } => true,
         });
+        for attempt in 0..self.orders.len() {
+            let may_write = |host: &Host| {
+                matches!(host, Host::Asked { attempt: mine, .. }
+                    | Host::Holds { attempt: mine, .. }
+                    | Host::Renews { attempt: mine, .. } if usize::from(*mine) == attempt)
+            };
+            if !hosts.iter().any(may_write) {
+                self.orders[attempt] = None;
+            }
+        }
+        for (host, slept) in hosts.iter().zip(&mut self.slept) {
+            if matches!(host, Host::Idle | Host::Releases { .. }) {
+                *slept = 0;
+            }
+        }
         for grace in &mut self.grace {
             if *grace <= self.time {
                 *grace = 0;
