@@ -172,6 +172,12 @@ fn read(clock: ClockId) -> Duration {
 }
 
 impl LeaseInstant {
+    /// This instant of the monotonic clock, on a machine that was not suspended.
+    #[cfg(test)]
+    pub(crate) fn of_test(monotonic: Instant) -> Self {
+        Self(monotonic)
+    }
+
     pub(crate) fn saturating_duration_since(self, earlier: Self) -> Duration {
         self.0.saturating_duration_since(earlier.0)
     }

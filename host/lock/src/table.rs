@@ -40,7 +40,7 @@ impl Table {
         }
         Ok(match url {
             LockUrl::Memory => Self::Memory(Memory::new(config, Arc::clone(clock), epochs)),
-            LockUrl::Memcached(servers) => Self::Memcached(Memcached::new(servers, config, epochs)),
+            LockUrl::Memcached(servers) => Self::Memcached(Memcached::new(servers, config, clock, epochs)),
         })
     }
 

@@ -20,6 +20,11 @@
 //! pause between two looks and by part of a second, never to the unsafe side. The only assumption is that the clocks of
 //! both machines run equally fast, for which `DRIFT` is taken off.
 //!
+//! This host's time is that of leases ([`crate::clock`]), which goes on while the machine is suspended, as does a server
+//! on another machine. So a suspend changes nothing of what a tick has proved. After a long one, nothing is remembered of
+//! ticks, and the next one is waited for; and so it is with a server on the same machine, which was suspended too and
+//! seems to have stood still.
+//!
 //! So an item that was stored after a look at the age `a`, with a time to live of `t`, lives at least until
 //! `zero + a + t` by *this host's* clock; and so does one that is found with `t` left. A lease is trusted if that is no
 //! sooner than its deadline. This is independent of how long the replies took: a host that was stopped for a while finds
@@ -28,21 +33,20 @@
 //! # A clock that jumps ahead
 //!
 //! An age `a` that is seen before `zero + a` contradicts the bound: the server's clock has run ahead of ours (its
-//! machine was resumed with a clock that jumped), or ours stood still. Either way locks may have expired before their
+//! machine was resumed with a clock that jumped), or ours stood still (a virtual machine that its host stopped). Either way locks may have expired before their
 //! leases. That is noticed from about 1 s and the pause between two looks on; less is covered by the time to live but
 //! for the part of a second that a clock of seconds does not show.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
+use crate::clock::LeaseInstant;
 use crate::config::{COARSE_CLOCK, LockConfig};
 use namelock_types::{Safety, is_removed};
 
 /// By how much two clocks may drift apart in the time for which a bound is used and a lease lasts: 1 ms a second, far
-/// more than clocks that are set over a network do.
-const DRIFT: Duration = Duration::from_millis(20);
+/// more than clocks that are set over a network do. And 10 ms that the clock of leases may not show of a suspend.
+const DRIFT: Duration = Duration::from_millis(30);
 
 /// For how long what a tick has proved is used.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -55,21 +59,21 @@ pub(super) struct Reading {
     /// In seconds of the server's clock.
     pub(super) age: u32,
     /// An instant before it was sent, and one after it was answered.
-    pub(super) sent: Instant,
-    pub(super) received: Instant,
+    pub(super) sent: LeaseInstant,
+    pub(super) received: LeaseInstant,
 }
 
 /// The clock of one server, as far as looks have shown it.
 #[derive(Debug)]
 pub(super) struct ServerClock {
     /// Instants are counted from here.
-    base: Instant,
+    base: LeaseInstant,
     window: Duration,
     margin: Duration,
     /// The greatest age, and the latest look that found it.
     latest: Option<Reading>,
     /// What each tick has proved (`zero`, in nanoseconds from `base`), and when it was seen.
-    bounds: VecDeque<(Instant, i128)>,
+    bounds: VecDeque<(LeaseInstant, i128)>,
 }
 
 /// How items are dated that the server stores or finds after one look.
@@ -78,7 +82,8 @@ pub(super) struct Dating {
     /// The own instant, in nanoseconds from `base`, before which the server's clock does not reach the age in the look;
     /// none when no tick was seen lately.
     reached: Option<i128>,
-    base: Instant,
+    base: LeaseInstant,
+    received: LeaseInstant,
 }
 
 /// The server's clock has run ahead of this host's, or this host's stood still.
@@ -87,9 +92,9 @@ pub(super) struct Dating {
 pub(super) struct JumpedAhead;
 
 impl ServerClock {
-    pub(super) fn new(config: &LockConfig) -> Self {
+    pub(super) fn new(config: &LockConfig, now: LeaseInstant) -> Self {
         Self {
-            base: Instant::now(),
+            base: now,
             window: WINDOW + config.heartbeat() * 4,
             margin: COARSE_CLOCK + config.exchange_timeout,
             latest: None,
@@ -108,12 +113,14 @@ impl ServerClock {
         Dating {
             reached: None,
             base: self.base,
+            received: self.base,
         }
     }
 
     /// Adds what a look has found.
     pub(super) fn read(&mut self, reading: Reading) -> Result<Dating, JumpedAhead> {
-        while self.bounds.front().is_some_and(|(at, _)| at.elapsed() > self.window) {
+        let is_old = |at: LeaseInstant| reading.received.saturating_duration_since(at) > self.window;
+        while self.bounds.front().is_some_and(|(at, _)| is_old(*at)) {
             self.bounds.pop_front();
         }
         let age = i128::from(reading.age) * SECOND;
@@ -149,6 +156,7 @@ impl ServerClock {
         Ok(Dating {
             reached: self.zero().map(|zero| zero + age),
             base: self.base,
+            received: reading.received,
         })
     }
 
@@ -169,17 +177,17 @@ impl ServerClock {
         self.bounds.iter().map(|(_, zero)| *zero).max()
     }
 
-    fn nanos(&self, instant: Instant) -> i128 {
+    fn nanos(&self, instant: LeaseInstant) -> i128 {
         nanos(instant.saturating_duration_since(self.base)) - nanos(self.base.saturating_duration_since(instant))
     }
 }
 
 impl Dating {
     /// Tells whether an item with this time left, by the server's clock, provably lives until `until`.
-    pub(super) fn covers(&self, seconds_left: u32, until: Instant) -> bool {
+    pub(super) fn covers(&self, seconds_left: u32, until: LeaseInstant) -> bool {
         if is_removed(Safety::ServerClock) {
             // Believes that the clock was right when it was read.
-            return Instant::now() + Duration::from_secs(seconds_left.into()) >= until + COARSE_CLOCK;
+            return self.received + Duration::from_secs(seconds_left.into()) >= until + COARSE_CLOCK;
         }
         let until = nanos(until.saturating_duration_since(self.base));
         self.reached

@@ -179,7 +179,7 @@ impl Connection {
             .chain([(FLEET, Command::LookAtCas), main])
             .collect();
         let mut outcomes = Vec::with_capacity(batch.len());
-        let sent = Instant::now();
+        let sent = health.now();
         let answered = match timeout_at(deadline, self.wire.exchange(&batch, &mut outcomes)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Ended::Broken(error.to_string())),
@@ -188,7 +188,7 @@ impl Connection {
         if let Err(reason) = &answered {
             outcomes.resize_with(batch.len(), || Err(CommandError::Unanswered(reason.to_string())));
         }
-        let received = Instant::now();
+        let received = health.now();
         let behind = outcomes.split_off(1 + commands.len());
         let first = outcomes.remove(0);
         let mut end = answered.and_then(|()| self.check_sentinels(&first, &behind));

@@ -26,9 +26,10 @@
 //!
 //! When the server's clock jumps ahead of ours, locks may have expired before their leases. Then it is as if they had
 //! been forgotten: the leases of this host are lost, and for a grace period it asks for nothing. Other hosts see the same
-//! jump and do the same. But it may be this host's clock that stood still (its machine was suspended), which is no reason
-//! for others to lose anything; so no new epoch is begun.
+//! jump and do the same. But it may be this host's clock that stood still (its virtual machine was stopped), which is no
+//! reason for others to lose anything; so no new epoch is begun.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -37,6 +38,7 @@ use tokio::time::Instant;
 
 use super::clock::{Dating, JumpedAhead, Reading, ServerClock};
 use super::greeting::{Cause, Figures};
+use crate::clock::{LeaseClock, LeaseInstant};
 use crate::config::{COARSE_CLOCK, LockConfig};
 use crate::epochs::NewEpoch;
 use crate::fencing::ServerEpoch;
@@ -51,6 +53,7 @@ const GIVEN_KEPT: Duration = Duration::from_secs(10);
 pub(super) struct Health {
     server: Box<str>,
     grace: Duration,
+    clock: Arc<LeaseClock>,
     /// None: it has none that is known to be whole.
     epoch: watch::Sender<Option<ServerEpoch>>,
     state: Mutex<State>,
@@ -108,15 +111,16 @@ struct Suspension {
 }
 
 impl Health {
-    pub(super) fn new(server: &str, config: &LockConfig) -> Self {
+    pub(super) fn new(server: &str, config: &LockConfig, clock: &Arc<LeaseClock>) -> Self {
         Self {
             server: server.into(),
             grace: config.grace(),
+            clock: Arc::clone(clock),
             epoch: watch::Sender::new(None),
             state: Mutex::new(State {
                 known: None,
                 suspension: None,
-                clock: ServerClock::new(config),
+                clock: ServerClock::new(config, clock.now()),
                 had_clock: false,
                 figures: None,
                 future: None,
@@ -124,6 +128,11 @@ impl Health {
             }),
             learning: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// The time by which leases are counted.
+    pub(super) fn now(&self) -> LeaseInstant {
+        self.clock.now()
     }
 
     /// The value of the sentinel that was seen last.
@@ -232,8 +241,8 @@ impl Health {
                 tracing::error!(
                     server = &*self.server,
                     grace_ms = self.grace.as_millis(),
-                    "memcached's clock ran ahead of this host's, or this host was suspended: its leases are lost, and \
-                     nothing is granted for grace_ms"
+                    "memcached's clock ran ahead of this host's, or this virtual machine was stopped: its leases are \
+                     lost, and nothing is granted for grace_ms"
                 );
                 self.suspend(&mut state, self.grace, "locks may have expired too early");
             }

@@ -61,6 +61,7 @@ use self::fleet::InForce;
 use self::membership::Fleet;
 use self::server::Server;
 use self::single::Taken;
+use crate::clock::LeaseClock;
 use crate::config::LockConfig;
 use crate::epochs::EpochSource;
 use crate::error::Lost;
@@ -79,10 +80,17 @@ pub(crate) struct Memcached {
 }
 
 impl Memcached {
-    pub(crate) fn new(servers: &[String], config: &Arc<LockConfig>, epochs: &Arc<dyn EpochSource>) -> Self {
+    pub(crate) fn new(
+        servers: &[String],
+        config: &Arc<LockConfig>,
+        clock: &Arc<LeaseClock>,
+        epochs: &Arc<dyn EpochSource>,
+    ) -> Self {
         let fleet = Arc::new(Fleet::new(servers, config));
         let all = fleet.lists.all();
-        let servers = all.servers().map(|server| Server::new(server, config, epochs, &fleet));
+        let servers = all
+            .servers()
+            .map(|server| Server::new(server, config, clock, epochs, &fleet));
         Self {
             servers: servers.collect(),
             fleet,

@@ -10,6 +10,7 @@ use super::greeting::{ConnectError, Figures};
 use super::health::Health;
 use super::lane::Lane;
 use super::membership::Fleet;
+use crate::clock::LeaseClock;
 use crate::config::LockConfig;
 use crate::epochs::EpochSource;
 use crate::grant::{GrantError, Refusal};
@@ -27,8 +28,14 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(name: &str, config: &Arc<LockConfig>, epochs: &Arc<dyn EpochSource>, fleet: &Arc<Fleet>) -> Self {
-        let health = Arc::new(Health::new(name, config));
+    pub(super) fn new(
+        name: &str,
+        config: &Arc<LockConfig>,
+        clock: &Arc<LeaseClock>,
+        epochs: &Arc<dyn EpochSource>,
+        fleet: &Arc<Fleet>,
+    ) -> Self {
+        let health = Arc::new(Health::new(name, config, clock));
         let lanes = (0..config.lanes).map(|_| Lane::spawn(name, config, &health, epochs, fleet));
         let name: Arc<str> = name.into();
         Self {

@@ -9,6 +9,7 @@ use super::codec::{Command, Reply};
 use super::fleet::Phase;
 use super::lane::{Answer, Lane, LaneError};
 use super::server::Server;
+use crate::clock::LeaseInstant;
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
 use crate::grant::{ConnectionId, GrantError, ItemVersion, OwnerToken, PartOfAttempt, Refusal, ReleaseOutcome};
@@ -69,7 +70,7 @@ struct Lives {
 
 impl Lives {
     /// Tells whether the item provably lives until `until`, by this host's clock.
-    fn until(self, until: Instant) -> bool {
+    fn until(self, until: LeaseInstant) -> bool {
         let (Some(left), Some(dating)) = (self.seconds_left, self.dating) else {
             return false;
         };
@@ -84,7 +85,7 @@ impl Server {
             return Err(self.unavailable(refusal));
         }
         // The lease is trusted from just before this, so that what covers the time from here on covers the lease.
-        let until = Instant::now() + self.config.lease;
+        let until = self.health.now() + self.config.lease;
         let taken = self.take(self.lane(key), key, token, until).await;
         let taken = taken.map_err(|error| match error {
             GrantError::Unavailable(refusal) => self.unavailable(refusal),
@@ -97,7 +98,13 @@ impl Server {
         }
     }
 
-    async fn take(&self, lane: &Lane, key: &LockKey, token: OwnerToken, until: Instant) -> Result<Taken, GrantError> {
+    async fn take(
+        &self,
+        lane: &Lane,
+        key: &LockKey,
+        token: OwnerToken,
+        until: LeaseInstant,
+    ) -> Result<Taken, GrantError> {
         let take = Command::Add {
             ttl_seconds: self.config.ttl_seconds(),
             value: token.get(),
@@ -155,7 +162,7 @@ impl Server {
         lane: &Lane,
         key: &LockKey,
         token: OwnerToken,
-        until: Instant,
+        until: LeaseInstant,
         reason: String,
     ) -> Result<Taken, GrantError> {
         let give_up = Instant::now() + self.config.exchange_timeout;
@@ -178,7 +185,7 @@ impl Server {
         version: &mut Option<ItemVersion>,
     ) -> Result<(), Lost> {
         let lane = self.lane(key);
-        let until = Instant::now() + self.config.lease;
+        let until = self.health.now() + self.config.lease;
         for _ in 0..RENUMBERED_MAX {
             if let Some(known) = version.take() {
                 let renew = Command::Renew {

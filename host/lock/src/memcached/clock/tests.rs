@@ -1,3 +1,5 @@
+use tokio::time::Instant;
+
 use super::*;
 
 /// A server whose clock is set once a second, `phase` after the second, and its sentinel made at the beginning.
@@ -7,6 +9,8 @@ struct Server {
     /// How long it stood still, and since when it does.
     stopped: Option<Duration>,
     jumped: Duration,
+    /// How long this host was suspended.
+    host_suspended: Duration,
 }
 
 impl Server {
@@ -16,7 +20,13 @@ impl Server {
             phase: Duration::from_millis(phase_ms),
             stopped: None,
             jumped: Duration::ZERO,
+            host_suspended: Duration::ZERO,
         }
+    }
+
+    /// This host's time, by the clock of leases.
+    fn now(&self) -> LeaseInstant {
+        now() + self.host_suspended
     }
 
     fn age(&self) -> u32 {
@@ -27,7 +37,7 @@ impl Server {
     }
 
     fn look(&self, clock: &mut ServerClock) -> Result<Dating, JumpedAhead> {
-        let now = Instant::now();
+        let now = self.now();
         clock.read(Reading {
             age: self.age(),
             sent: now,
@@ -48,9 +58,13 @@ impl Server {
     }
 }
 
+fn now() -> LeaseInstant {
+    LeaseInstant::of_test(Instant::now())
+}
+
 fn clock() -> (ServerClock, LockConfig) {
     let config = LockConfig::default();
-    (ServerClock::new(&config), config)
+    (ServerClock::new(&config, now()), config)
 }
 
 // Shows P5: nothing is trusted before the clock was seen to tick.
@@ -58,14 +72,14 @@ fn clock() -> (ServerClock, LockConfig) {
 async fn a_clock_is_believed_from_its_first_tick_on() {
     let (mut clock, config) = clock();
     let server = Server::new(900);
-    let lease = |from: Instant| from + config.lease;
+    let lease = |from: LeaseInstant| from + config.lease;
     tokio::time::advance(Duration::from_millis(1000)).await;
     let first = server.watch(&mut clock, Duration::from_millis(500)).await;
     assert!(clock.fault().is_some());
-    assert!(!first.covers(config.ttl_seconds(), lease(Instant::now())));
+    assert!(!first.covers(config.ttl_seconds(), lease(now())));
     let ticked = server.watch(&mut clock, Duration::from_millis(750)).await;
     assert_eq!(clock.fault(), None);
-    assert!(ticked.covers(config.ttl_seconds(), lease(Instant::now())));
+    assert!(ticked.covers(config.ttl_seconds(), lease(now())));
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,7 +92,7 @@ async fn a_healthy_clock_covers_every_lease_whatever_its_phase() {
             tokio::time::advance(Duration::from_millis(90)).await;
             let dating = server.look(&mut clock).unwrap();
             assert!(
-                dating.covers(config.ttl_seconds(), Instant::now() + config.lease),
+                dating.covers(config.ttl_seconds(), now() + config.lease),
                 "phase {phase}"
             );
             assert_eq!(clock.fault(), None);
@@ -96,10 +110,10 @@ async fn what_is_covered_lives_for_as_long_on_the_server() {
         for ttl in 1..6 {
             let dating = server.look(&mut clock).unwrap();
             let expires = server.age() + ttl;
-            let asked = Instant::now();
+            let (asked, begin) = (now(), Instant::now());
             let mut lived = Duration::ZERO;
             while server.age() < expires {
-                lived = asked.elapsed();
+                lived = begin.elapsed();
                 tokio::time::advance(Duration::from_millis(10)).await;
                 let _ = server.look(&mut clock);
             }
@@ -122,11 +136,11 @@ async fn a_clock_that_is_behind_is_a_fault_until_it_has_ticked() {
     // It runs again, and has not set its clock yet.
     let behind = server.look(&mut clock).unwrap();
     assert!(clock.fault().unwrap().contains("behind"));
-    assert!(!behind.covers(config.ttl_seconds(), Instant::now() + config.lease));
+    assert!(!behind.covers(config.ttl_seconds(), now() + config.lease));
     server.stopped = None;
     let right = server.look(&mut clock).unwrap();
     assert_eq!(clock.fault(), None);
-    assert!(right.covers(config.ttl_seconds(), Instant::now() + config.lease));
+    assert!(right.covers(config.ttl_seconds(), now() + config.lease));
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,19 +149,19 @@ async fn a_pause_of_this_host_says_nothing_about_the_server() {
     let server = Server::new(400);
     server.watch(&mut clock, Duration::from_secs(3)).await;
     // The look is answered at once, and the answer read late.
-    let asked = Instant::now();
+    let asked = now();
     let age = server.age();
     tokio::time::advance(Duration::from_millis(900)).await;
     let dating = clock.read(Reading {
         age,
         sent: asked,
-        received: Instant::now(),
+        received: now(),
     });
     assert!(dating.unwrap().covers(config.ttl_seconds(), asked + config.lease));
     assert_eq!(clock.fault(), None);
     tokio::time::advance(Duration::from_secs(5)).await;
     let dating = server.look(&mut clock).unwrap();
-    assert!(dating.covers(config.ttl_seconds(), Instant::now() + config.lease));
+    assert!(dating.covers(config.ttl_seconds(), now() + config.lease));
     assert_eq!(clock.fault(), None);
 }
 
@@ -174,4 +188,46 @@ async fn a_sentinel_that_somebody_has_used_is_watched_anew() {
     assert!(clock.fault().is_some());
     server.watch(&mut clock, Duration::from_secs(2)).await;
     assert_eq!(clock.fault(), None);
+}
+
+// Shows P5: what a tick has proved goes for the time after a suspend too.
+#[tokio::test(start_paused = true)]
+async fn a_suspend_of_this_host_alone_says_nothing_about_the_server() {
+    for suspended_ms in [300, 1100, 5_000, 3_600_000] {
+        let (mut clock, config) = clock();
+        let mut server = Server::new(400);
+        server.watch(&mut clock, Duration::from_secs(3)).await;
+        // The server goes on while the monotonic clock of this host stands still.
+        let suspended = Duration::from_millis(suspended_ms);
+        server.begin -= suspended;
+        server.host_suspended = suspended;
+        let dating = server.look(&mut clock).unwrap();
+        let is_covered = dating.covers(config.ttl_seconds(), server.now() + config.lease);
+        // After a long one nothing is remembered of the ticks before, and the next one is waited for.
+        assert_eq!(
+            (clock.fault(), is_covered),
+            match suspended_ms {
+                3_600_000 => (Some("it stood still, and its clock is behind"), false),
+                _ => (None, true),
+            }
+        );
+        let dating = server.watch(&mut clock, Duration::from_millis(1500)).await;
+        assert!(dating.covers(config.ttl_seconds(), server.now() + config.lease));
+        assert_eq!(clock.fault(), None, "{suspended_ms}");
+    }
+}
+
+/// A server on this machine has slept as well: its locks last for longer than this host thinks, and its clock is learned
+/// anew.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_was_suspended_with_this_host_grants_from_its_next_tick_on() {
+    let (mut clock, config) = clock();
+    let mut server = Server::new(400);
+    server.watch(&mut clock, Duration::from_secs(3)).await;
+    server.host_suspended = Duration::from_secs(7);
+    server.look(&mut clock).unwrap();
+    assert!(clock.fault().unwrap().contains("behind"));
+    let dating = server.watch(&mut clock, Duration::from_millis(2500)).await;
+    assert_eq!(clock.fault(), None);
+    assert!(dating.covers(config.ttl_seconds(), server.now() + config.lease));
 }

@@ -3,7 +3,7 @@ use super::*;
 const LEASE: Duration = Duration::from_secs(10);
 
 fn health() -> Health {
-    Health::new("a:1", &LockConfig::default())
+    Health::new("a:1", &LockConfig::default(), &LeaseClock::of_test())
 }
 
 /// A sentinel of this epoch that was made this long ago by the server's clock.
@@ -98,11 +98,10 @@ async fn a_lease_from_before_a_loss_does_not_come_back_with_its_epoch() {
 async fn watch(health: &Health, epoch: ServerEpoch, from: Instant, seconds: u64) {
     for _ in 0..seconds * 4 {
         tokio::time::advance(Duration::from_millis(250)).await;
-        let now = Instant::now();
         let reading = Reading {
-            age: u32::try_from((now - from).as_secs()).unwrap(),
-            sent: now,
-            received: now,
+            age: u32::try_from(from.elapsed().as_secs()).unwrap(),
+            sent: health.now(),
+            received: health.now(),
         };
         health.record_reading(epoch, epoch.sentinel(), reading).unwrap();
     }
@@ -134,12 +133,12 @@ async fn a_server_whose_clock_is_not_known_any_more_is_asked_for_nothing() {
     assert_eq!(health.suspension(), None);
     let late = Reading {
         age: 3,
-        sent: Instant::now(),
-        received: Instant::now(),
+        sent: health.now(),
+        received: health.now(),
     };
     let dating = health.record_reading(epoch, epoch.sentinel(), late).unwrap();
     assert!(
-        !dating.covers(13, Instant::now()),
+        !dating.covers(13, health.now()),
         "a look at the one before says nothing"
     );
 }
@@ -156,8 +155,8 @@ async fn leases_are_lost_when_the_clock_of_the_server_jumps_ahead() {
     watch(&health, epoch, begin, 3).await;
     let jumped = Reading {
         age: 8,
-        sent: Instant::now(),
-        received: Instant::now(),
+        sent: health.now(),
+        received: health.now(),
     };
     health.record_reading(epoch, 7, jumped).unwrap_err();
     assert!(!health.is_in(epoch));
