@@ -31,6 +31,12 @@ pub enum AcquireError {
     /// The name cannot be locked.
     #[error(transparent)]
     InvalidName(#[from] LengthError),
+    /// The same lock was asked for twice in one call.
+    #[error("the name {name:?} is given twice; a call takes each name once")]
+    Doubled {
+        /// The name that came second.
+        name: String,
+    },
 }
 
 /// Why a lease is not, or is not known to be, held any more.

@@ -146,6 +146,12 @@ impl Lease {
         self.claim.shared().hold_time.record(held);
         self.claim.release().await
     }
+
+    /// Releases a lease that no caller had: how long leases are held does not follow from it. What is not known to be
+    /// released is left to the background.
+    pub(crate) async fn give_back(self) {
+        let _ = self.claim.release().await;
+    }
 }
 
 impl fmt::Debug for Lease {

@@ -10,6 +10,7 @@
 //! - `error`: what can go wrong at the edge of this crate;
 //! - [`key`]: how a name becomes a key that interlocks with the Python idiom;
 //! - [`locks`]: acquires a lease: the turn on this host, the attempt, the wait;
+//! - `acquire_all`: acquires several leases, all or none;
 //! - [`lease`]: what a caller holds, and how it ends;
 //! - `claim`: an attempt at a lock, which is cleaned up whatever happens to it;
 //! - `reaper`: releases in the background what nobody released;
@@ -49,6 +50,7 @@ pub mod key;
 pub mod lease;
 pub mod locks;
 
+mod acquire_all;
 mod claim;
 mod clock;
 mod fairness;

@@ -80,13 +80,18 @@ impl Turn {
     pub(crate) fn set_expiry(&self, at: LeaseInstant) {
         *self.member.queue.expires.lock() = Some(at);
     }
+
+    /// Records that the lock that was granted in this turn was given back.
+    pub(crate) fn given_back(&self) {
+        let member = &self.member;
+        *member.queue.expires.lock() = None;
+        member.local_queue.fairness.released(&member.key, Instant::now());
+    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let member = &self.member;
-        *member.queue.expires.lock() = None;
-        member.local_queue.fairness.released(&member.key, Instant::now());
+        self.given_back();
     }
 }
 

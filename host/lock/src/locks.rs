@@ -25,7 +25,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(2);
 /// The lock service of this process. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Locks {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Locks {
@@ -67,25 +67,30 @@ impl Locks {
         let key = LockKey::new(namespace, name)?;
         let until = Instant::now() + wait.min(self.shared.config.max_wait);
         let turn = self.wait_turn(&key, until).await?;
+        self.acquire_in_turn(name, &key, &turn, until).await
+    }
+
+    /// Acquires the lease of a caller that has the turn among those of this host.
+    pub(crate) async fn acquire_in_turn(
+        &self,
+        name: &str,
+        key: &LockKey,
+        turn: &Arc<Turn>,
+        until: Instant,
+    ) -> Result<Lease, AcquireError> {
         let fairness = &self.shared.fairness;
-        let mut step = if fairness.must_look(&key, Instant::now()) {
-            self.look(&key, until).await
+        let mut step = if fairness.must_look(key, Instant::now()) {
+            self.look(key, until).await
         } else {
             Step::Take { mark: None }
         };
         let mut looks = 0;
         loop {
             let remaining = match step {
-                Step::Take { mark } => match self.take(name, &key, &turn, mark).await {
+                Step::Take { mark } => match self.take(name, key, turn, mark).await {
                     Ok(lease) => return Ok(lease),
                     Err(GrantError::Held { remaining }) => remaining,
-                    Err(GrantError::NoEpoch(reason)) => return Err(AcquireError::NoEpoch { reason }),
-                    Err(GrantError::Unavailable(refusal) | GrantError::Unknown(refusal)) => {
-                        return Err(AcquireError::Unavailable {
-                            reason: refusal.reason,
-                            retry_after: refusal.retry_after,
-                        });
-                    }
+                    Err(error) => return Err(self.refused(error)),
                 },
                 Step::Wait { remaining, .. } => remaining,
             };
@@ -93,10 +98,10 @@ impl Locks {
             if now >= until {
                 return Err(self.busy(remaining));
             }
-            let pause = fairness.pause(&key, looks, now).min(until - now);
+            let pause = fairness.pause(key, looks, now).min(until - now);
             tokio::time::sleep(remaining.map_or(pause, |remaining| pause.min(remaining.max(PAUSE_MIN)))).await;
             looks += 1;
-            step = self.look(&key, until).await;
+            step = self.look(key, until).await;
         }
     }
 
@@ -127,7 +132,13 @@ impl Locks {
     }
 
     /// Asks for the lock once, and takes this mark of ours away in the same batch.
-    async fn take(&self, name: &str, key: &LockKey, turn: &Arc<Turn>, mark: Option<Mark>) -> Result<Lease, GrantError> {
+    pub(crate) async fn take(
+        &self,
+        name: &str,
+        key: &LockKey,
+        turn: &Arc<Turn>,
+        mark: Option<Mark>,
+    ) -> Result<Lease, GrantError> {
         let shared = &self.shared;
         let asked = shared.clock.now();
         let remove = mark.map(|mark| MarkChange::Remove(mark.version));
@@ -173,7 +184,7 @@ impl Locks {
     }
 
     /// Waits for the turn at `key` among the callers of this host.
-    async fn wait_turn(&self, key: &LockKey, until: Instant) -> Result<Arc<Turn>, AcquireError> {
+    pub(crate) async fn wait_turn(&self, key: &LockKey, until: Instant) -> Result<Arc<Turn>, AcquireError> {
         match self.shared.local_queue.wait_turn(key, until).await {
             Ok(turn) => Ok(Arc::new(turn)),
             Err(NoTurn::Busy { remaining }) => Err(self.busy(remaining)),
@@ -187,9 +198,21 @@ impl Locks {
         }
     }
 
-    fn busy(&self, remaining: Option<Duration>) -> AcquireError {
+    pub(crate) fn busy(&self, remaining: Option<Duration>) -> AcquireError {
         AcquireError::Busy {
             retry_after: self.shared.hold_time.retry_after(remaining, &self.shared.config),
+        }
+    }
+
+    /// What a caller is told that does not wait, or not for this.
+    pub(crate) fn refused(&self, error: GrantError) -> AcquireError {
+        match error {
+            GrantError::Held { remaining } => self.busy(remaining),
+            GrantError::NoEpoch(reason) => AcquireError::NoEpoch { reason },
+            GrantError::Unavailable(refusal) | GrantError::Unknown(refusal) => AcquireError::Unavailable {
+                reason: refusal.reason,
+                retry_after: refusal.retry_after,
+            },
         }
     }
 }

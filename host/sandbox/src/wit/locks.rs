@@ -106,7 +106,9 @@ impl LocksView<'_> {
     fn acquire_error(&mut self, error: namelock_lock::AcquireError) -> AcquireError {
         match error {
             namelock_lock::AcquireError::Busy { retry_after } => AcquireError::Busy(milliseconds(retry_after)),
-            namelock_lock::AcquireError::InvalidName(error) => AcquireError::InvalidName(error.to_string()),
+            namelock_lock::AcquireError::InvalidName(_) | namelock_lock::AcquireError::Doubled { .. } => {
+                AcquireError::InvalidName(error.to_string())
+            }
             // Who gives epochs is the names database.
             namelock_lock::AcquireError::NoEpoch { reason } => {
                 *self.cause = Some(Cause::NamesUnavailable);
