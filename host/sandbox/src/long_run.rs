@@ -1,9 +1,9 @@
 //! Limits how many calls of tenants that run much are run at once, so that the calls of the others find a processor free.
 //!
 //! A call of an honest handler runs for a fraction of a millisecond. It needs no permit for that, unless its tenant has run
-//! for more than a moment just now. Such a tenant's calls go on only with a *turn*, of which there are as many as
-//! processors: otherwise its next hundred calls, each of them short, would all be ready to run before the one call of
-//! somebody else. A call that runs for longer goes on only with a *long run*, of which there are fewer than processors.
+//! for more than a moment just now. Such a tenant's calls go on only with a *turn*: otherwise its next hundred calls, each
+//! of them short, would all be ready to run before the one call of somebody else. A call that runs for longer goes on only
+//! with a *long run*. Of both there are fewer than processors.
 //!
 //! - A permit is for one poll of the call's future, which the epoch ends after a tick. Then it goes to the next call,
 //!   which may be the same one. A call that waits for a lock or the database has none.
@@ -119,16 +119,16 @@ pub(crate) struct Gated<F> {
 struct Deferred<'a>(&'a Place);
 
 impl LongRuns {
-    /// Permits for this many long runs, and this many turns, at once; `deferred` values may wait to be given back after their
+    /// Permits for this many long runs, and as many turns, at once; `deferred` values may wait to be given back after their
     /// calls are gone.
-    pub(crate) fn new(long_runs: usize, turns: usize, deferred: usize) -> Arc<Self> {
+    pub(crate) fn new(permits: usize, deferred: usize) -> Arc<Self> {
         Arc::new(Self {
             any_debt: AtomicBool::new(false),
             next_number: AtomicU64::new(0),
             deferred: Arc::new(Semaphore::new(deferred)),
             inner: Mutex::new(Inner {
-                long_runs: Lane::new(long_runs),
-                turns: Lane::new(turns),
+                long_runs: Lane::new(permits),
+                turns: Lane::new(permits),
                 debts: HashMap::new(),
             }),
         })

@@ -92,11 +92,7 @@ impl Sandbox {
             compiler: Arc::new(Compiler::new(compiler, config.memory_max as u64)),
             linker: Arc::new(imports::linker(&engine).map_err(setup)?),
             ticker: EpochTicker::start(&engine, config.tick)?,
-            long_runs: LongRuns::new(
-                config.long_runs.max(1),
-                config.long_runs.saturating_add(1),
-                spare_instances(config) as usize,
-            ),
+            long_runs: LongRuns::new(config.long_runs.max(1), spare_instances(config) as usize),
             services: Arc::new(Services::new()),
             engine,
         })

@@ -29,7 +29,7 @@ async fn tick(meter: &Meter) {
 
 #[tokio::test]
 async fn permits_are_given_to_tenants_in_turn() {
-    let runs = LongRuns::new(1, 1, 0);
+    let runs = LongRuns::new(1, 0);
     let accounts = ["greedy", "modest", "other"].map(account);
     let first = runs.place(&accounts[0]).wait(Kind::LongRun).await.unwrap();
     let (sender, mut order) = unbounded_channel();
@@ -52,7 +52,7 @@ async fn permits_are_given_to_tenants_in_turn() {
 
 #[tokio::test]
 async fn a_call_that_ends_while_it_waits_does_not_lose_the_permit() {
-    let runs = LongRuns::new(1, 1, 0);
+    let runs = LongRuns::new(1, 0);
     let (a, b) = (account("a"), account("b"));
     let first = runs.place(&a).wait(Kind::LongRun).await.unwrap();
     let gone = runs.place(&a).wait(Kind::LongRun);
@@ -69,7 +69,7 @@ async fn a_call_that_ends_while_it_waits_does_not_lose_the_permit() {
 
 #[tokio::test]
 async fn the_tenant_that_owes_least_is_next() {
-    let runs = LongRuns::new(1, 1, 0);
+    let runs = LongRuns::new(1, 0);
     let (greedy, modest) = (account("greedy"), account("modest"));
     let first = runs.place(&greedy).wait(Kind::LongRun).await.unwrap();
     runs.charge(greedy.tenant(), DEBT_MAX * 2);
@@ -88,7 +88,7 @@ async fn the_tenant_that_owes_least_is_next() {
 // Shows P6: a tenant whose calls all run for long waits, the others do not.
 #[tokio::test]
 async fn a_tenant_that_owes_much_needs_a_permit_for_every_call() {
-    let runs = LongRuns::new(1, 1, 0);
+    let runs = LongRuns::new(1, 0);
     let (long, other) = (account("long"), account("other"));
     let run = |account: &Arc<Account>, time| runs.place(account).gate(&Meter::default(), async move { spin(time) });
     run(&long, Duration::ZERO).await;
@@ -113,7 +113,7 @@ async fn a_tenant_that_owes_much_needs_a_permit_for_every_call() {
 // Shows P6: however many short calls of a tenant are ready at once, only a few are before the next call of another.
 #[tokio::test]
 async fn a_tenant_that_has_run_much_just_now_needs_a_turn_for_every_call() {
-    let runs = LongRuns::new(1, 2, 0);
+    let runs = LongRuns::new(1, 0);
     let (busy, other) = (account("busy"), account("other"));
     let begun = Arc::new(AtomicU64::new(0));
     let run = |account: &Arc<Account>| {
@@ -127,7 +127,7 @@ async fn a_tenant_that_has_run_much_just_now_needs_a_turn_for_every_call() {
         std::future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_ready())).await
     };
     let mut many: Vec<_> = (0..8).map(|_| run(&busy)).collect();
-    let turns = [runs.place(&other).wait(Kind::Turn), runs.place(&other).wait(Kind::Turn)];
+    let turn = runs.place(&other).wait(Kind::Turn);
     // As much as is remembered, so that it is not forgotten while this test is kept waiting.
     busy.recent().add(Duration::from_secs(1));
     for call in &mut many {
@@ -136,17 +136,17 @@ async fn a_tenant_that_has_run_much_just_now_needs_a_turn_for_every_call() {
     }
     assert_eq!(begun.load(Ordering::Relaxed), 0);
     assert!(poll_once(&mut run(&other)).await, "it has run little");
-    drop(turns);
+    drop(turn);
     for call in many {
         call.await;
     }
     assert_eq!(begun.load(Ordering::Relaxed), 9);
-    assert_eq!(runs.inner.lock().turns.free(), 2);
+    assert_eq!(runs.inner.lock().turns.free(), 1);
 }
 
 #[tokio::test]
 async fn the_tenant_that_has_run_least_lately_is_next() {
-    let runs = LongRuns::new(1, 1, 0);
+    let runs = LongRuns::new(1, 0);
     let (busy, modest) = (account("busy"), account("modest"));
     let turn = runs.place(&busy).wait(Kind::Turn).await.unwrap();
     let (mut first, mut second) = (runs.place(&busy).wait(Kind::Turn), runs.place(&modest).wait(Kind::Turn));
@@ -161,7 +161,7 @@ async fn the_tenant_that_has_run_least_lately_is_next() {
 // Shows P6: a tenant whose guests could not be stopped pays for longer than one whose calls are long.
 #[tokio::test]
 async fn a_penalty_is_owed_for_longer_than_long_runs() {
-    let runs = LongRuns::new(1, 1, 0);
+    let runs = LongRuns::new(1, 0);
     let (long, evader) = (account("long"), account("evader"));
     runs.charge(long.tenant(), DEBT_MAX * 100);
     runs.place(&evader).penalize();
@@ -173,7 +173,7 @@ async fn a_penalty_is_owed_for_longer_than_long_runs() {
 
 #[tokio::test]
 async fn a_call_has_no_permit_while_it_waits_for_something_else() {
-    let runs = LongRuns::new(1, 1, 0);
+    let runs = LongRuns::new(1, 0);
     let mut call = Box::pin(runs.place(&account("a")).gate(&Meter::default(), async {
         spin(FREE);
         tokio::task::yield_now().await;
@@ -193,7 +193,7 @@ async fn of_64_long_calls_on_one_permit_the_oldest_end_one_after_another() {
     const CALLS: usize = 64;
     // A call of 100 ms, in shorter ticks than real ones, because only their number matters.
     const TICKS: u64 = 100;
-    let runs = LongRuns::new(1, 1, 0);
+    let runs = LongRuns::new(1, 0);
     let tenant = account("a");
     // All are debtors from their beginning, as calls of a tenant that goes on like that are.
     runs.charge(tenant.tenant(), DEBT_MAX);
@@ -241,7 +241,7 @@ impl Drop for Heavy {
 // Shows P6: memory of callers that hung up is given back in turn, on the tenant's account, and before it may take more.
 #[tokio::test]
 async fn what_is_given_back_later_waits_for_a_permit_and_is_charged() {
-    let runs = LongRuns::new(1, 1, 1);
+    let runs = LongRuns::new(1, 1);
     let (dirty, other) = (account("dirty"), account("other"));
     let held = runs.place(&other).wait(Kind::LongRun).await.unwrap();
     let (sender, mut dropped) = unbounded_channel();

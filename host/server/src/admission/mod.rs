@@ -317,6 +317,10 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_is_dropped_while_it_waits_returns_its_permit() {
         let (host, tenant) = (host(), admission(&limits()));
+        tenant.update(&AdmissionLimits {
+            calls_wait: Duration::from_secs(60),
+            ..limits()
+        });
         let running = tenant.admit().unwrap().run(&host).await.unwrap();
         let waiting = tenant.admit().unwrap().run(&host);
         assert!(tokio::time::timeout(Duration::ZERO, waiting).await.is_err());
