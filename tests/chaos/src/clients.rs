@@ -35,7 +35,8 @@ pub enum Load {
     LongHolds,
     /// Handlers that hold locks for a moment only.
     ShortHolds,
-    /// Handlers that hold the locks of hot names until the lease is over, and others that want them.
+    /// Handlers that hold the locks of hot names until the lease is over, and others that want them, at a newcomer if there is
+    /// one.
     WholeLeases,
 }
 
@@ -170,7 +171,11 @@ impl Client {
             let host = match self.number {
                 number if number < AT_HOME => number % HOSTS,
                 // A newcomer is not there for long.
-                _ if self.fleet.hosts() > NEWCOMER && self.random.random_bool(0.5) => NEWCOMER,
+                _ if self.fleet.hosts() > NEWCOMER
+                    && (self.load == Load::WholeLeases || self.random.random_bool(0.5)) =>
+                {
+                    NEWCOMER
+                }
                 _ => self.random.random_range(0..HOSTS),
             };
             let kind = match (self.load, self.random.random_range(0..100)) {
@@ -220,8 +225,8 @@ impl Client {
         let (hot_share, names) = match self.load {
             Load::Mixed => (60, HOT),
             Load::Blind | Load::LongHolds => (90, HOT),
-            // So few that each is wanted at every host all the time.
-            Load::WholeLeases => (90, 3),
+            // So few that each is held all the time.
+            Load::WholeLeases => (100, 6),
             Load::ShortHolds => (10, HOT),
         };
         if self.random.random_range(0..100) < hot_share {
@@ -262,7 +267,7 @@ impl Client {
         let mut attributes = json!({});
         let hold = match (self.load, random.random_range(0..100)) {
             (Load::LongHolds, _) => random.random_range(1500..2600),
-            (Load::WholeLeases, 0..50) => 5000,
+            (Load::WholeLeases, _) if self.number < AT_HOME => 5000,
             (Load::WholeLeases, _) => random.random_range(50..400),
             (Load::ShortHolds, _) => random.random_range(1..60),
             (Load::Mixed | Load::Blind, 0..40) => 0,
