@@ -21,6 +21,10 @@ const TIME: Duration = Duration::from_secs(300);
 /// For how long the same faults are tried at least on a host that has the safety.
 const CONTROL_MIN: Duration = Duration::from_secs(20);
 
+/// What else grants nothing for a while after a server has lost everything: its clock has to be seen to tick, and what holds
+/// for the fleet has to be told to it again.
+const AFTER_A_LOSS: &str = "server-clock,list-fingerprint";
+
 const SQLITE: Kind = Kind::Sqlite { own_disk: false };
 
 /// A safety that can be taken out.
@@ -86,9 +90,10 @@ pub const SAFETIES: [Safety; 13] = [
     Safety::new(
         "restart-grace",
         "nothing is granted while somebody may trust a forgotten lock",
-        (Plan::Flushes, Load::LongHolds),
+        (Plan::FlushesBehind, Load::WholeLeases),
         &["section"],
-    ),
+    )
+    .beside(AFTER_A_LOSS),
     // Most late writes are refused by the time that their lease had left; what only looks as if it came in time, by the token.
     Safety::new(
         "fencing",
@@ -108,9 +113,10 @@ pub const SAFETIES: [Safety; 13] = [
     Safety::new(
         "sentinel-in-batch",
         "a grant counts only in the life of the server that its connection knows",
-        (Plan::Flushes, Load::LongHolds),
+        (Plan::FlushesBehind, Load::WholeLeases),
         &["section"],
-    ),
+    )
+    .beside(AFTER_A_LOSS),
     // The holder of a lock of before the restart releases it afterwards, by a number that is another's by then.
     Safety::new(
         "cas-at-home",
@@ -154,8 +160,7 @@ pub const SAFETIES: [Safety; 13] = [
         (Plan::FreshHosts, Load::WholeLeases),
         &["section"],
     )
-    // Until it has seen the server's clock tick it grants nothing either, and few leases last longer than that.
-    .beside("server-clock"),
+    .beside(AFTER_A_LOSS),
     // Two hosts ask two servers for one name.
     Safety::new(
         "list-fingerprint",

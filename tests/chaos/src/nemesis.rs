@@ -35,6 +35,8 @@ pub enum Plan {
     Everything,
     /// Memcached is flushed, and nothing else.
     Flushes,
+    /// A memcached is flushed while one host does not reach it.
+    FlushesBehind,
     /// Hosts stand still for a bit longer than a lock lives.
     LongStops,
     /// What hosts tell PostgreSQL arrives later than their leases last.
@@ -172,6 +174,7 @@ impl Nemesis {
         let server = self.random.random_range(0..SERVERS);
         match self.plan {
             Plan::Flushes => (0..SERVERS).map(Fault::Flush).collect(),
+            Plan::FlushesBehind => vec![self.network(server, Some(host), Mode::Silent), Fault::Flush(server)],
             Plan::LongStops => vec![Fault::StopInSection(host)],
             Plan::LateWrites => vec![self.network(POSTGRES, None, Mode::Delay(LEASE + Duration::from_secs(1)))],
             Plan::Restarts => vec![Fault::SameNumbers { host, server }],
@@ -259,7 +262,7 @@ impl Nemesis {
             Plan::Restarts => Duration::ZERO,
             Plan::Stalls => LOCK_LIFE + Duration::from_secs(1),
             Plan::LostReplies => Duration::from_millis(self.random.random_range(300..800)),
-            Plan::FreshHosts | Plan::OtherLists => LEASE + Duration::from_secs(1),
+            Plan::FlushesBehind | Plan::FreshHosts | Plan::OtherLists => LEASE + Duration::from_secs(1),
             Plan::Clocks => Duration::from_secs(12),
             Plan::Everything => {
                 // Long enough for a lock to expire, now and then.
