@@ -29,7 +29,7 @@ const COLD: u32 = 4000;
 pub enum Load {
     /// A bit of everything.
     Mixed,
-    /// Handlers that save without a look.
+    /// Handlers that save without a look, and owners that free what they have soon, so that a late write finds it free.
     Blind,
     /// Handlers that hold the locks of hot names for nearly as long as a lease lasts.
     LongHolds,
@@ -179,8 +179,8 @@ impl Client {
                 _ => self.random.random_range(0..HOSTS),
             };
             let kind = match (self.load, self.random.random_range(0..100)) {
-                (Load::Mixed, 0..60)
-                | (Load::Blind | Load::LongHolds | Load::ShortHolds | Load::WholeLeases, 0..90) => Kind::Register,
+                (Load::Mixed | Load::Blind, 0..60)
+                | (Load::LongHolds | Load::ShortHolds | Load::WholeLeases, 0..90) => Kind::Register,
                 (Load::Mixed, 60..82) => Kind::Find,
                 _ if self.mine.is_empty() => Kind::Find,
                 _ => Kind::Free,
