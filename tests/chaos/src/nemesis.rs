@@ -35,7 +35,7 @@ pub enum Plan {
     Everything,
     /// Memcached is flushed, and nothing else.
     Flushes,
-    /// A memcached is flushed while one host does not reach it.
+    /// Memcached is flushed while one host does not reach it.
     FlushesBehind,
     /// Hosts stand still for a bit longer than a lock lives.
     LongStops,
@@ -174,7 +174,10 @@ impl Nemesis {
         let server = self.random.random_range(0..SERVERS);
         match self.plan {
             Plan::Flushes => (0..SERVERS).map(Fault::Flush).collect(),
-            Plan::FlushesBehind => vec![self.network(server, Some(host), Mode::Silent), Fault::Flush(server)],
+            Plan::FlushesBehind => {
+                let silence = (0..SERVERS).map(|server| self.network(server, Some(host), Mode::Silent));
+                silence.chain((0..SERVERS).map(Fault::Flush)).collect()
+            }
             Plan::LongStops => vec![Fault::StopInSection(host)],
             Plan::LateWrites => vec![self.network(POSTGRES, None, Mode::Delay(LEASE + Duration::from_secs(1)))],
             Plan::Restarts => vec![Fault::SameNumbers { host, server }],
