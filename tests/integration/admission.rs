@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use namelock_test_artifacts::{ROOMS, guests};
 use namelock_test_servers::Process;
 use serde_json::{Value, json};
@@ -62,6 +64,33 @@ async fn running(host: &Host, expect: usize) {
 async fn timed(answer: impl Future<Output = Answer>) -> (Answer, Duration) {
     let begin = Instant::now();
     (answer.await, begin.elapsed())
+}
+
+// Shows P6: callers that were refused together do not come back together.
+#[tokio::test]
+async fn those_who_are_refused_are_told_one_after_another() {
+    let limits = r#"
+        [limits]
+        rate = 1
+        burst = 1
+        refusal_rate = 20
+    "#;
+    let host = Builder::new().demo().tenant("fast", ROOMS, limits).start();
+    let begin = Instant::now();
+    let mut answers: FuturesUnordered<_> = (0..12).map(|_| host.get("fast", "a")).collect();
+    let mut told = Vec::new();
+    while let Some(answer) = answers.next().await {
+        if answer.status == 429 {
+            told.push(begin.elapsed());
+        }
+    }
+    assert!(told.len() >= 6, "{told:?}");
+    for (number, at) in (0..).zip(&told) {
+        assert!(
+            *at >= Duration::from_millis(50) * number,
+            "number {number} after {at:?}"
+        );
+    }
 }
 
 #[tokio::test]

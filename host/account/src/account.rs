@@ -21,6 +21,8 @@ pub struct Budgets {
     pub write_rate: u32,
     /// Reads of the names database a second; twice as many at once after a silence.
     pub read_rate: u32,
+    /// Requests that are told that the tenant is at a limit, a second, one after another.
+    pub refusal_rate: u32,
 }
 
 impl Default for Budgets {
@@ -29,6 +31,7 @@ impl Default for Budgets {
             log_rate: 64 << 10,
             write_rate: 2000,
             read_rate: 4000,
+            refusal_rate: 1000,
         }
     }
 }
@@ -44,6 +47,10 @@ impl Budgets {
 
     fn reads(&self) -> (u32, u32) {
         (self.read_rate, self.read_rate.saturating_mul(2))
+    }
+
+    fn refused(&self) -> (u32, u32) {
+        (self.refusal_rate, 1)
     }
 }
 
@@ -61,10 +68,14 @@ pub struct Account {
     log: Mutex<Bucket>,
     writes: Mutex<Bucket>,
     reads: Mutex<Bucket>,
+    refused: Mutex<Bucket>,
     recent: Recent,
 }
 
 impl Account {
+    /// The longest that [`refusal_turn`](Self::refusal_turn) lets a caller wait.
+    pub const REFUSAL_WAIT: Duration = Duration::from_secs(1);
+
     /// How many outcomes of a request it can tell apart.
     pub const OUTCOMES: usize = 32;
 
@@ -83,6 +94,7 @@ impl Account {
             log: bucket(budgets.log()),
             writes: bucket(budgets.writes()),
             reads: bucket(budgets.reads()),
+            refused: bucket(budgets.refused()),
             recent: Recent::new(now),
         }
     }
@@ -104,6 +116,7 @@ impl Account {
             (&self.log, budgets.log()),
             (&self.writes, budgets.writes()),
             (&self.reads, budgets.reads()),
+            (&self.refused, budgets.refused()),
         ] {
             bucket.lock().update(rate, burst, now);
         }
@@ -202,6 +215,21 @@ impl Account {
         self.take(&self.reads, Limit::ReadRate, 1)
     }
 
+    /// Returns after how long a caller is told that the tenant is at a limit: at most [`REFUSAL_WAIT`](Self::REFUSAL_WAIT).
+    ///
+    /// Refusing is work too. Callers that are all refused at once come back at once, again and again, and everybody else
+    /// feels each of these waves; when they are told one after another, they come back one after another.
+    pub fn refusal_turn(&self) -> Duration {
+        let most = Self::REFUSAL_WAIT;
+        let Some(wait) = self.refused.lock().take_later(Instant::now(), most) else {
+            self.refuse(Limit::RefusalRate);
+            return most;
+        };
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.note(Limit::RefusalRate, ms(wait), ms(most));
+        wait
+    }
+
     fn take(&self, bucket: &Mutex<Bucket>, limit: Limit, amount: u32) -> Result<(), Duration> {
         let mut bucket = bucket.lock();
         let now = Instant::now();
@@ -227,6 +255,7 @@ mod tests {
                 log_rate,
                 write_rate,
                 read_rate: 1,
+                refusal_rate: 2,
             },
         )
     }
@@ -259,6 +288,15 @@ mod tests {
         assert!(account.read().is_ok() && account.read().is_ok());
         assert!(account.read().is_err() && account.write().is_ok());
         assert_eq!(account.refusals(Limit::ReadRate), 1);
+    }
+
+    #[test]
+    fn refusals_come_one_after_another_and_none_waits_for_long() {
+        let account = account(10, 1);
+        let waits = [(); 4].map(|()| account.refusal_turn());
+        assert_eq!(waits[0], Duration::ZERO);
+        assert!(waits.is_sorted() && waits[3] == Account::REFUSAL_WAIT, "{waits:?}");
+        assert_eq!(account.nearness(Limit::RefusalRate), 1000);
     }
 
     #[test]

@@ -75,6 +75,17 @@ impl Bucket {
         Ok(())
     }
 
+    /// Takes a token that may still have to come, and returns how long that takes; none is taken where it is longer than `most`.
+    pub fn take_later(&mut self, now: Instant, most: Duration) -> Option<Duration> {
+        let missing = self.full_at.saturating_duration_since(now) + self.time_of(1);
+        let wait = missing.saturating_sub(self.time_of(self.burst));
+        if wait > most {
+            return None;
+        }
+        self.full_at = now + missing;
+        Some(wait)
+    }
+
     /// Changes the rate; as many tokens are missing as before, but never more than there can be.
     pub fn update(&mut self, rate: u32, burst: u32, now: Instant) {
         let missing = self
@@ -129,6 +140,21 @@ mod tests {
         );
         bucket.take_many(2, now).unwrap();
         assert_eq!(bucket.left(now), 0);
+    }
+
+    #[test]
+    fn those_who_wait_for_their_token_come_one_after_another() {
+        let now = Instant::now();
+        let mut bucket = Bucket::new(10, 2, now);
+        let waits = [(); 5].map(|()| bucket.take_later(now, Duration::from_millis(200)));
+        let ms = |ms| Some(Duration::from_millis(ms));
+        assert_eq!(waits, [ms(0), ms(0), ms(100), ms(200), None]);
+        let later = now + Duration::from_millis(100);
+        assert_eq!(
+            bucket.take_later(later, Duration::from_millis(200)),
+            ms(200),
+            "none was taken"
+        );
     }
 
     #[test]

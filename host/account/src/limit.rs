@@ -40,6 +40,8 @@ pub enum Limit {
     WriteRate,
     /// Reads of all its calls in a second.
     ReadRate,
+    /// Requests a second that are told that a limit is reached.
+    RefusalRate,
     /// Rows in the names database.
     Registrations,
     /// Bytes of its rows.
@@ -48,7 +50,7 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit, in the order of the declaration.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Component,
         Self::Artifact,
         Self::Calls,
@@ -67,6 +69,7 @@ impl Limit {
         Self::Writes,
         Self::WriteRate,
         Self::ReadRate,
+        Self::RefusalRate,
         Self::Registrations,
         Self::RegistrationBytes,
     ];
@@ -92,6 +95,7 @@ impl Limit {
             Self::Writes => "writes",
             Self::WriteRate => "write_rate",
             Self::ReadRate => "read_rate",
+            Self::RefusalRate => "refusal_rate",
             Self::Registrations => "registrations",
             Self::RegistrationBytes => "registration_bytes",
         }

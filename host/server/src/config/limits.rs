@@ -155,6 +155,16 @@ pub(super) const TENANT: &[Tenant] = &[
     Tenant::count("limits.read_rate", 1, 10_000_000, |l| (&mut l.budgets.read_rate).into())
         .says("Reads by handlers in a second; twice as many at once after a pause")
         .limit(Reached::Code(TenantLimit), "guests::read_rate"),
+    Tenant::count("limits.refusal_rate", 1, 1_000_000, |l| {
+        (&mut l.budgets.refusal_rate).into()
+    })
+    .says(
+        "Requests in a second that are answered `tenant_limit`, one after another; none waits for longer than a second",
+    )
+    .limit(
+        Reached::Waits,
+        "admission::those_who_are_refused_are_told_one_after_another",
+    ),
 ];
 
 impl Limits {

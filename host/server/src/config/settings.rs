@@ -92,6 +92,12 @@ pub(super) const HOST: &[Host] = &[
             Reached::Waits,
             "connections::a_connection_beyond_the_limit_waits_for_a_slot",
         ),
+    Host::count("http.replaced", 1, 1_000_000, |c| (&mut c.http.replaced).into())
+        .says("Connections of one address in a second that an idle one of its own makes room for")
+        .limit(
+            Reached::Closed,
+            "room::an_address_at_its_share_has_no_more_replaced_than_it_may",
+        ),
     Host::count("http.calls", 1, 100_000, |c| (&mut c.http.calls).into())
         .says("Calls that run at once, of all tenants; one tenant has no more of them than are free")
         .limit(Reached::Code(Overloaded), "admission::a_host_that_is_full_refuses"),

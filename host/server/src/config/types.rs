@@ -71,6 +71,8 @@ pub struct HttpConfig {
     pub write_timeout: Duration,
     /// Connections open at once; one address has no more of them than are free.
     pub connections: usize,
+    /// Idle connections of one address that are closed in a second to make room for its new ones.
+    pub replaced: u32,
     /// Calls running at once, over all tenants.
     pub calls: usize,
     /// Calls that wait for one of them; one more is refused at once.
@@ -116,6 +118,7 @@ impl Default for HttpConfig {
             header_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(10),
             connections: 4096,
+            replaced: 500,
             calls: 256,
             calls_waiting: 1024,
             calls_wait: Duration::from_secs(1),

@@ -45,6 +45,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct ConnectionLimits {
     /// Connections open at once; one address has no more of them than are free.
     pub connections: usize,
+    /// Idle connections of one address that are closed in a second to make room for its new ones.
+    pub replaced: u32,
     /// Longest head of a request, and the most that is read ahead of a body, in bytes; at least 8 KiB.
     pub header_bytes: usize,
     /// Header lines of a request.
@@ -70,7 +72,7 @@ pub async fn run(
     limits: ConnectionLimits,
     shutdown: impl Future<Output = ()>,
 ) -> usize {
-    let room = Room::new(limits.connections);
+    let room = Room::new(limits.connections, limits.replaced);
     let stop = CancellationToken::new();
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);

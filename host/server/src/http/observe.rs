@@ -133,6 +133,13 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
         .as_ref()
         .map_or(Outcome::Ok, |problem| Outcome::Failed(problem.kind()));
     begun.end(outcome, problem.as_ref().map(Problem::for_log));
+    if let (Outcome::Failed(ErrorKind::TenantLimit), Some(account)) = (outcome, &begun.account) {
+        // Keeps P6: nothing is held any more but the connection.
+        let turn = account.refusal_turn();
+        if !turn.is_zero() {
+            tokio::time::sleep(turn).await;
+        }
+    }
     response
 }
 

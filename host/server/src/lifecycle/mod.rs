@@ -47,6 +47,7 @@ const BACKLOG: u32 = 4096;
 /// The limits of the admin listener, which has to serve a prober and a scraper.
 const ADMIN_LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 64,
+    replaced: 64,
     header_bytes: 16 << 10,
     headers: 64,
     first_head_timeout: Duration::from_secs(5),
@@ -264,6 +265,7 @@ async fn listen(
     });
     let limits = ConnectionLimits {
         connections: config.http.connections,
+        replaced: config.http.replaced,
         header_bytes: config.http.header_bytes,
         headers: config.http.headers,
         first_head_timeout: config.http.first_head_timeout,

@@ -35,6 +35,7 @@ async fn start(service: Router, limits: ConnectionLimits) -> Running {
 fn limits() -> ConnectionLimits {
     ConnectionLimits {
         connections: 10,
+        replaced: 1000,
         header_bytes: 8 << 10,
         headers: 16,
         first_head_timeout: SOON,
