@@ -138,7 +138,7 @@ async fn opening_waits_longer_for_other_processes_than_a_write_does() {
         busy_timeout: Duration::from_secs(2),
         ..NamesConfig::default()
     };
-    open_file(&path).await.unwrap().close().await;
+    // There are tables to be made.
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let url = NamesUrl::Sqlite(path);
@@ -148,6 +148,26 @@ async fn opening_waits_longer_for_other_processes_than_a_write_does() {
     assert!(early.is_err(), "it did not wait");
     other.execute_batch("COMMIT").unwrap();
     opening.await.unwrap().save(save("a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_is_up_to_date_is_opened_while_another_process_stands_still_in_a_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    let before = open_file(&path).await.unwrap();
+    before.save(save("a")).await.unwrap();
+    before.close().await;
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // Whoever waits, waits for ever.
+    let config = NamesConfig {
+        busy_timeout: Duration::MAX,
+        ..NamesConfig::default()
+    };
+    let names = open(&NamesUrl::Sqlite(path), config).await.unwrap();
+    assert!(names.find("t", "a").await.unwrap().is_some());
+    other.execute_batch("COMMIT").unwrap();
+    names.save(save("b")).await.unwrap();
 }
 
 #[tokio::test]

@@ -97,6 +97,11 @@ impl Clock {
         }
     }
 
+    /// Whether a time is kept that goes on in this boot of the machine.
+    pub(super) fn is_kept(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        Ok(read(connection)?.is_some_and(|kept| *kept.boot == *self.machine.boot))
+    }
+
     /// Reads the time in a transaction that writes, and keeps it there if it was kept long enough ago.
     pub(super) fn time(&mut self, transaction: &Connection) -> rusqlite::Result<Time> {
         let kept = read(transaction)?;

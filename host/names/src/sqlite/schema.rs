@@ -107,9 +107,12 @@ pub(super) fn open(path: &Path, config: &NamesConfig) -> Result<Connection, Open
     refuse_read_only(path, &connection)?;
     let patience = config.busy_timeout.saturating_mul(OPENING_FACTOR);
     set_busy_timeout(&connection, patience).map_err(|error| failed(path, error))?;
-    check(path, version(path, &connection)?)?;
+    let from = check(path, version(path, &connection)?)?;
     set_wal(path, &connection, patience)?;
-    migrate(path, &mut connection)?;
+    // Where there is nothing to migrate, nothing is waited for: others may write without a pause, or stand still in a write.
+    if from < MIGRATIONS.len() {
+        migrate(path, &mut connection)?;
+    }
     Ok(connection)
 }
 
@@ -229,7 +232,7 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
     transaction.commit().map_err(|error| failed(path, error))
 }
 
-/// Keeps database time, so that a time is kept before anything is read or written. From then on the connection waits for
+/// Keeps database time, unless this boot of the machine has, so that a time is kept before anything is read or written. From then on the connection waits for
 /// other processes as long as a write may.
 pub(super) fn begin_time(
     path: &Path,
@@ -238,9 +241,11 @@ pub(super) fn begin_time(
     config: &NamesConfig,
 ) -> Result<(), OpenError> {
     let mut begin = || {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        clock.time(&transaction)?;
-        transaction.commit()?;
+        if !clock.is_kept(connection)? {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            clock.time(&transaction)?;
+            transaction.commit()?;
+        }
         set_busy_timeout(connection, config.busy_timeout)
     };
     begin().map_err(|error| failed(path, error))
