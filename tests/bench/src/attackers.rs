@@ -5,9 +5,10 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -15,7 +16,7 @@ use namelock_test_artifacts::bombs;
 use tokio::io::{AsyncReadExt, stdin};
 use tokio::net::TcpSocket;
 use tokio::process::{Child, Command};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::host::Host;
 use crate::http::Client;
@@ -26,78 +27,63 @@ const CALLERS: usize = 192;
 /// How long a caller waits that was refused: it comes again soon, but not as fast as it can.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// An attack that goes on.
-pub(crate) enum Attackers {
-    Process(Child),
-    Task(Arc<AtomicBool>, JoinHandle<anyhow::Result<u64>>),
-}
+/// An attack that goes on: the process of the attackers.
+pub(crate) struct Attackers(Child);
 
 impl Attackers {
     /// Calls these tenants, each with as many callers as fill its concurrency.
     pub(crate) fn calls(address: SocketAddr, tenants: &[String]) -> anyhow::Result<Self> {
-        Self::process("calls", address, tenants)
+        Self::start("calls", [address.to_string()].iter().chain(tenants))
     }
 
     /// Opens connections that say nothing.
     pub(crate) fn silence(address: SocketAddr) -> anyhow::Result<Self> {
-        Self::process("silence", address, &[])
+        Self::start("silence", &[address.to_string()])
     }
 
     /// Puts new components into the directory of tenants, and has it read.
-    pub(crate) fn reloads(host: Arc<Host>) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(reload(host, Arc::clone(&stop)));
-        Self::Task(stop, task)
+    pub(crate) fn reloads(host: &Host) -> anyhow::Result<Self> {
+        let tenants = host.tenants().to_string_lossy().into_owned();
+        Self::start("reloads", &[tenants, host.process.id().to_string()])
     }
 
-    fn process(kind: &str, address: SocketAddr, tenants: &[String]) -> anyhow::Result<Self> {
+    fn start<'a>(kind: &str, arguments: impl IntoIterator<Item = &'a String>) -> anyhow::Result<Self> {
         let child = Command::new("nice")
             .arg("-n19")
             .arg(std::env::current_exe()?)
-            .args(["attack", kind, &address.to_string()])
-            .args(tenants)
+            .args(["attack", kind])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .context("cannot start the attackers")?;
-        Ok(Self::Process(child))
+        Ok(Self(child))
     }
 
     /// Ends it, and tells how often it has attacked.
-    pub(crate) async fn stop(self) -> anyhow::Result<u64> {
-        match self {
-            Self::Task(stop, task) => {
-                stop.store(true, Relaxed);
-                task.await?
-            }
-            Self::Process(mut child) => {
-                // The end of its standard input tells it to end.
-                drop(child.stdin.take());
-                let output = child.wait_with_output().await?;
-                if !output.status.success() {
-                    bail!("the attackers ended with {}", output.status);
-                }
-                let count = String::from_utf8(output.stdout)?;
-                count
-                    .trim()
-                    .parse()
-                    .context("the attackers did not say how often they attacked")
-            }
+    pub(crate) async fn stop(mut self) -> anyhow::Result<u64> {
+        // The end of its standard input tells it to end.
+        drop(self.0.stdin.take());
+        let output = self.0.wait_with_output().await?;
+        if !output.status.success() {
+            bail!("the attackers ended with {}", output.status);
         }
+        let count = String::from_utf8(output.stdout)?;
+        count
+            .trim()
+            .parse()
+            .context("the attackers did not say how often they attacked")
     }
 }
 
 /// What the process of the attackers does: attacks until its standard input ends, then tells how often.
 pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
-    let [kind, address, tenants @ ..] = arguments else {
-        bail!("usage: attack calls|silence ADDRESS TENANT…");
-    };
-    let address = address.parse()?;
     let count = Arc::new(AtomicU64::new(0));
     let mut attackers = JoinSet::new();
-    match kind.as_str() {
-        "calls" => {
+    match arguments {
+        [kind, address, tenants @ ..] if kind == "calls" => {
+            let address = address.parse()?;
             for (tenant, number) in tenants
                 .iter()
                 .flat_map(|tenant| (0..CALLERS).map(move |number| (tenant, number)))
@@ -109,8 +95,13 @@ pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
                 attackers.spawn(call(address, path, body, Arc::clone(&count)));
             }
         }
-        "silence" => drop(attackers.spawn(be_silent(address, Arc::clone(&count)))),
-        other => bail!("there is no attack {other:?}"),
+        [kind, address] if kind == "silence" => {
+            attackers.spawn(be_silent(address.parse()?, Arc::clone(&count)));
+        }
+        [kind, tenants, host] if kind == "reloads" => {
+            attackers.spawn(reload(tenants.into(), host.parse()?, Arc::clone(&count)));
+        }
+        _ => bail!("usage: attack calls ADDRESS TENANT… | attack silence ADDRESS | attack reloads TENANTS PID"),
     }
     let mut nothing = Vec::new();
     tokio::select! {
@@ -133,22 +124,20 @@ async fn call(address: SocketAddr, path: String, body: String, count: Arc<Atomic
     }
 }
 
-async fn reload(host: Arc<Host>, stop: Arc<AtomicBool>) -> anyhow::Result<u64> {
+async fn reload(tenants: PathBuf, host: u32, count: Arc<AtomicU64>) -> anyhow::Result<()> {
     let bomb = bombs::many_functions();
-    let mut count = 0_u64;
-    while !stop.load(Relaxed) {
-        let dir = host.tenant(&format!("bomber{}", count % 8));
+    loop {
+        let number = count.fetch_add(1, Relaxed);
+        let dir = tenants.join(format!("bomber{}", number % 8));
         fs::create_dir_all(&dir)?;
         // Each is another component: what follows the last section of one is a custom section of its own.
         let mut wasm = bomb.clone();
         wasm.extend_from_slice(&[0, 9, 8]);
-        wasm.extend_from_slice(&count.to_le_bytes());
+        wasm.extend_from_slice(&number.to_le_bytes());
         fs::write(dir.join("handler.wasm"), wasm)?;
-        host.process.signal("HUP");
-        count += 1;
+        namelock_test_servers::signal(host, "HUP");
         tokio::time::sleep(PAUSE).await;
     }
-    Ok(count)
 }
 
 /// Opens connections from an address of its own and sends nothing.

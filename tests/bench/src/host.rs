@@ -66,9 +66,14 @@ impl Host {
         })
     }
 
+    /// The directory of all tenants.
+    pub(crate) fn tenants(&self) -> PathBuf {
+        self.folder.path().join("tenants")
+    }
+
     /// The directory of a tenant, which need not exist.
     pub(crate) fn tenant(&self, id: &str) -> PathBuf {
-        self.folder.path().join("tenants").join(id)
+        self.tenants().join(id)
     }
 
     /// How much memory the host has now, in MiB.

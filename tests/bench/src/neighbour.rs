@@ -88,7 +88,7 @@ async fn measure(name: &str, attack: &Attack) -> anyhow::Result<bool> {
     if let Attack::Calls { guest, .. } = attack {
         tenants.extend(ids.iter().map(|id| (id.as_str(), *guest, "")));
     }
-    let host = Arc::new(Host::start(COMPILER, &tenants)?);
+    let host = Host::start(COMPILER, &tenants)?;
     let (mut alone, mut beside, mut attacks) = (Vec::new(), Vec::new(), 0);
     for round in 0..ROUNDS {
         alone.push(steady(&host, &format!("alone {round}"), ROUND).await?);
@@ -120,11 +120,11 @@ fn attacker_ids(attack: &Attack) -> Vec<String> {
 
 impl Attack {
     /// Begins the attack.
-    fn begin(&self, host: &Arc<Host>, ids: &[String]) -> anyhow::Result<Attackers> {
+    fn begin(&self, host: &Host, ids: &[String]) -> anyhow::Result<Attackers> {
         match self {
             Self::Calls { .. } => Attackers::calls(host.address, ids),
             Self::Silence => Attackers::silence(host.address),
-            Self::Reloads => Ok(Attackers::reloads(Arc::clone(host))),
+            Self::Reloads => Attackers::reloads(host),
         }
     }
 }
