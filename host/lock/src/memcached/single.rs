@@ -71,10 +71,13 @@ struct Lives {
 impl Lives {
     /// Tells whether the item provably lives until `until`, by this host's clock.
     fn until(self, until: LeaseInstant) -> bool {
-        let (Some(left), Some(dating)) = (self.seconds_left, self.dating) else {
+        let Some(left) = self.seconds_left else {
             return false;
         };
-        dating.covers(left, until)
+        match self.dating {
+            Some(dating) => dating.covers(left, until),
+            None => is_removed(Safety::ServerClock),
+        }
     }
 }
 
