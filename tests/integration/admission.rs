@@ -10,7 +10,7 @@ use namelock_test_artifacts::{ROOMS, guests};
 use namelock_test_servers::Process;
 use serde_json::{Value, json};
 
-use crate::fixture::{Answer, Builder, DEADLINE, Host, LONG_CALLS, LONG_LEASES, eventually};
+use crate::fixture::{Answer, Builder, Host, LONG_CALLS, LONG_LEASES, eventually};
 
 /// How long a call waits for its turn in here, which is far longer than an answer takes that waits for nothing.
 const WAIT: Duration = Duration::from_secs(8);
@@ -26,19 +26,19 @@ fn hold(host: &Host, tenant: &str, name: &str) -> TcpStream {
 }
 
 /// The head of a registration with a body of this length.
-fn head(tenant: &str, length: usize) -> String {
+pub(crate) fn head(tenant: &str, length: usize) -> String {
     format!("POST /v1/{tenant}/names HTTP/1.1\r\nhost: t\r\ncontent-length: {length}\r\n\r\n")
 }
 
 /// Sends this text on a connection of its own.
-fn send(host: &Host, text: &str) -> TcpStream {
+pub(crate) fn send(host: &Host, text: &str) -> TcpStream {
     let mut stream = host.connect();
     stream.write_all(text.as_bytes()).unwrap();
     stream
 }
 
 /// What comes until the host ends the connection; a reset after the answer, for what it did not read, is an end as well.
-fn rest(mut stream: TcpStream) -> String {
+pub(crate) fn rest(mut stream: TcpStream) -> String {
     let (mut answer, mut part) = (Vec::new(), [0; 4096]);
     loop {
         match stream.read(&mut part) {
@@ -259,27 +259,6 @@ async fn four_tenants_whose_calls_sleep_do_not_starve_a_fifth() {
     running(&host, 0).await;
 }
 
-// Shows P6: whoever opens connections and says nothing keeps nobody else out.
-#[tokio::test]
-async fn silent_connections_keep_nobody_out() {
-    let config = r#"
-        [http]
-        connections = 200
-        header_timeout = "5m"
-        first_head_timeout = "2s"
-    "#;
-    let host = Builder::new().config(config).demo().start();
-    let silent: Vec<_> = (0..200).map(|_| host.connect()).collect();
-    // Without a share for each address nobody would be served before those were cut off.
-    let begin = Instant::now();
-    assert_eq!(host.post("demo", "a", "ann").await.status, 201);
-    println!("served after {:?}", begin.elapsed());
-    for stream in silent {
-        assert_eq!(rest(stream), "", "it is cut off, although heads have more time later");
-    }
-    assert_eq!(host.get("demo", "a").await.status, 200);
-}
-
 #[tokio::test]
 async fn a_caller_that_hangs_up_is_counted_and_logged() {
     let host = Builder::new()
@@ -356,82 +335,6 @@ async fn a_slow_body_holds_a_place_of_its_tenant_and_nothing_of_the_host() {
     drop(senders);
     let served = async || host.get("slow", "a").await.code() != "tenant_limit";
     eventually("the places come back", served).await;
-}
-
-/// Sends this text byte by byte until the host ends the connection, and returns what it said.
-fn trickle(host: &Host, begin: &str, text: &str) -> String {
-    let mut stream = send(host, begin);
-    stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-    let (started, mut answer, mut part) = (Instant::now(), Vec::new(), [0; 4096]);
-    for byte in text.bytes().cycle() {
-        assert!(started.elapsed() < DEADLINE, "it may trickle for ever");
-        // A write fails once the host is gone, and then there may still be something to read.
-        let _ = stream.write_all(&[byte]);
-        match stream.read(&mut part) {
-            Ok(0) => break,
-            Ok(read) => answer.extend_from_slice(&part[..read]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            Err(_) => break,
-        }
-    }
-    String::from_utf8(answer).unwrap()
-}
-
-#[tokio::test]
-async fn a_body_that_trickles_is_refused_in_time() {
-    let config = r#"
-        [http]
-        body_timeout = "300ms"
-    "#;
-    let host = Builder::new().config(config).demo().start();
-    let answer = trickle(&host, &head("demo", 60_000), " ");
-    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    assert!(answer.contains("did not arrive within 300ms"), "{answer}");
-}
-
-#[tokio::test]
-async fn a_head_that_trickles_is_cut_off() {
-    let config = r#"
-        [http]
-        header_timeout = "300ms"
-    "#;
-    let host = Builder::new().config(config).demo().start();
-    let answer = trickle(&host, "GET /v1/demo/names/", "a");
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    let idle = send(&host, "");
-    assert_eq!(rest(idle), "", "a connection may not idle for longer either");
-}
-
-#[tokio::test]
-async fn a_head_that_is_too_long_is_refused() {
-    let host = Builder::new().demo().start();
-    let request = |lines: &str| {
-        let head = "GET /v1/demo/names/a HTTP/1.1\r\nhost: t\r\nconnection: close\r\n";
-        rest(send(&host, &format!("{head}{lines}\r\n")))
-    };
-    assert!(request(&format!("x: {}\r\n", "y".repeat(15 << 10))).starts_with("HTTP/1.1 404 "));
-    assert!(request(&format!("x: {}\r\n", "y".repeat(17 << 10))).starts_with("HTTP/1.1 431 "));
-    assert!(request(&"x: y\r\n".repeat(60)).starts_with("HTTP/1.1 404 "));
-    assert!(request(&"x: y\r\n".repeat(65)).starts_with("HTTP/1.1 431 "));
-    let long = format!("GET /{} HTTP/1.1\r\nhost: t\r\n\r\n", "a".repeat(17 << 10));
-    let answer = rest(send(&host, &long));
-    assert!(
-        answer.starts_with("HTTP/1.1 431 ") || answer.starts_with("HTTP/1.1 414 "),
-        "{answer}"
-    );
-}
-
-#[tokio::test]
-async fn a_body_that_is_too_long_is_not_read() {
-    let host = Builder::new().demo().start();
-    let check = |answer: String| {
-        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-        assert!(answer.contains("payload_too_large"), "{answer}");
-        assert!(answer.contains("connection: close"), "{answer}");
-    };
-    check(rest(send(&host, &head("demo", (64 << 10) + 1))));
-    let chunked = "POST /v1/demo/names HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n";
-    check(rest(send(&host, &format!("{chunked}11000\r\n{}", " ".repeat(0x11000)))));
 }
 
 #[test]

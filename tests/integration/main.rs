@@ -9,6 +9,7 @@ mod fixture;
 mod admission;
 mod authentication;
 mod bad_input;
+mod callers;
 mod documents;
 mod fleet;
 mod guests;

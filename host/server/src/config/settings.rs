@@ -50,15 +50,15 @@ pub(super) const HOST: &[Host] = &[
         .flag("open", |flags| flags.open.then(|| "true".into())),
     Host::size("http.header_bytes", 8 * KIB, MIB, |c| (&mut c.http.header_bytes).into())
         .says("Head of a request")
-        .limit(Reached::Status(431), "admission::a_head_that_is_too_long_is_refused"),
+        .limit(Reached::Status(431), "callers::a_head_that_is_too_long_is_refused"),
     Host::count("http.headers", 16, 1000, |c| (&mut c.http.headers).into())
         .says("Header lines of a request")
-        .limit(Reached::Status(431), "admission::a_head_that_is_too_long_is_refused"),
+        .limit(Reached::Status(431), "callers::a_head_that_is_too_long_is_refused"),
     Host::size("http.body", KIB, 16 * MIB, |c| (&mut c.http.body).into())
         .says("Body of a request")
         .limit(
             Reached::Code(PayloadTooLarge),
-            "admission::a_body_that_is_too_long_is_not_read",
+            "callers::a_body_that_is_too_long_is_not_read",
         ),
     Host::time("http.body_timeout", 1, 10 * MINUTE, |c| {
         (&mut c.http.body_timeout).into()
@@ -66,18 +66,18 @@ pub(super) const HOST: &[Host] = &[
     .says("How long a body may take to arrive")
     .limit(
         Reached::Code(InvalidRequest),
-        "admission::a_body_that_trickles_is_refused_in_time",
+        "callers::a_body_that_trickles_is_refused_in_time",
     ),
     Host::time("http.first_head_timeout", 1, 10 * MINUTE, |c| {
         (&mut c.http.first_head_timeout).into()
     })
     .says("How long the first head of a connection may take to arrive")
-    .limit(Reached::Closed, "admission::silent_connections_keep_nobody_out"),
+    .limit(Reached::Closed, "callers::silent_connections_keep_nobody_out"),
     Host::time("http.header_timeout", 1, 10 * MINUTE, |c| {
         (&mut c.http.header_timeout).into()
     })
     .says("How long a head may take to arrive, and a connection may be idle")
-    .limit(Reached::Closed, "admission::a_head_that_trickles_is_cut_off"),
+    .limit(Reached::Closed, "callers::a_head_that_trickles_is_cut_off"),
     Host::time("http.write_timeout", 1, 10 * MINUTE, |c| {
         (&mut c.http.write_timeout).into()
     })
