@@ -19,7 +19,8 @@
 //!
 //! There is no `CLOCK_BOOTTIME` from one boot of a machine to the next, nor for the time in which no host was connected to
 //! the server. Only the wall clock says how long that was. It is believed if it is ahead of the time that was kept, and
-//! the difference is a *jump*; if it is behind, the kept time goes on. A jump is the one way in which a wrong clock can end
+//! the difference is a *jump*; if it is behind, the kept time goes on. Of a server two clocks must say so, its own and that
+//! of the host that comes: one that is ahead alone moves nothing. A jump is the one way in which a wrong clock can end
 //! a registration early, so what follows a jump must be possible to undo: rows are purged only when their retention has
 //! passed in time that somebody has seen pass. [`Steady`] counts how much of the time was jumped.
 //!
@@ -32,8 +33,12 @@
 #[cfg(test)]
 mod tests;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use namelock_types::{Safety, is_removed};
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::rules::stored_ms;
 
 /// The share of the time that passes by which database time may run faster or slower: one hundredth.
 const CORRECTION_SHARE: i64 = 100;
@@ -48,6 +53,12 @@ pub(crate) const KEPT_EVERY_MS: i64 = 1000;
 pub(crate) fn boottime_ms() -> i64 {
     let now = clock_gettime(ClockId::Boottime);
     now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+}
+
+/// Reads the wall clock, in milliseconds since 1970; 0 before that.
+pub(crate) fn wall_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, stored_ms)
 }
 
 /// Database time as a function of `CLOCK_BOOTTIME`, both in milliseconds.
@@ -147,9 +158,13 @@ impl Steady {
 /// A host that comes to a server whose clock row says what time it was when somebody was last there, and that must find out
 /// whether somebody still is.
 ///
-/// The server's clock tells how long ago that was, and up to [`Newcomer::TRUSTED_MS`] it is trusted. If it seems longer,
-/// either nobody was there, or somebody is there and the clock has been set: hosts that are there keep the time every
-/// second, so to look again after two seconds tells one from the other.
+/// The server's clock tells how long ago that was. If that is longer than [`Newcomer::TRUSTED_MS`], either nobody was there,
+/// or somebody is there and the clock has been set: hosts that are there keep the time every second, so to look again after two
+/// seconds tells one from the other.
+///
+/// Hosts that are there may also stand still, or not reach the server, or have ended just now. So database time goes on to no
+/// later time than this host's own clock says it is: to end names early, both clocks would have to be ahead. If this host's
+/// clock is behind, time goes on from what was kept, and names last longer.
 #[derive(Debug, Default)]
 pub(crate) struct Newcomer {
     seen_ms: Option<i64>,
@@ -171,13 +186,15 @@ impl Newcomer {
     /// How many more looks, a second apart, must find that nobody has kept the time.
     const LOOKS: u32 = 2;
 
-    /// Looks at the time that was kept, the server's clock then, and the server's clock now. Returns the time, unless another
-    /// look is needed.
-    pub(crate) fn look(&mut self, kept_ms: i64, server_then_ms: i64, server_ms: i64) -> Option<Arrival> {
+    /// Looks at the time that was kept, the server's clock then, the server's clock now, and this host's. Returns the time,
+    /// unless another look is needed.
+    // Keeps P1: no clock that is ahead alone ends what has not ended.
+    pub(crate) fn look(&mut self, kept_ms: i64, server_then_ms: i64, server_ms: i64, host_ms: i64) -> Option<Arrival> {
         let elapsed = server_ms.saturating_sub(server_then_ms);
         if elapsed <= Self::TRUSTED_MS {
+            let goes_on = kept_ms.saturating_add(elapsed.max(0)).min(host_ms);
             return Some(Arrival {
-                time_ms: kept_ms.saturating_add(elapsed.max(0)),
+                time_ms: kept_ms.max(goes_on),
                 jumped: false,
             });
         }
@@ -186,9 +203,10 @@ impl Newcomer {
             return None;
         }
         self.looks += 1;
+        let both_say = server_ms.min(host_ms);
         (self.looks >= Self::LOOKS).then(|| Arrival {
-            time_ms: kept_ms.max(server_ms),
-            jumped: server_ms > kept_ms,
+            time_ms: kept_ms.max(both_say),
+            jumped: both_say > kept_ms,
         })
     }
 }

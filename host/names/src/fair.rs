@@ -145,10 +145,6 @@ impl<T> FairQueue<T> {
         self.changed.notify_all();
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        !self.state.lock().is_open
-    }
-
     /// Closes the queue and drops what is in it.
     fn abandon(&self) {
         let mut state = self.state.lock();

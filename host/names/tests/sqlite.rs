@@ -171,6 +171,26 @@ async fn a_file_that_is_up_to_date_is_opened_while_another_process_stands_still_
 }
 
 #[tokio::test]
+async fn while_another_process_stands_still_in_a_write_the_database_is_not_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    let config = NamesConfig {
+        busy_timeout: Duration::from_millis(50),
+        ..NamesConfig::default()
+    };
+    let names = open(&NamesUrl::Sqlite(path.clone()), config).await.unwrap();
+    names.save(save("a")).await.unwrap();
+    names.ready().await.unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = names.ready().await.unwrap_err().to_string();
+    assert_eq!(error, "the names database cannot be used: database is locked");
+    assert!(names.find("t", "a").await.unwrap().is_some(), "it can be read");
+    other.execute_batch("COMMIT").unwrap();
+    names.ready().await.unwrap();
+}
+
+#[tokio::test]
 async fn the_busy_timeout_may_be_endless() {
     let folder = tempfile::tempdir().unwrap();
     let config = NamesConfig {

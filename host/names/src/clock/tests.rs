@@ -94,28 +94,55 @@ fn nothing_is_purged_in_the_retention_after_a_jump_that_was_not_purgeable_before
 
 #[test]
 fn a_newcomer_believes_the_server_only_after_it_has_seen_that_nobody_is_there() {
+    const LATE: i64 = 99 * HOUR;
     let arrival = |time_ms, jumped| Some(Arrival { time_ms, jumped });
     // Somebody was there a moment ago, or the server's clock is behind.
-    assert_eq!(Newcomer::default().look(1_000, 50_000, 59_000), arrival(10_000, false));
-    assert_eq!(Newcomer::default().look(1_000, 50_000, 20_000), arrival(1_000, false));
+    assert_eq!(
+        Newcomer::default().look(1_000, 50_000, 59_000, LATE),
+        arrival(10_000, false)
+    );
+    assert_eq!(
+        Newcomer::default().look(1_000, 50_000, 20_000, LATE),
+        arrival(1_000, false)
+    );
     // The clock was set three hours ahead while somebody is there, who keeps the time.
     let mut newcomer = Newcomer::default();
-    assert_eq!(newcomer.look(50_000, 50_000, 50_000 + 3 * HOUR), None);
+    assert_eq!(newcomer.look(50_000, 50_000, 50_000 + 3 * HOUR, LATE), None);
     let then = 51_000 + 3 * HOUR;
-    assert_eq!(newcomer.look(51_000, then, then + 500), arrival(51_500, false));
+    assert_eq!(newcomer.look(51_000, then, then + 500, LATE), arrival(51_500, false));
     // Nobody is there.
     let mut newcomer = Newcomer::default();
     for second in 0..2 {
-        assert_eq!(newcomer.look(50_000, 50_000, (60 + second) * 1_000 + HOUR), None);
+        assert_eq!(newcomer.look(50_000, 50_000, (60 + second) * 1_000 + HOUR, LATE), None);
     }
     assert_eq!(
-        newcomer.look(50_000, 50_000, 62_000 + HOUR),
+        newcomer.look(50_000, 50_000, 62_000 + HOUR, LATE),
         arrival(62_000 + HOUR, true)
     );
     // Nobody is there, and the time that was kept is ahead of the server's clock: it goes on.
     let mut newcomer = Newcomer::default();
     for second in 0..2 {
-        assert_eq!(newcomer.look(HOUR * 9, 50_000, (70 + second) * 1_000), None);
+        assert_eq!(newcomer.look(HOUR * 9, 50_000, (70 + second) * 1_000, LATE), None);
     }
-    assert_eq!(newcomer.look(HOUR * 9, 50_000, 72_000), arrival(HOUR * 9, false));
+    assert_eq!(newcomer.look(HOUR * 9, 50_000, 72_000, LATE), arrival(HOUR * 9, false));
+}
+
+// Shows P1: the server's clock alone moves nothing, however long it says that nobody was there.
+#[test]
+fn a_newcomer_believes_the_server_no_further_than_its_own_clock() {
+    let looks = |server_ms: i64, host_ms: i64| {
+        let mut newcomer = Newcomer::default();
+        let looks = (0..3).map(|_| newcomer.look(50_000, 50_000, server_ms, host_ms));
+        looks.last().flatten()
+    };
+    let arrival = |time_ms, jumped| Some(Arrival { time_ms, jumped });
+    assert_eq!(looks(3 * HOUR, 53_000), arrival(53_000, true), "the server's is ahead");
+    assert_eq!(looks(3 * HOUR, 2 * HOUR), arrival(2 * HOUR, true));
+    assert_eq!(looks(3 * HOUR, 1_000), arrival(50_000, false), "the host's is behind");
+    assert_eq!(
+        looks(59_000, 50_700),
+        arrival(50_700, false),
+        "the server's has made a small step"
+    );
+    assert_eq!(looks(59_000, 1_000), arrival(50_000, false));
 }

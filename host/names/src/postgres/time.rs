@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use crate::clock::{Arrival, Course, Newcomer, Steady, Watch, boottime_ms};
+use crate::clock::{Arrival, Course, Newcomer, Steady, Watch, boottime_ms, wall_ms};
 use crate::fair::NO_TENANT;
 use crate::postgres::pool::{ConnectError, Pool, give_back};
 use crate::postgres::sql::Sql;
@@ -133,6 +133,7 @@ impl Time {
                         row.try_get("time_ms")?,
                         row.try_get("server_then_ms")?,
                         row.try_get("server_ms")?,
+                        wall_ms(),
                     ) else {
                         return Ok(None);
                     };
@@ -147,9 +148,9 @@ impl Time {
                 .await?;
             let kept = row.as_ref().map(kept).transpose()?;
             if let Some(kept) = kept.as_ref().filter(|_| jumped) {
-                tracing::info!(
+                tracing::warn!(
                     time_ms = kept.time_ms,
-                    "nobody was connected to the names database for a while; its server's clock is believed"
+                    "nobody has kept the time of the names database for a while; its server's clock and this host's are believed"
                 );
             }
             Ok(kept.map(|kept| Belief::after(course, sent_ms, boottime_ms(), &kept)))

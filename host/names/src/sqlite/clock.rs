@@ -8,11 +8,11 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, named_params};
 
-use crate::clock::{Course, KEPT_EVERY_MS, Steady, Watch, boottime_ms};
+use crate::clock::{Course, KEPT_EVERY_MS, Steady, Watch, boottime_ms, wall_ms};
 use crate::rules::stored_ms;
 
 /// How long ago the time may have been kept before a reader has it kept anew.
@@ -140,12 +140,6 @@ impl Clock {
         let steady = kept.steady.after_jump(from_ms, now_ms, self.retention_ms);
         (Course::from(boottime_ms, now_ms), steady)
     }
-}
-
-/// Reads this machine's wall clock in whole milliseconds since 1970.
-fn wall_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, stored_ms)
 }
 
 fn read(connection: &Connection) -> rusqlite::Result<Option<Kept>> {

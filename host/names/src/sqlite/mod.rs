@@ -156,9 +156,8 @@ impl Names for Sqlite {
     }
 
     async fn ready(&self) -> Result<(), NamesError> {
-        if self.writes.is_closed() {
-            return Err(NamesError::unavailable(CLOSED));
-        }
+        // Reading alone shows nothing of another process that stands still in the middle of a write.
+        self.write(Write::Try).await?;
         // No name is empty, so this finds nothing.
         self.find(NO_TENANT, "").await.map(|_| ())
     }

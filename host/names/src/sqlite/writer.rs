@@ -56,6 +56,8 @@ pub(super) enum Write {
     CheckEpoch(String, u64, Reply<EpochStanding, NamesError>),
     /// Nothing but what every transaction does: keeps the time, and purges.
     KeepTime,
+    /// The same, and tells that it was done: whoever holds the write lock lets others have it.
+    Try(Reply<(), NamesError>),
 }
 
 /// A write that has run, to be answered once it is committed.
@@ -64,6 +66,7 @@ enum Done {
     Free(Reply<bool>, Result<bool, SaveError>),
     BeginEpoch(Reply<NewEpoch, NamesError>, Result<NewEpoch, NamesError>),
     CheckEpoch(Reply<EpochStanding, NamesError>, Result<EpochStanding, NamesError>),
+    Try(Reply<(), NamesError>, Result<(), NamesError>),
 }
 
 /// Saves a registration.
@@ -176,7 +179,7 @@ impl Write {
         match self {
             Self::Save(save, _) => &save.tenant,
             Self::Free(free, _) => &free.tenant,
-            Self::BeginEpoch(..) | Self::CheckEpoch(..) | Self::KeepTime => NO_TENANT,
+            Self::BeginEpoch(..) | Self::CheckEpoch(..) | Self::KeepTime | Self::Try(_) => NO_TENANT,
         }
     }
 
@@ -186,6 +189,7 @@ impl Write {
             Self::Save(_, reply) if reply.is_closed() => None,
             Self::Free(_, reply) if reply.is_closed() => None,
             Self::KeepTime => None,
+            Self::Try(reply) => Some(Done::Try(reply, ends_not(transaction))),
             Self::Save(save, reply) => Some(Done::Save(reply, run_save(&save, transaction, now))),
             Self::Free(free, reply) => Some(Done::Free(reply, run_free(&free, transaction, now))),
             Self::BeginEpoch(server, reply) => {
@@ -206,6 +210,7 @@ impl Write {
             Self::BeginEpoch(_, reply) => drop(reply.send(Err(unread(error)))),
             Self::CheckEpoch(_, _, reply) => drop(reply.send(Err(unread(error)))),
             Self::KeepTime => {}
+            Self::Try(reply) => drop(reply.send(Err(unread(error)))),
         }
     }
 }
@@ -222,6 +227,7 @@ impl Done {
             Self::Free(reply, result) => drop(reply.send(result)),
             Self::BeginEpoch(reply, result) => drop(reply.send(result)),
             Self::CheckEpoch(reply, result) => drop(reply.send(result)),
+            Self::Try(reply, result) => drop(reply.send(result)),
         }
     }
 
@@ -234,13 +240,17 @@ impl Done {
             Self::Free(reply, _) => drop(reply.send(Err(error.clone()))),
             Self::BeginEpoch(reply, _) => drop(reply.send(Err(unread(error)))),
             Self::CheckEpoch(reply, _) => drop(reply.send(Err(unread(error)))),
+            Self::Try(reply, _) => drop(reply.send(Err(unread(error)))),
         }
     }
 }
 
 /// The same of something that is not under a lease.
 fn unread(error: &SaveError) -> NamesError {
-    NamesError::unavailable(error.to_string())
+    match error {
+        SaveError::Unavailable { reason } => NamesError::unavailable(reason),
+        error => NamesError::unavailable(error.to_string()),
+    }
 }
 
 /// Refuses a write of a transaction that has ended.
