@@ -231,6 +231,23 @@ fn trusted_from(asked: LeaseInstant, clock: &LeaseClock) -> LeaseInstant {
 mod tests {
     use super::*;
 
+    // Shows P1: programs of the idiom know one server.
+    #[tokio::test]
+    async fn a_shared_namespace_has_one_memcached() {
+        let open = |servers: &[&str], shared_with_idiom| {
+            let url = LockUrl::Memcached(servers.iter().map(|server| (*server).to_owned()).collect());
+            let config = LockConfig {
+                shared_with_idiom,
+                ..LockConfig::default()
+            };
+            Locks::open(&url, config).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(open(&["a:1"], true), Ok(()));
+        assert_eq!(open(&["a:1", "b:1"], false), Ok(()));
+        let error = open(&["a:1", "b:1"], true).unwrap_err();
+        assert!(error.contains("share no namespace (lock.shared_namespace)"), "{error}");
+    }
+
     // Shows P6: the queue of releases has a limit, and what is over it does no harm.
     #[tokio::test(start_paused = true)]
     async fn a_release_over_the_reaper_queue_limit_is_left_to_expire() {

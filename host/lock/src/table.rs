@@ -38,6 +38,15 @@ impl Table {
                           be changed while hosts run";
             return Err(OpenError::Config(reason.to_owned()));
         }
+        // Keeps P1: the programs of the idiom know one server, and exclude nobody whose names are on another one.
+        if let LockUrl::Memcached(servers) = url
+            && config.shared_with_idiom
+            && servers.len() > 1
+        {
+            let reason = "a namespace is shared with the Python idiom, whose programs know one memcached, and the lock \
+                          service has several; give it one, or share no namespace (lock.shared_namespace)";
+            return Err(OpenError::Config(reason.to_owned()));
+        }
         Ok(match url {
             LockUrl::Memory => Self::Memory(Memory::new(config, Arc::clone(clock), epochs)),
             LockUrl::Memcached(servers) => Self::Memcached(Memcached::new(servers, config, clock, epochs)),

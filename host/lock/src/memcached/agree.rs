@@ -15,9 +15,9 @@ use super::fleet::{FLEET, List, Value, Verdict};
 use super::greeting::ConnectError;
 use super::health::Found;
 use super::membership::Fleet;
+use super::punctual::Punctual;
 use super::wire::{CommandError, Wire};
 use crate::config::{COARSE_CLOCK, LockConfig};
-use crate::epochs::EpochSource;
 
 /// An item that is made to learn how far the server has counted.
 const COUNT: &str = "namelock:@fleet:count";
@@ -33,7 +33,7 @@ pub(super) struct Agreement<'a> {
     pub(super) wire: &'a mut Wire,
     pub(super) server: &'a str,
     pub(super) config: &'a LockConfig,
-    pub(super) epochs: &'a dyn EpochSource,
+    pub(super) epochs: &'a Punctual<'a>,
     pub(super) fleet: &'a Fleet,
     pub(super) found: Found,
 }

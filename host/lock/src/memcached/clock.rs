@@ -53,6 +53,10 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 const SECOND: i128 = 1_000_000_000;
 
+/// Why what a server stores is not trusted.
+pub(super) const NOT_TICKED: &str = "its clock was not seen to tick yet";
+pub(super) const STOOD_STILL: &str = "it stood still, and its clock is behind";
+
 /// A look at the sentinel's age.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading {
@@ -123,6 +127,10 @@ impl ServerClock {
         while self.bounds.front().is_some_and(|(at, _)| is_old(*at)) {
             self.bounds.pop_front();
         }
+        // After a cut, as after a long suspend, only the next tick tells whether the server's clock is right.
+        if self.bounds.is_empty() && self.latest.is_some_and(|latest| is_old(latest.received)) {
+            self.latest = None;
+        }
         let age = i128::from(reading.age) * SECOND;
         if self
             .zero()
@@ -166,10 +174,10 @@ impl ServerClock {
             return None;
         }
         let (Some(latest), Some(zero)) = (&self.latest, self.zero()) else {
-            return Some("its clock was not seen to tick yet");
+            return Some(NOT_TICKED);
         };
         let reached = zero + i128::from(latest.age) * SECOND;
-        (reached + nanos(self.margin) < self.nanos(latest.sent)).then_some("it stood still, and its clock is behind")
+        (reached + nanos(self.margin) < self.nanos(latest.sent)).then_some(STOOD_STILL)
     }
 
     /// The best bound that is known.

@@ -16,6 +16,7 @@ use super::greeting::{ConnectError, Figures, greet};
 use super::health::Health;
 use super::learn::Learner;
 use super::membership::Fleet;
+use super::punctual::Punctual;
 use super::sentinel::{MAIN, SIZES, by_size, size_of};
 use super::wire::{CommandError, Outcome, Wire};
 use crate::config::{COARSE_CLOCK, LockConfig};
@@ -78,6 +79,7 @@ impl Connection {
         fleet: &Fleet,
     ) -> Result<Self, ConnectError> {
         let is_fresh = health.known().is_none();
+        let epochs = &Punctual::new(epochs, config);
         let mut connection = timeout(
             config.connect_timeout,
             Self::learn(server, config, epochs, health, fleet),
@@ -96,7 +98,7 @@ impl Connection {
     async fn learn(
         server: &str,
         config: &LockConfig,
-        epochs: &dyn EpochSource,
+        epochs: &Punctual<'_>,
         health: &Health,
         fleet: &Fleet,
     ) -> Result<Self, ConnectError> {

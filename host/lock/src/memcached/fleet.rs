@@ -85,11 +85,14 @@ pub(super) struct Lists {
 }
 
 /// What must be the same on all hosts besides the lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
     lease_ms: u128,
     grace_ms: u128,
     ttl_s: u32,
+    /// The longest that a lease is renewed: hosts that forget tokens of others sooner would take smaller ones. None where a
+    /// host has written the value that does not tell.
+    hold_ms: Option<u128>,
 }
 
 /// The value of the item.
@@ -190,12 +193,23 @@ impl Lists {
     }
 }
 
+impl PartialEq for Times {
+    fn eq(&self, other: &Self) -> bool {
+        let of = |times: &Self| (times.lease_ms, times.grace_ms, times.ttl_s);
+        let hold = |times: &Self| times.hold_ms.or(self.hold_ms).or(other.hold_ms);
+        of(self) == of(other) && hold(self) == hold(other)
+    }
+}
+
+impl Eq for Times {}
+
 impl Times {
     pub(super) fn new(config: &LockConfig) -> Self {
         Self {
             lease_ms: config.lease.as_millis(),
             grace_ms: config.grace().as_millis(),
             ttl_s: config.ttl_seconds(),
+            hold_ms: Some(config.max_hold.as_millis()),
         }
     }
 }
@@ -206,8 +220,10 @@ impl fmt::Display for Times {
             lease_ms,
             grace_ms,
             ttl_s,
+            hold_ms,
         } = self;
-        write!(f, "lease={lease_ms}ms grace={grace_ms}ms ttl={ttl_s}s")
+        write!(f, "lease={lease_ms}ms grace={grace_ms}ms ttl={ttl_s}s")?;
+        hold_ms.map_or(Ok(()), |hold_ms| write!(f, " hold={hold_ms}ms"))
     }
 }
 
@@ -284,6 +300,7 @@ impl FromStr for Value {
                 lease_ms: number("lease", "ms")?.into(),
                 grace_ms: number("grace", "ms")?.into(),
                 ttl_s: number("ttl", "s")?.try_into().map_err(drop)?,
+                hold_ms: number("hold", "ms").ok().map(u128::from),
             },
             base: number("base", "")?,
             counted: number("counted", "")?,

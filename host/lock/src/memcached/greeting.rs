@@ -22,6 +22,13 @@ const MEMORY_BYTES_MIN: u64 = 64 << 20;
 /// The most that a server may answer when it is asked for statistics.
 const STATISTICS_BYTES_MAX: u64 = 64 * 1024;
 
+impl ConnectError {
+    /// Whether it is unknown if anybody is there at all.
+    pub(super) fn is_unreached(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::Timeout)
+    }
+}
+
 /// Why a connection could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {

@@ -36,7 +36,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::clock::{Dating, JumpedAhead, Reading, ServerClock};
+use super::clock::{Dating, JumpedAhead, Reading, STOOD_STILL, ServerClock};
 use super::greeting::{Cause, Figures};
 use crate::clock::{LeaseClock, LeaseInstant};
 use crate::config::{COARSE_CLOCK, LockConfig};
@@ -225,7 +225,7 @@ impl Health {
             Ok(_) => {
                 let fault = state.clock.fault();
                 state.had_clock |= fault.is_none();
-                if fault.is_some() && before.is_none() {
+                if fault == Some(STOOD_STILL) && before != fault {
                     tracing::warn!(
                         server = &*self.server,
                         "memcached stood still; it grants nothing until its clock is right"

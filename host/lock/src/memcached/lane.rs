@@ -39,6 +39,9 @@ use crate::grant::ConnectionId;
 use crate::key::LockKey;
 use namelock_types::{Safety, is_removed};
 
+/// How many reasons why there is no connection are logged before there is one again.
+const REASONS_SAID: usize = 8;
+
 /// Why a connection ended that the server closed.
 const CLOSED: &str = "the server closed the connection";
 
@@ -109,6 +112,8 @@ struct LaneTask {
     tried: bool,
     /// When all sentinels were looked at last.
     watched: Instant,
+    /// What was logged since there was a connection last.
+    said: Vec<String>,
 }
 
 impl Lane {
@@ -134,6 +139,7 @@ impl Lane {
             pause: config.backoff_min,
             tried: false,
             watched: Instant::now(),
+            said: Vec::new(),
         };
         tokio::spawn(task.run());
         Self {
@@ -190,7 +196,7 @@ impl Lane {
 impl LaneTask {
     async fn run(mut self) {
         while !self.queue.is_closed() || !self.queue.is_empty() {
-            let reason = match self.connect().await {
+            let (what, reason) = match self.connect().await {
                 Ok(connection) => {
                     tracing::info!(
                         server = &*self.server,
@@ -199,8 +205,9 @@ impl LaneTask {
                     );
                     self.report(LaneState::Connected(connection.id));
                     self.pause = self.config.backoff_min;
+                    self.said.clear();
                     match self.exchange_batches(connection).await {
-                        Some(Ended::Broken(reason)) => reason,
+                        Some(Ended::Broken(reason)) => ("the connection to memcached was given up", reason),
                         Some(Ended::FleetChanged) => {
                             // The server is there, so requests wait while that is learned.
                             self.tried = false;
@@ -209,13 +216,10 @@ impl LaneTask {
                         None => return,
                     }
                 }
-                Err(reason) => reason,
+                Err(error) if error.is_unreached() => ("cannot reach memcached", error.to_string()),
+                Err(error) => ("memcached cannot be used", error.to_string()),
             };
-            tracing::warn!(
-                server = &*self.server,
-                reason,
-                "cannot reach memcached; its locks are refused until it is reached"
-            );
+            self.say(what, &reason);
             self.report(LaneState::Disconnected(reason.clone()));
             let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
             self.pause = (self.pause * 2).min(self.config.backoff_max);
@@ -223,8 +227,22 @@ impl LaneTask {
         }
     }
 
+    /// Logs why there is no connection, once for each reason until there is one: it may be tried several times a second.
+    fn say(&mut self, what: &str, reason: &str) {
+        if self.said.len() < REASONS_SAID && !self.said.iter().any(|said| said == reason) {
+            self.said.push(reason.to_owned());
+            tracing::warn!(
+                server = &*self.server,
+                reason,
+                "{what}; its locks are refused until it can be used"
+            );
+        } else {
+            tracing::debug!(server = &*self.server, reason, "{what}");
+        }
+    }
+
     /// Tries to connect. Requests that come meanwhile wait for the first attempt, and are refused during every other.
-    async fn connect(&mut self) -> Result<Connection, String> {
+    async fn connect(&mut self) -> Result<Connection, ConnectError> {
         let (server, config, health, epochs, fleet) = (
             Arc::clone(&self.server),
             Arc::clone(&self.config),
@@ -239,7 +257,7 @@ impl LaneTask {
                 Err(ConnectError::Epochs(reason)) => Some(reason),
                 _ => None,
             });
-            connection.map_err(|error| error.to_string())
+            connection
         };
         let before = match &*self.state.lock() {
             LaneState::Disconnected(reason) if self.tried => Some(reason.clone()),
@@ -343,7 +361,7 @@ impl LaneTask {
             tokio::select! {
                 done = &mut work => return done,
                 Some(request) = self.queue.recv() => {
-                    let refusal = format!("cannot reach memcached at {}: {reason}", self.server);
+                    let refusal = format!("memcached at {} cannot be used: {reason}", self.server);
                     answer(request, Err(LaneError::NotSent(refusal)));
                 }
             }

@@ -20,17 +20,18 @@ use tokio::time::{Instant, sleep};
 
 use super::greeting::{Cause, ConnectError, Figures};
 use super::health::{Found, Health};
+use super::punctual::Punctual;
 use super::sentinel::{Finding, Main, Sentinels, make_main};
 use super::wire::Wire;
 use crate::config::{COARSE_CLOCK, LockConfig};
-use crate::epochs::{EpochSource, NewEpoch, Standing};
+use crate::epochs::{NewEpoch, Standing};
 
 /// What learning needs.
 pub(super) struct Learner<'a> {
     pub(super) wire: &'a mut Wire,
     pub(super) server: &'a str,
     pub(super) config: &'a LockConfig,
-    pub(super) epochs: &'a dyn EpochSource,
+    pub(super) epochs: &'a Punctual<'a>,
     pub(super) health: &'a Health,
     pub(super) figures: Figures,
 }

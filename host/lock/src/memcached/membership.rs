@@ -175,8 +175,8 @@ impl Fleet {
         }
         if found.times != self.times {
             return Some(format!(
-                "the fleet has {}, this host {}; all hosts must have the same lock.lease, lock.restart_grace and \
-                 lock.exchange_timeout, and share the empty namespace or not. To change them, stop all hosts and \
+                "the fleet has {}, this host {}; all hosts must have the same lock.lease, lock.restart_grace, \
+                 lock.exchange_timeout and lock.max_hold, and share the empty namespace or not. To change them, stop all hosts and \
                  restart every memcached",
                 found.times, self.times
             ));

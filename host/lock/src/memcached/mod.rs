@@ -45,6 +45,7 @@ mod lane;
 mod learn;
 mod mark;
 mod membership;
+mod punctual;
 mod rendezvous;
 mod sentinel;
 mod server;

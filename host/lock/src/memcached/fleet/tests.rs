@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn list(name: &str) -> List {
@@ -105,4 +107,23 @@ fn a_later_value_replaces_what_it_may_have_come_from_and_no_other() {
     assert!(!finished.replaces(&value("Y", Some("X"), 7)), "it says the same");
     assert!(!finished.replaces(&value("Z", None, 0)), "another fleet's");
     assert!(value("X>Z", None, 8).replaces(&announced), "one that was given up");
+}
+
+#[test]
+fn the_longest_hold_is_agreed_on_unless_a_value_does_not_tell() {
+    let with = |max_hold| {
+        Times::new(&LockConfig {
+            max_hold,
+            ..LockConfig::default()
+        })
+    };
+    let (minute, hour) = (with(Duration::from_secs(60)), with(Duration::from_secs(3600)));
+    let silent = Times {
+        hold_ms: None,
+        ..minute
+    };
+    assert_ne!(minute, hour);
+    assert!(silent == minute && hour == silent && silent == silent);
+    assert_eq!(silent.to_string(), "lease=10000ms grace=10000ms ttl=13s");
+    assert_eq!(minute.to_string(), "lease=10000ms grace=10000ms ttl=13s hold=60000ms");
 }
