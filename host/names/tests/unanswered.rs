@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_millis(250);
 const CONNECTIONS: usize = 16;
 
 /// What is said of a write that is not sent.
-const REFUSED: &str = "is a synchronous standby gone?";
+const REFUSED: &str = "PostgreSQL does not answer, or its synchronous standby is gone";
 
 /// How long something may take that takes no time, on a machine that is slow and busy.
 const PATIENCE: Duration = Duration::from_secs(60);

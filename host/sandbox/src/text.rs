@@ -5,6 +5,12 @@
 pub(crate) fn push_escaped(to: &mut String, text: &str, max: usize) {
     let mut left = max;
     for character in text.chars() {
+        // It ends nothing, unlike the other kind.
+        if character == '\'' && left > 0 {
+            left -= 1;
+            to.push(character);
+            continue;
+        }
         let escaped = character.escape_debug();
         let Some(rest) = left.checked_sub(escaped.clone().map(char::len_utf8).sum()) else {
             to.push('…');

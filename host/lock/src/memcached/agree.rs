@@ -225,7 +225,8 @@ async fn read(wire: &mut Wire) -> Result<Option<Item>, ConnectError> {
     match text.value.parse() {
         Ok(value) => Ok(Some(Item { text, value })),
         Err(()) => Err(ConnectError::Fleet(format!(
-            "this version cannot read the item {FLEET}: {:?}; delete it if it is not namelock's",
+            "this version cannot read the item {FLEET}: {:?}; delete it if it is not namelock's: nothing is granted for a \
+             grace period then",
             text.value
         ))),
     }

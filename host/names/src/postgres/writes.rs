@@ -60,7 +60,7 @@ pub(super) enum Verdict {
 /// Why writes are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "writes are refused: {writes} of them are unanswered, the first for {} s; is a synchronous standby gone?",
+    "writes are refused: {writes} of them are unanswered, the first for {} s; PostgreSQL does not answer, or its synchronous standby is gone",
     .longest.as_secs()
 )]
 pub(super) struct Unanswered {
@@ -215,7 +215,7 @@ mod tests {
         };
         assert_eq!(
             refused.to_string(),
-            "writes are refused: 2 of them are unanswered, the first for 2 s; is a synchronous standby gone?"
+            "writes are refused: 2 of them are unanswered, the first for 2 s; PostgreSQL does not answer, or its synchronous standby is gone"
         );
         assert!(commit(&mut writes, probe));
         assert_eq!(writes.verdict(later), Verdict::Begin);
