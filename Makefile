@@ -1,14 +1,15 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
-.PHONY: help run test hostile lint build bench bench-neighbour bench-overload bench-compile bench-waiting bench-fairness \
+.PHONY: help run test hostile rename lint build bench bench-neighbour bench-overload bench-compile bench-waiting bench-fairness \
 	audit fuzz chaos chaos-negative fleet setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl
 
 COMPONENTS := target/components
-HANDLERS := rooms
+HANDLERS := rooms rename
 
 help:
 	@echo 'make run    build, then run one host with the tenant "demo" (no server needed)'
 	@echo 'make test   every test, with real memcached and PostgreSQL'
 	@echo 'make hostile  all hostile guests at once for 30 s, with figures'
+	@echo 'make rename   64 callers that swap and rename 8 names for 30 s, while hosts are killed'
 	@echo 'make lint   formatting, clippy and rustdoc, warnings denied'
 	@echo 'make build  target/release/namelock and target/components/<handler>.wasm'
 	@echo 'make bench  registrations over HTTP, and the lock alone'
@@ -65,10 +66,13 @@ test: setup
 hostile: setup
 	NAMELOCK_HOSTILE_SECONDS=30 cargo test --package namelock --test hostile -- --nocapture
 
+rename: setup
+	NAMELOCK_RENAME_SECONDS=30 cargo test --package namelock --test integration rename:: -- --nocapture
+
 lint: setup-wasm
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy --package namelock-guest --package rooms --target wasm32-wasip2 -- -D warnings
+	cargo clippy --package namelock-guest --package rooms --package rename --target wasm32-wasip2 -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 
 # Each prints its figures, and fails when a bound is broken.

@@ -9,7 +9,7 @@ use reqwest::Method;
 use crate::fixture::{Answer, Builder, DEADLINE, Host};
 
 /// Makes a token with the real binary: its secret, and the lines for the file.
-fn new_token(arguments: &[&str]) -> (String, String) {
+pub(crate) fn new_token(arguments: &[&str]) -> (String, String) {
     let mut command = Process::command(env!("CARGO_BIN_EXE_namelock"), "the build makes it");
     let output = command.args(["token", "new"]).args(arguments).output().unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -48,7 +48,7 @@ async fn bad_requests_are_refused_with_a_reason() {
         .is_problem(400, "invalid_request");
     let wrong = host.request(Method::PUT, "/v1/demo/names/a").await;
     wrong.is_problem(405, "unsupported");
-    assert_eq!(wrong.headers["allow"], "GET,HEAD,DELETE");
+    assert_eq!(wrong.headers["allow"], "GET,HEAD,PATCH,DELETE");
     host.request(Method::GET, "/v2").await.is_problem(404, "not_found");
     // The host still serves.
     assert_eq!(host.post("demo", "a", "ann").await.status, 201);

@@ -110,6 +110,7 @@ fn every_configuration_that_the_documents_show_is_accepted() {
             let limits = namelock::config::Limits::default();
             let shared = ["demo".parse().unwrap()];
             let rules = namelock::tenants::Rules {
+                hold_max: std::time::Duration::MAX,
                 defaults: &limits,
                 max: &limits,
                 shared_namespace: &shared,

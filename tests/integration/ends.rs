@@ -19,11 +19,11 @@ macro_rules! ends {
 
 ends! {
     (201, "201"):
-        critical_section owner_with_control_characters plain save_another_name spin_in_free taken_by_itself
-        trap_in_free;
+        critical_section make_up_names owner_with_control_characters plain save_another_name spin_in_free
+        taken_by_itself trap_in_free;
     (422, "name_invalid"):
-        acquire_in_a_loop big_attributes churn_leases clock_flood count_calls detail_with_control_characters
-        dirty_memory find_giant_name find_in_a_loop giant_detail hoard_leases log_control_characters log_flood
+        acquire_all_wrongly acquire_in_a_loop apply_wrongly big_attributes churn_leases clock_flood count_calls detail_with_control_characters
+        dirty_memory find_giant_name find_in_a_loop giant_detail hoard_leases list_names list_wrongly log_control_characters log_flood
         log_invalid_utf8 log_short_lines log_to_both log_without_newline long_call many_attributes many_short_sleeps
         measure_time nearly_all_memory odd_names odd_settings open_files poll_flood read_environment read_settings
         read_stdin remaining_flood renew_in_a_loop save_for_ever save_for_no_time search_memory settings_flood steal
@@ -31,7 +31,7 @@ ends! {
     (423, "name_busy"):
         busy_for_ever keep_lease lease_in_global;
     (429, "tenant_limit"):
-        big_string_out giant_answer giant_list handle_flood host_call_flood random_flood save_and_free_in_a_loop
+        apply_for_no_end big_string_out giant_answer giant_list handle_flood host_call_flood random_flood save_and_free_in_a_loop
         save_for_no_end save_in_a_loop;
     (500, "handler_out_of_memory"):
         grow_many_memories grow_memory grow_memory_at_once grow_table;
@@ -46,6 +46,6 @@ ends! {
     (503, "tenant_unavailable"):
         no_export too_big_memory too_big_table too_many_memories;
     (504, super::DEADLINE):
-        dirty_memory_and_sleep fill_memory renew_for_ever sleep_for_ever sleep_holding_lease spin_holding_lease
+        dirty_memory_and_sleep fill_memory renew_for_ever save_then_sleep sleep_for_ever sleep_holding_lease spin_holding_lease
         spin_in_realloc spin_in_start wait_long;
 }

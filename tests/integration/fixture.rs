@@ -268,6 +268,42 @@ impl Host {
         Answer::of(self.client.post(format!("{}/v1/{tenant}/names", self.url)).body(body)).await
     }
 
+    /// Registers with an `Idempotency-Key`.
+    pub(crate) async fn post_keyed(&self, tenant: &str, key: &str, body: &Value) -> Answer {
+        let request = |client: &reqwest::Client, url: &str| client.post(format!("{url}/v1/{tenant}/names"));
+        self.send(|client, url| {
+            request(client, url)
+                .header("idempotency-key", key)
+                .body(body.to_string())
+        })
+        .await
+    }
+
+    /// Changes a registration.
+    pub(crate) async fn patch(&self, tenant: &str, name: &str, body: &Value) -> Answer {
+        let path = format!("/v1/{tenant}/names/{name}");
+        self.send(|client, url| client.patch(format!("{url}{path}")).body(body.to_string()))
+            .await
+    }
+
+    /// Changes a registration with an `Idempotency-Key`.
+    pub(crate) async fn patch_keyed(&self, tenant: &str, name: &str, key: &str, body: &Value) -> Answer {
+        let path = format!("/v1/{tenant}/names/{name}");
+        let request = |client: &reqwest::Client, url: &str| client.patch(format!("{url}{path}"));
+        self.send(|client, url| {
+            request(client, url)
+                .header("idempotency-key", key)
+                .body(body.to_string())
+        })
+        .await
+    }
+
+    /// Lists names; `query` is what stands behind the question mark.
+    pub(crate) async fn list(&self, tenant: &str, query: &str) -> Answer {
+        self.request(reqwest::Method::GET, &format!("/v1/{tenant}/names?{query}"))
+            .await
+    }
+
     pub(crate) async fn get(&self, tenant: &str, name: &str) -> Answer {
         Answer::of(self.client.get(format!("{}/v1/{tenant}/names/{name}", self.url))).await
     }
@@ -367,6 +403,13 @@ impl Answer {
         self.body["code"]
             .as_str()
             .map_or_else(|| self.status.as_str().to_owned(), str::to_owned)
+    }
+
+    /// Whether it says of itself that it repeats an earlier one.
+    pub(crate) fn is_replayed(&self) -> bool {
+        self.headers
+            .get("idempotency-replayed")
+            .is_some_and(|value| value == "true")
     }
 
     /// Checks that it is this problem with everything that a problem has.

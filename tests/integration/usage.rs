@@ -144,3 +144,40 @@ async fn what_was_dropped_from_the_log_is_told_once_it_is_read() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn a_setting_that_no_call_has_read_is_named() {
+    let settings = "settings = { wait_ms = 0, default_lifetime_ms = 60000, colour = 'blue' }";
+    let host = Builder::new().demo().tenant("t", ROOMS, settings).start();
+    let unread = async || host.tenant_status("t").await["unread_settings"].clone();
+    let sorted = |unread: serde_json::Value| {
+        let mut keys: Vec<String> = serde_json::from_value(unread).unwrap();
+        keys.sort();
+        keys
+    };
+    assert_eq!(sorted(unread().await), ["colour", "default_lifetime_ms", "wait_ms"]);
+    let body = json!({ "name": "a", "owner": "ann", "lifetime_ms": 1000 });
+    assert_eq!(host.post_json("t", &body).await.status, 201);
+    assert_eq!(sorted(unread().await), ["colour", "default_lifetime_ms"]);
+    assert_eq!(host.post("t", "b", "ann").await.status, 201);
+    assert_eq!(unread().await, json!(["colour"]));
+    // It is the one that tells an operator of a typing error, so a tenant without any is told nothing.
+    assert_eq!(host.tenant_status("demo").await["unread_settings"], json!(null));
+    assert_eq!(
+        host.admin("/tenants/t").await.body["unread_settings"],
+        json!(["colour"])
+    );
+
+    std::fs::write(
+        host.tenant("t").join("tenant.toml"),
+        settings.replace("colour", "wait_msec"),
+    )
+    .unwrap();
+    host.process.signal("HUP");
+    eventually("the settings are new, and none of them was read", async || {
+        unread().await.as_array().is_some_and(|keys| keys.len() == 3)
+    })
+    .await;
+    assert_eq!(host.post("t", "c", "ann").await.status, 201);
+    assert_eq!(unread().await, json!(["wait_msec"]));
+}

@@ -12,4 +12,22 @@ wit_bindgen::generate!({
     generate_all,
     pub_export_macro: true,
     additional_derives: [PartialEq, Eq],
+    // It borrows a lease, and no two leases are compared.
+    additional_derives_ignore: ["write"],
 });
+
+/// What a component that lets registrations be changed exports beside
+/// [`handler`](exports::namelock::registration::handler).
+pub mod updating {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "updates-alone",
+        pub_export_macro: true,
+        default_bindings_module: "namelock_guest::bindings::updating",
+        with: {
+            "namelock:registration/names@0.1.1": super::namelock::registration::names,
+            "namelock:registration/locks@0.1.1": super::namelock::registration::locks,
+        },
+        additional_derives: [PartialEq, Eq],
+    });
+}

@@ -14,6 +14,11 @@ use crate::{
 pub trait Handler {
     /// Registers a name, or rejects the request.
     ///
+    /// The result is one of the last 16 registrations that [`find`](crate::find), [`Lease::save`](crate::Lease::save),
+    /// [`Lease::update`](crate::Lease::update) and [`apply`](crate::apply) returned in this call; any other is treated
+    /// as a trap. If the request has an idempotency key, that goes with the first registration that is saved or
+    /// changed, and when the request is sent again it is answered with that one: save first what is returned.
+    ///
     /// # Errors
     ///
     /// A [`Rejection`] is the answer to the caller, and its text is shown to them.
@@ -50,7 +55,7 @@ pub enum Rejection {
     /// The name is not valid here; the text says why.
     #[error("the name is not valid: {0}")]
     Invalid(String),
-    /// The name has an active registration.
+    /// The name has an active registration, or is held for its last owner.
     #[error("the name is taken")]
     Taken,
     /// Another call holds the lock on the name.
@@ -144,6 +149,8 @@ impl From<Rejection> for wit::Rejection {
 
 /// Exports a [`Handler`] from the component. A handler's crate calls this exactly once.
 ///
+/// A handler that implements [`Updates`](crate::Updates) too is exported by `export!(Nobody, updates)`.
+///
 /// On targets other than WebAssembly it only checks that the type implements [`Handler`].
 ///
 /// ```
@@ -164,6 +171,16 @@ impl From<Rejection> for wit::Rejection {
 /// ```
 #[macro_export]
 macro_rules! export {
+    ($handler:ty, updates) => {
+        $crate::export!($handler);
+        const _: () = {
+            type Updating = $crate::Exported<$handler>;
+            const _: Updating = Updating::LETS_UPDATE;
+
+            #[cfg(target_arch = "wasm32")]
+    $crate::bindings::updating::export!(Updating with_types_in $crate::bindings::updating);
+        };
+    };
     ($handler:ty) => {
         const _: () = {
             type Component = $crate::Exported<$handler>;

@@ -39,11 +39,41 @@ pub fn acquire(name: &str, wait: Duration) -> Result<Lease, AcquireError> {
     Ok(Lease(wit::acquire(name, wait_millis(wait))?))
 }
 
+/// Runs `block` under the locks on all of `names`, as [`name_lock`] does for one: with all of them, or not at all. Its
+/// leases come in the order of the names.
+///
+/// The host takes the locks in an order of its own, so calls that take all of their names at once never wait for each
+/// other in a circle, in whatever order they give them. What is written under them together is written by
+/// [`apply`](crate::apply).
+///
+/// # Errors
+///
+/// As those of [`name_lock`]. No name at all, a name that is given twice, and one that this call holds already are
+/// [`AcquireError::InvalidName`].
+pub fn name_locks<T, E>(names: &[&str], wait: Duration, block: impl FnOnce(&[Lease]) -> Result<T, E>) -> Result<T, E>
+where
+    E: From<AcquireError>,
+{
+    let leases = acquire_all(names, wait)?;
+    block(&leases)
+}
+
+/// Acquires the leases on all of `names`, or on none, trying for at most `wait`, as [`name_locks`] does.
+///
+/// # Errors
+///
+/// [`AcquireError`] says why none was granted.
+pub fn acquire_all(names: &[&str], wait: Duration) -> Result<Vec<Lease>, AcquireError> {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let leases = wit::acquire_all(&names, wait_millis(wait))?;
+    Ok(leases.into_iter().map(Lease).collect())
+}
+
 /// The right to one name until a deadline. Dropping it releases it.
 ///
 /// It is a resource of the host: a handler can hold it and pass it back, but cannot forge one. A handler needs the
-/// lease on a name to write the name: see [`Lease::save`] and [`Lease::free`]. If a lease is lost while a call holds
-/// it, the host ends the call at once.
+/// lease on a name to write the name: see [`Lease::save`], [`Lease::update`] and [`Lease::free`]. If a lease is lost
+/// while a call holds it, the host ends the call at once.
 #[derive(Debug)]
 pub struct Lease(pub(crate) wit::Lease);
 
@@ -108,10 +138,11 @@ pub enum AcquireError {
         /// The text that states the limit.
         reason: String,
     },
-    /// The name is empty or longer than 255 bytes.
+    /// A name is empty or longer than 255 bytes. Of several names: there is none, or one is given twice, or this call
+    /// holds it already.
     #[error("the name cannot be locked: {reason}")]
     InvalidName {
-        /// Which of the two it is.
+        /// Which of these it is.
         reason: String,
     },
 }

@@ -57,12 +57,18 @@
 //! rustflags = ["-C", "link-arg=-zstack-size=65536"]
 //! ```
 //!
+//! # More
+//!
+//! - [`Updates`] lets registrations be prolonged, handed over and changed.
+//! - [`name_locks`] takes several names at once, and [`apply`] writes them in one transaction.
+//! - [`list`] returns the tenant's registrations, page by page.
+//!
 //! # What to rely on
 //!
 //! - [`name_lock`] releases the lease however its block ends; after a panic the host does.
 //! - `?` converts every error of this crate into the [`Rejection`] that fits it.
 //! - The names database decides what is saved, not the lock: [`Lease::save`] returns [`SaveError::Taken`] if the name
-//!   has an active registration, whatever the lock said.
+//!   has an active registration or is held for its last owner, whatever the lock said.
 //! - A name is locked and saved exactly as it is given, byte for byte. A handler that treats two spellings as one name
 //!   brings them into one form first.
 //! - Standard output and standard error go to the tenant's log. So does the message of a panic; the caller is only told
@@ -79,10 +85,12 @@ mod handler;
 mod lease;
 mod names;
 mod settings;
+mod updates;
 
 #[doc(hidden)]
 pub use handler::Exported;
 pub use handler::{Handler, Rejection, Request};
-pub use lease::{AcquireError, Lease, Lost, acquire, name_lock};
-pub use names::{NamesError, Registration, SaveError, find};
+pub use lease::{AcquireError, Lease, Lost, acquire, acquire_all, name_lock, name_locks};
+pub use names::{Change, Lifetime, NamesError, Page, Query, Registration, SaveError, Write, apply, find, list};
 pub use settings::{SettingError, setting, setting_parsed};
+pub use updates::{UpdateRejection, UpdateRequest, Updates};

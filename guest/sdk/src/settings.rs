@@ -28,8 +28,8 @@ pub fn setting(key: &str) -> Result<Option<String>, SettingError> {
 /// # Ok(std::time::Duration::from_millis(wait_ms)) }
 /// ```
 ///
-/// A value that is not a `T` is also reported in the tenant's log, in one line without the value, which may be a
-/// secret: a handler that goes on with a default, or answers its caller, then need not.
+/// A value that is not a `T` is also written to the tenant's log, in one line with its key and the reason, whatever the
+/// handler does about it. As the value is written too, read a secret with [`setting`] instead.
 ///
 /// # Errors
 ///
@@ -39,9 +39,9 @@ where
     T: FromStr<Err: Display>,
 {
     let parsed = setting(key)?.map(|value| parse(key, value)).transpose();
-    if let Err(SettingError::Malformed { key, reason, .. }) = &parsed {
+    if let Err(error @ SettingError::Malformed { .. }) = &parsed {
         // The reason is of the type's parser; an end of a line in it would end this one.
-        eprintln!("the setting `{key}` is not used: {}", reason.replace(['\n', '\r'], " "));
+        eprintln!("{}", error.to_string().replace(['\n', '\r'], " "));
     }
     parsed
 }

@@ -36,6 +36,19 @@ pub struct NamesConfig {
     /// remembers the name's greatest fencing token, which matters for as long as a lease that was granted earlier may
     /// still try to write: no lease lasts that long.
     pub retention: Duration,
+    /// How long a name may be held for its last owner, in database time. The row of a name that is held is kept until the
+    /// hold is over, however short the retention is.
+    pub hold_max: Duration,
+    /// How many writes may be done as one.
+    pub apply_max: usize,
+    /// How many registrations a page of a list has at most.
+    pub page_max: usize,
+    /// How many rows are read for a page, those of registrations that have ended included. A page that would need more is
+    /// shorter.
+    pub page_rows_max: usize,
+    /// How long the attributes of a page are together, in bytes, beyond its first registration. A page that would have more
+    /// is shorter.
+    pub page_bytes_max: usize,
     /// How many attributes a registration of any tenant may have.
     pub attributes_max: usize,
     /// How long the keys and values of all its attributes may be together, in bytes.
@@ -54,6 +67,11 @@ impl Default for NamesConfig {
             timeout: Duration::from_secs(2),
             tls_roots: None,
             retention: Duration::from_secs(60 * 60),
+            hold_max: Duration::from_secs(30 * 24 * 60 * 60),
+            apply_max: 16,
+            page_max: 1000,
+            page_rows_max: 2000,
+            page_bytes_max: 1 << 20,
             attributes_max: 1024,
             attribute_bytes_max: 64 << 10,
         }
@@ -68,6 +86,9 @@ impl NamesConfig {
             ("batch", self.batch),
             ("readers", self.readers),
             ("connections", self.connections),
+            ("apply_max", self.apply_max),
+            ("page_max", self.page_max),
+            ("page_rows_max", self.page_rows_max),
         ];
         match limits.into_iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(OpenError::Config(name)),

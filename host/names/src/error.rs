@@ -1,6 +1,7 @@
 //! What can go wrong at the edge of this crate.
 
 use std::error::Error;
+use std::time::Duration;
 
 use namelock_types::LengthError;
 
@@ -45,6 +46,20 @@ pub enum SaveError {
         QuotaKind::Bytes => "bytes",
     })]
     Quota(QuotaKind),
+    /// The name was another owner's, who alone can take it for a while.
+    #[error("the name is held for its last owner for another {} ms", .retry_after.as_millis())]
+    Held {
+        /// The registration that has ended.
+        last: Box<Registration>,
+        /// After how long everybody can take it.
+        retry_after: Duration,
+    },
+    /// The same request has succeeded before, with this registration. Nothing was written now.
+    #[error("the request was repeated: it has succeeded before")]
+    Replayed(Box<Registration>),
+    /// Another request that has succeeded had the same key.
+    #[error("the key of the request was used for another request; use a new key for each request")]
+    KeyReused,
     /// The write breaks a rule.
     #[error("{reason}")]
     Invalid {
@@ -65,6 +80,44 @@ impl From<NamesError> for SaveError {
     fn from(error: NamesError) -> Self {
         let NamesError::Unavailable { reason } = error;
         Self::Unavailable { reason }
+    }
+}
+
+/// Why none of several writes was done, or why it is unknown whether they were.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// One of the writes is refused.
+    #[error("none of the writes was done, because of the one with index {index}: {error}")]
+    Write {
+        /// Which one, counted from 0.
+        index: usize,
+        /// Why it is refused.
+        error: SaveError,
+    },
+    /// One of the writes would change or free a name that has no active registration.
+    #[error("none of the writes was done: the one with index {index} is of a name without an active registration")]
+    NoRegistration {
+        /// Which one, counted from 0.
+        index: usize,
+    },
+    /// All of them together are refused, or the database does not answer.
+    #[error(transparent)]
+    All(SaveError),
+}
+
+impl ApplyError {
+    /// Returns why, if it is an error that a single write can have too.
+    pub fn save_error(&self) -> Option<&SaveError> {
+        match self {
+            Self::Write { error, .. } | Self::All(error) => Some(error),
+            Self::NoRegistration { .. } => None,
+        }
+    }
+}
+
+impl From<NamesError> for ApplyError {
+    fn from(error: NamesError) -> Self {
+        Self::All(error.into())
     }
 }
 

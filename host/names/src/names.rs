@@ -5,11 +5,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::epoch::{EpochStanding, NewEpoch};
-use crate::error::{NamesError, SaveError};
+use crate::error::{ApplyError, NamesError, SaveError};
+use crate::list::{ListQuery, Page};
+use crate::past_request::PastRequest;
 use crate::quota::Usage;
-use crate::registration::{Free, Registration, Save};
+use crate::registration::{Free, Registration, Save, Update};
+use crate::request::RequestKey;
+use crate::transaction::WriteOne;
 
-/// A database of registrations. Every implementation passes the same tests (`tests/suite.rs`).
+/// A database of registrations. Every implementation passes the same tests (`tests/suite`).
 #[async_trait]
 pub trait Names: Send + Sync + 'static {
     /// Finds the active registration of a name.
@@ -27,12 +31,42 @@ pub trait Names: Send + Sync + 'static {
     /// See [`SaveError`].
     async fn save(&self, save: Save) -> Result<Registration, SaveError>;
 
+    /// Changes the active registration of a name, and returns what it is then; none: there is no active one. What it keeps
+    /// is its beginning. It is durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// See [`SaveError`].
+    async fn update(&self, update: Update) -> Result<Option<Registration>, SaveError>;
+
+    /// Finds what the first request with this key has saved or changed.
+    ///
+    /// # Errors
+    ///
+    /// See [`NamesError`].
+    async fn find_request(&self, tenant: &str, request: RequestKey) -> Result<PastRequest, NamesError>;
+
     /// Ends the active registration of a name now, and returns whether there was one.
     ///
     /// # Errors
     ///
     /// See [`SaveError`].
     async fn free(&self, free: Free) -> Result<bool, SaveError>;
+
+    /// Does several writes of different names as one: all of them are durable when this returns, or none is done. Returns, in
+    /// the order of the writes, what each has saved or changed; none for one that frees. The quota counts the sum.
+    ///
+    /// # Errors
+    ///
+    /// See [`ApplyError`].
+    async fn apply(&self, tenant: &str, writes: Vec<WriteOne>) -> Result<Vec<Option<Registration>>, ApplyError>;
+
+    /// Lists active registrations of a tenant, as they are in one instant.
+    ///
+    /// # Errors
+    ///
+    /// See [`NamesError`].
+    async fn list(&self, query: ListQuery) -> Result<Page, NamesError>;
 
     /// Returns what a tenant keeps in the database.
     ///

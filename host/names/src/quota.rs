@@ -61,6 +61,20 @@ impl Usage {
         }
     }
 
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            registrations: self.registrations.saturating_add(other.registrations),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+
+    pub(crate) fn minus(self, other: Self) -> Self {
+        Self {
+            registrations: self.registrations.saturating_sub(other.registrations),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
+    }
+
     /// Reads what a database counts. It counts with signs, and never below 0.
     pub(crate) fn from_signed(registrations: i64, bytes: i64) -> Self {
         Self {

@@ -6,6 +6,7 @@ use namelock_types::FencingToken;
 use tokio::time::Instant;
 
 use crate::quota::Quota;
+use crate::request::RequestKey;
 
 /// A name that has an owner, for a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,16 @@ pub struct Registration {
     pub fencing_token: FencingToken,
     /// What else was saved with it, in the order in which it was given.
     pub attributes: Vec<(String, String)>,
+}
+
+impl Registration {
+    /// Returns for how long the name of this registration, which has ended, is held at `now_ms` for its owner.
+    pub(crate) fn held_for(&self, hold_ms: Option<i64>, now_ms: i64) -> Option<Duration> {
+        let hold_ms = u64::try_from(hold_ms?).ok()?;
+        let free_ms = self.expires_ms?.max(self.created_ms).saturating_add(hold_ms);
+        let left_ms = free_ms.checked_sub(u64::try_from(now_ms).unwrap_or(0))?;
+        Some(Duration::from_millis(left_ms)).filter(|left| !left.is_zero())
+    }
 }
 
 /// A registration to be saved.
@@ -43,6 +54,64 @@ pub struct Save {
     pub deadline: Instant,
     /// What the tenant may keep in the database, this registration included.
     pub quota: Quota,
+    /// For how long after it has ended or was freed only its last owner can take the name; at most
+    /// [`NamesConfig::hold_max`](crate::NamesConfig::hold_max).
+    pub hold: Duration,
+    /// The request that saves it, if it may be repeated.
+    pub request: Option<RequestKey>,
+}
+
+impl Save {
+    /// Returns the registration that it is once it is saved.
+    pub(crate) fn registered(&self, created_ms: u64, expires_ms: Option<u64>) -> Registration {
+        Registration {
+            created_ms,
+            expires_ms,
+            name: self.name.clone(),
+            owner: self.owner.clone(),
+            fencing_token: self.fencing_token,
+            attributes: self.attributes.clone(),
+        }
+    }
+}
+
+/// A change of an active registration.
+#[derive(Debug, Clone)]
+pub struct Update {
+    /// The tenant that the name belongs to.
+    pub tenant: String,
+    /// The name.
+    pub name: String,
+    /// What changes.
+    pub change: Change,
+    /// The fencing token of the lease.
+    pub fencing_token: FencingToken,
+    /// Until when the lease provably lasts; the write does not begin later.
+    pub deadline: Instant,
+    /// What the tenant may keep in the database. A row that does not grow is written under any quota.
+    pub quota: Quota,
+    /// The request that asks for it, if it may be repeated.
+    pub request: Option<RequestKey>,
+}
+
+/// What changes of a registration; none: it stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Who is to have it, 1 to 255 bytes.
+    pub owner: Option<String>,
+    /// How long it lasts.
+    pub lifetime: Option<Lifetime>,
+    /// What else is saved with it, all of it.
+    pub attributes: Option<Vec<(String, String)>>,
+}
+
+/// How long a registration lasts after it was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Until it is freed.
+    Endless,
+    /// From the instant of the change, 1 ms to [`LIFETIME_MAX`](crate::LIFETIME_MAX).
+    FromNow(Duration),
 }
 
 /// A registration to be ended.

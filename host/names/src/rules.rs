@@ -8,7 +8,7 @@ use namelock_types::{FencingToken, check_name, check_owner};
 
 use crate::config::NamesConfig;
 use crate::error::SaveError;
-use crate::registration::Save;
+use crate::registration::{Lifetime, Save, Update};
 
 /// The longest lifetime, in years.
 const LIFETIME_YEARS_MAX: u64 = 100;
@@ -24,7 +24,33 @@ pub(crate) fn check_save(save: &Save, config: &NamesConfig) -> Result<(), SaveEr
     check_name(&save.name)?;
     check_owner(&save.owner)?;
     check_lifetime(save.lifetime)?;
+    check_hold(save.hold, config.hold_max)?;
     check_attributes(&save.attributes, config.attributes_max, config.attribute_bytes_max)
+}
+
+/// Checks everything about an update that does not depend on what the database holds.
+pub(crate) fn check_update(update: &Update, config: &NamesConfig) -> Result<(), SaveError> {
+    let change = &update.change;
+    check_name(&update.name)?;
+    change.owner.as_deref().map_or(Ok(()), check_owner)?;
+    if let Some(Lifetime::FromNow(lifetime)) = change.lifetime {
+        check_lifetime(Some(lifetime))?;
+    }
+    match &change.attributes {
+        Some(attributes) => check_attributes(attributes, config.attributes_max, config.attribute_bytes_max),
+        None => Ok(()),
+    }
+}
+
+fn check_hold(hold: Duration, max: Duration) -> Result<(), SaveError> {
+    if hold > max {
+        return Err(invalid(format!(
+            "a name is held for at most {} ms (names.hold_max), and not for {} ms",
+            max.as_millis(),
+            hold.as_millis()
+        )));
+    }
+    Ok(())
 }
 
 fn check_lifetime(lifetime: Option<Duration>) -> Result<(), SaveError> {
@@ -70,6 +96,11 @@ pub(crate) fn stored_attributes(attributes: &[(String, String)]) -> Result<Strin
 /// Returns a duration in whole milliseconds, as databases count; one that is too long becomes the longest.
 pub(crate) fn stored_ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Returns a hold as databases store it; none: the name is free at once.
+pub(crate) fn stored_hold(hold: Duration) -> Option<i64> {
+    Some(stored_ms(hold)).filter(|hold_ms| *hold_ms > 0)
 }
 
 /// Returns a count as databases store it; one that is too large becomes the largest.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use namelock_names::{
-    FencingToken, Free, Names, NamesConfig, OpenError, Quota, QuotaKind, Save, SaveError, Usage, open,
+    ApplyError, Change, FencingToken, Free, Names, NamesConfig, OpenError, Quota, QuotaKind, RequestKey, Save,
+    SaveError, Update, Usage, WriteOne, open,
 };
 use namelock_test_servers::Postgres;
 use tokio_postgres::{Client, NoTls, Transaction};
@@ -42,6 +43,8 @@ fn save(name: &str, fencing_token: u64) -> Save {
         fencing_token: FencingToken::new(fencing_token),
         deadline: tokio::time::Instant::now() + Duration::from_secs(60),
         quota: Quota::default(),
+        hold: Duration::ZERO,
+        request: None,
     }
 }
 
@@ -231,7 +234,7 @@ async fn hosts_that_start_together_create_the_tables_once() {
         .await
         .unwrap();
     let versions: Vec<i64> = versions.iter().map(|row| row.get(0)).collect();
-    assert_eq!(versions, [1, 2, 3]);
+    assert_eq!(versions, [1, 2, 3, 4]);
 }
 
 #[tokio::test]
@@ -545,6 +548,16 @@ async fn check_late_write<T: std::fmt::Debug + PartialEq + Send + 'static>(
     assert_eq!(before, after);
 }
 
+fn late_save_with_request(
+    names: Arc<dyn Names>,
+    ends: tokio::time::Instant,
+) -> tokio::task::JoinHandle<Result<(), SaveError>> {
+    let mut wish = save("a", 7);
+    wish.deadline = ends;
+    wish.request = Some(RequestKey::new("t", "k", &[]));
+    tokio::spawn(async move { names.save(wish).await.map(|_| ()) })
+}
+
 fn late_save(names: Arc<dyn Names>, ends: tokio::time::Instant) -> tokio::task::JoinHandle<Result<(), SaveError>> {
     let mut wish = save("a", 7);
     wish.deadline = ends;
@@ -555,7 +568,9 @@ fn late_save(names: Arc<dyn Names>, ends: tokio::time::Instant) -> tokio::task::
 #[tokio::test]
 async fn a_save_that_waits_for_a_row_beyond_the_end_of_its_lease_writes_nothing() {
     let ended = "INSERT INTO namelock_registrations VALUES ('t', 'a', 'bob', 1, 2, 1, '[]')";
-    check_late_write(ended, "UPDATE namelock_registrations SET owner = 'x'", late_save).await;
+    let hold = "UPDATE namelock_registrations SET owner = 'x'";
+    check_late_write(ended, hold, late_save).await;
+    check_late_write(ended, hold, late_save_with_request).await;
 }
 
 #[tokio::test]
@@ -576,6 +591,52 @@ async fn a_free_that_waits_beyond_the_end_of_its_lease_ends_nothing() {
             tokio::spawn(async move { names.free(wish).await })
         },
     )
+    .await;
+}
+
+#[tokio::test]
+async fn an_update_that_waits_beyond_the_end_of_its_lease_changes_nothing() {
+    let active = "INSERT INTO namelock_registrations VALUES ('t', 'a', 'bob', 1, NULL, 1, '[]')";
+    check_late_write(
+        active,
+        "UPDATE namelock_registrations SET owner = 'x'",
+        |names, ends| {
+            let wish = Update {
+                tenant: "t".to_owned(),
+                name: "a".to_owned(),
+                change: Change::default(),
+                fencing_token: FencingToken::new(7),
+                deadline: ends,
+                quota: Quota::default(),
+                request: None,
+            };
+            tokio::spawn(async move { names.update(wish).await })
+        },
+    )
+    .await;
+}
+
+// Shows P5: the lease that ends first is that of another name than the one that is waited for.
+#[tokio::test]
+async fn several_writes_that_wait_beyond_the_end_of_one_of_their_leases_write_nothing() {
+    let rows = "INSERT INTO namelock_registrations VALUES
+        ('t', 'b', 'bob', 1, 2, 1, '[]'), ('t', 'c', 'bob', 1, NULL, 1, '[]')";
+    let hold = "UPDATE namelock_registrations SET owner = 'x' WHERE name = 'b'";
+    check_late_write(rows, hold, |names, ends| {
+        let mut first = save("a", 7);
+        first.deadline = ends;
+        let writes = [
+            WriteOne::Free(free("c", 7)),
+            WriteOne::Save(save("b", 7)),
+            WriteOne::Save(first),
+        ];
+        tokio::spawn(async move {
+            match names.apply("t", writes.to_vec()).await {
+                Err(ApplyError::Write { index: 2, error }) => Err::<(), _>(error),
+                other => panic!("{other:?}"),
+            }
+        })
+    })
     .await;
 }
 
@@ -717,7 +778,7 @@ async fn a_migration_may_take_longer_than_a_read_or_write() {
     let hasty = open(&server.url().parse().unwrap(), config).await.unwrap();
     let migrated = async {
         let version = "SELECT max(version) FROM namelock_schema";
-        while operator.query_one(version, &[]).await.unwrap().get::<_, i64>(0) < 3 {
+        while operator.query_one(version, &[]).await.unwrap().get::<_, i64>(0) < 4 {
             let _ = hasty.ready().await;
         }
     };

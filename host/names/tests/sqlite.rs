@@ -32,6 +32,8 @@ fn save(name: &str) -> Save {
         fencing_token: FencingToken::new(1),
         deadline: tokio::time::Instant::now() + Duration::from_secs(10),
         quota: Quota::default(),
+        hold: Duration::ZERO,
+        request: None,
     }
 }
 
@@ -95,7 +97,7 @@ async fn an_empty_file_becomes_a_names_database() {
     names.save(save("a")).await.unwrap();
     let raw = Connection::open(&path).unwrap();
     let pragma = |name| raw.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
-    assert_eq!((pragma("user_version"), pragma("application_id")), (3, 0x6e6d_6c6b));
+    assert_eq!((pragma("user_version"), pragma("application_id")), (4, 0x6e6d_6c6b));
 }
 
 #[cfg(unix)]

@@ -46,6 +46,8 @@ fn save(name: &str) -> Save {
         fencing_token: FencingToken::new(1),
         deadline: tokio::time::Instant::now() + PATIENCE,
         quota: Quota::default(),
+        hold: Duration::ZERO,
+        request: None,
     }
 }
 

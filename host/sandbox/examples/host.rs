@@ -10,7 +10,7 @@ use namelock_lock::{LockConfig, LockUrl, Locks};
 use namelock_names::{NamesConfig, NamesUrl};
 use namelock_sandbox::compiler::{self, ChildConfig, Effort};
 use namelock_sandbox::{
-    CacheConfig, CallLimits, CompilerConfig, Powers, Request, Sandbox, SandboxConfig, Tenant, Wasm,
+    CacheConfig, CallLimits, CompilerConfig, Powers, Request, Sandbox, SandboxConfig, Settings, Tenant, Wasm,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -51,7 +51,8 @@ async fn register(component: &str) -> Result<(), Box<dyn Error>> {
     let tenant = Arc::new(Tenant {
         id: "demo".into(),
         namespace: "demo".into(),
-        settings: Vec::new(),
+        hold: Duration::ZERO,
+        settings: Settings::default(),
         limits: CallLimits::default(),
         account: Arc::new(Account::new("demo", &Budgets::default())),
     });
@@ -66,11 +67,14 @@ async fn register(component: &str) -> Result<(), Box<dyn Error>> {
         lifetime: Some(Duration::from_secs(3600)),
         attributes: Vec::new(),
     };
-    let registration = handler.register(&powers, &tenant, "request-1", request.clone()).await?;
+    let saved = handler
+        .register(&powers, &tenant, "request-1", request.clone(), None)
+        .await?;
+    let registration = saved.registration;
     println!("{} belongs to {}", registration.name, registration.owner);
 
     // The name is taken now.
-    let refusal = handler.register(&powers, &tenant, "request-2", request).await;
+    let refusal = handler.register(&powers, &tenant, "request-2", request, None).await;
     println!("again: {}", refusal.err().ok_or("the name was registered twice")?);
 
     powers.names.close().await;

@@ -339,8 +339,8 @@ mod tests {
         )
         .await;
         check(
-            "printf 'uiwasi:http/a\\npis odd'",
-            "it imports what is not granted: wasi:http/a; it is odd",
+            "printf 'uiwasi:io/a\\npis odd'",
+            "it imports what is not granted: wasi:io/a; it is odd",
         )
         .await;
         check(

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use namelock_account::Account;
@@ -137,6 +138,54 @@ impl Default for CallLimits {
     }
 }
 
+/// What a tenant's component reads through `wasi:config/store`. Clones share what was read.
+#[derive(Debug, Clone, Default)]
+pub struct Settings(Arc<[Setting]>);
+
+#[derive(Debug)]
+struct Setting {
+    key: String,
+    value: String,
+    was_read: AtomicBool,
+}
+
+impl Settings {
+    /// Reads one; none: there is no such key.
+    pub(crate) fn get(&self, key: &str) -> Option<String> {
+        let setting = self.0.iter().find(|setting| setting.key == key)?;
+        Some(setting.read().1)
+    }
+
+    /// Reads all, in their order.
+    pub(crate) fn get_all(&self) -> Vec<(String, String)> {
+        self.0.iter().map(Setting::read).collect()
+    }
+
+    /// The keys that no call has read yet.
+    pub fn unread(&self) -> impl Iterator<Item = &str> {
+        let unread = self.0.iter().filter(|setting| !setting.was_read.load(Relaxed));
+        unread.map(|setting| setting.key.as_str())
+    }
+}
+
+impl Setting {
+    fn read(&self) -> (String, String) {
+        self.was_read.store(true, Relaxed);
+        (self.key.clone(), self.value.clone())
+    }
+}
+
+impl FromIterator<(String, String)> for Settings {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(all: T) -> Self {
+        let all = all.into_iter().map(|(key, value)| Setting {
+            key,
+            value,
+            was_read: AtomicBool::new(false),
+        });
+        Self(all.collect())
+    }
+}
+
 /// What the sandbox knows of the tenant whose handler it runs.
 #[derive(Debug, Clone)]
 pub struct Tenant {
@@ -144,10 +193,28 @@ pub struct Tenant {
     pub id: Arc<str>,
     /// The namespace of its locks: its id, or empty to interlock with the Python idiom.
     pub namespace: Arc<str>,
+    /// For how long after a registration has ended or was freed only its last owner can take the name.
+    pub hold: Duration,
     /// What its component reads through `wasi:config/store`.
-    pub settings: Vec<(String, String)>,
+    pub settings: Settings,
     /// What each of its calls may use.
     pub limits: CallLimits,
     /// Where everything is booked that it causes.
     pub account: Arc<Account>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_that_no_call_has_read_is_known() {
+        let all = [("a", "1"), ("b", "2"), ("c", "3")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let settings: Settings = all.clone().into_iter().collect();
+        assert_eq!(settings.unread().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!((settings.get("b").as_deref(), settings.get("d")), (Some("2"), None));
+        assert_eq!(settings.clone().unread().collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(settings.get_all(), all);
+        assert_eq!(settings.unread().count(), 0);
+    }
 }

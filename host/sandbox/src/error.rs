@@ -25,18 +25,21 @@ pub enum Cause {
     Limit(Limit, Option<Duration>),
 }
 
-/// Why a call has no result. The first five are the handler's own rejections.
+/// Why a call has no result. The first six are the handler's own rejections.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The handler does not accept the name.
     #[error("the handler refuses the name: {0}")]
     Invalid(String),
-    /// The name has an active registration.
+    /// The name has an active registration, or is held for its last owner for this long.
     #[error("the name is taken")]
-    Taken,
+    Taken(Option<Duration>),
     /// The name is locked by another call; it may be free after this time.
     #[error("the name is busy for about {} ms", milliseconds(*.0))]
     Busy(Duration),
+    /// The name has no active registration that could be changed.
+    #[error("the name has no active registration")]
+    Missing,
     /// The handler does not allow it to this caller.
     #[error("the handler forbids it: {0}")]
     Forbidden(String),
@@ -48,6 +51,12 @@ pub enum CallError {
         /// What last failed underneath in this call.
         cause: Option<Cause>,
     },
+    /// Another request that has succeeded had the same key.
+    #[error("the key of the request belongs to another request")]
+    KeyReused,
+    /// The component does not export what the call needs.
+    #[error("the component does not export `updates`")]
+    Unsupported,
     /// The handler trapped.
     #[error("the handler trapped")]
     Trapped(#[source] BoxError),
@@ -77,6 +86,16 @@ pub enum CallError {
     /// The host failed.
     #[error("the host failed")]
     Internal(#[source] BoxError),
+}
+
+impl CallError {
+    /// Whether the handler has refused the request.
+    pub(crate) fn is_rejection(&self) -> bool {
+        matches!(
+            self,
+            Self::Invalid(_) | Self::Taken(_) | Self::Busy(_) | Self::Missing | Self::Forbidden(_)
+        )
+    }
 }
 
 /// Why a component cannot be used.
@@ -111,7 +130,7 @@ pub enum LoadError {
     #[error("it {}", .0.describe(usize::MAX))]
     Unfit(Unfit),
     /// An import has another type than the host's, or a required export is missing.
-    #[error("it does not fit the world namelock:registration/registrar@0.1.0")]
+    #[error("it does not fit the world namelock:registration/registrar@0.1.1")]
     World(#[source] BoxError),
 }
 

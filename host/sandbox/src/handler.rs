@@ -27,10 +27,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use namelock_account::{Account, Counter, Limit};
 use namelock_lock::Lease;
-use namelock_names::Registration;
+use namelock_names::{Change, PastRequest, Registration, RequestKey};
 use wasmtime::Store;
+use wasmtime::component::InstancePre;
 
 use crate::config::Tenant;
+use crate::database_time::DatabaseTime;
 use crate::epoch::EpochTicker;
 use crate::error::CallError;
 use crate::long_run::{LongRuns, Place};
@@ -41,8 +43,11 @@ use crate::service::Services;
 use crate::state::State;
 use crate::store::{self, StoreEnd, Unstoppable};
 use crate::trap;
-use crate::wit::bindings::RegistrarPre;
+use crate::wit::bindings::RegistrarIndices;
 use crate::wit::bindings::exports::namelock::registration::handler as wit;
+use crate::wit::bindings::updating::UpdatesAloneIndices;
+use crate::wit::bindings::updating::exports::namelock::registration::updates;
+use crate::wit::writes::Repeated;
 
 /// The longest text of a handler that a caller is told, in bytes.
 const DETAIL_BYTES_MAX: usize = 1024;
@@ -60,10 +65,33 @@ pub struct Request {
     pub attributes: Vec<(String, String)>,
 }
 
+/// What a caller asks a handler to change.
+#[derive(Debug, Clone)]
+pub struct UpdateRequest {
+    /// The name, unchanged.
+    pub name: String,
+    /// Who asks.
+    pub owner: String,
+    /// What is to become of its registration.
+    pub change: Change,
+}
+
+/// A registration that a call has saved or changed.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The registration.
+    pub registration: Registration,
+    /// Whether an earlier call for the same request did it.
+    pub replayed: bool,
+}
+
 /// A compiled component, ready for calls. Clones share it.
 #[derive(Clone)]
 pub struct Handler {
-    pre: RegistrarPre<State>,
+    pre: InstancePre<State>,
+    registrar: RegistrarIndices,
+    /// None where the component does not export `updates`.
+    updates: Option<UpdatesAloneIndices>,
     ticker: Arc<EpochTicker>,
     long_runs: Arc<LongRuns>,
     services: Arc<Services>,
@@ -72,32 +100,44 @@ pub struct Handler {
 /// Which function of the handler a call runs, and its arguments.
 enum Operation {
     Register(Request),
+    Update(UpdateRequest),
     Free { name: String, owner: String },
 }
 
 /// How the guest's future ended.
 enum End {
-    Ran(wasmtime::Result<Result<Option<wit::Registration>, wit::Rejection>>),
+    Ran(wasmtime::Result<Result<Option<wit::Registration>, Rejection>>),
     LeaseLost,
     WallTime,
 }
 
+/// Why a handler refuses a request.
+enum Rejection {
+    OfHandler(wit::Rejection),
+    OfUpdates(updates::Rejection),
+}
+
 impl Handler {
     pub(crate) fn new(
-        pre: RegistrarPre<State>,
+        pre: InstancePre<State>,
+        registrar: RegistrarIndices,
+        updates: Option<UpdatesAloneIndices>,
         ticker: Arc<EpochTicker>,
         long_runs: Arc<LongRuns>,
         services: Arc<Services>,
     ) -> Self {
         Self {
             pre,
+            registrar,
+            updates,
             ticker,
             long_runs,
             services,
         }
     }
 
-    /// Runs the handler's `register`, and returns a registration that the database really gave to this call.
+    /// Runs the handler's `register`, and returns a registration that the database really gave to this call. `key` is that of a
+    /// request that may be sent again.
     ///
     /// # Errors
     ///
@@ -108,16 +148,35 @@ impl Handler {
         tenant: &Arc<Tenant>,
         request_id: &str,
         request: Request,
-    ) -> Result<Registration, CallError> {
-        match self
-            .call(powers, tenant, request_id, Operation::Register(request))
-            .await?
-        {
-            Some(registration) => Ok(registration),
-            None => Err(CallError::Trapped(
-                "the handler returned a registration that the database never gave to this call".into(),
-            )),
+        key: Option<RequestKey>,
+    ) -> Result<Written, CallError> {
+        let operation = Operation::Register(request);
+        written(self.call(powers, tenant, request_id, operation, key).await?)
+    }
+
+    /// Whether the component lets registrations be changed.
+    pub fn lets_update(&self) -> bool {
+        self.updates.is_some()
+    }
+
+    /// Runs the handler's `update`, as [`register`](Self::register) does its function.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; it is [`CallError::Unsupported`] if the component does not export it.
+    pub async fn update(
+        &self,
+        powers: &Powers,
+        tenant: &Arc<Tenant>,
+        request_id: &str,
+        request: UpdateRequest,
+        key: Option<RequestKey>,
+    ) -> Result<Written, CallError> {
+        if !self.lets_update() {
+            return Err(CallError::Unsupported);
         }
+        let operation = Operation::Update(request);
+        written(self.call(powers, tenant, request_id, operation, key).await?)
     }
 
     /// Runs the handler's `free`.
@@ -133,7 +192,7 @@ impl Handler {
         name: String,
         owner: String,
     ) -> Result<(), CallError> {
-        self.call(powers, tenant, request_id, Operation::Free { name, owner })
+        self.call(powers, tenant, request_id, Operation::Free { name, owner }, None)
             .await?;
         Ok(())
     }
@@ -151,13 +210,14 @@ impl Handler {
         tenant: &Arc<Tenant>,
         request_id: &str,
         operation: Operation,
-    ) -> Result<Option<Registration>, CallError> {
+        key: Option<RequestKey>,
+    ) -> Result<Option<Written>, CallError> {
         let limits = &tenant.limits;
         let meter = Meter::default();
         let place = self.long_runs.place(&tenant.account);
         let mut store = Store::new(
             self.pre.engine(),
-            State::new(powers, &self.services, tenant, request_id),
+            State::new(powers, &self.services, tenant, request_id, key),
         );
         store::limit(&mut store, &meter, &self.ticker);
         let end = StoreEnd::new(&place, &meter);
@@ -177,8 +237,14 @@ impl Handler {
         };
         let leases: Vec<_> = store.data_mut().leases.take_all().collect();
         let outcome = match ended {
+            // The database knows better than the handler can what has become of the request.
+            _ if store.data().writes.repeated.is_some() => repeated(store.data_mut()),
             End::Ran(Ok(Ok(registration))) => {
-                Ok(registration.and_then(|registration| store.data().received.confirm(registration)))
+                let confirmed = registration.and_then(|registration| store.data().received.confirm(registration));
+                Ok(confirmed.map(|registration| Written {
+                    registration,
+                    replayed: false,
+                }))
             }
             End::Ran(Ok(Err(rejection))) => Err(rejection_error(rejection, store.data())),
             End::Ran(Err(error)) => {
@@ -199,8 +265,25 @@ impl Handler {
         // Keeps P3: however the guest ended, its leases are released before the answer is given. All at once: whether
         // they were still held is of no use to a handler that has ended, and when the lock service does not answer, the
         // lock crate goes on trying. Nor do they wait until it is the tenant's turn to give memory back.
+        let request = store.data().writes.unwritten_request();
         tokio::join!(end.in_turn(store), join_all(leases.into_iter().map(Lease::release)));
-        outcome
+        match (outcome, request) {
+            // What was sent before may have been done while this call ran, and the handler has refused it because of itself.
+            (Err(error), Some(request)) if error.is_rejection() => {
+                let time = DatabaseTime::begin(&tenant.account);
+                let found = powers.names.find_request(&tenant.id, request).await;
+                drop(time);
+                match found {
+                    Ok(PastRequest::Replayed(registration)) => Ok(Some(Written {
+                        registration: *registration,
+                        replayed: true,
+                    })),
+                    Ok(PastRequest::KeyReused) => Err(CallError::KeyReused),
+                    Ok(PastRequest::Unknown) | Err(_) => Err(error),
+                }
+            }
+            (outcome, _) => outcome,
+        }
     }
 
     /// Instantiates the component and calls it. The outer error is a trap, the inner one the handler's rejection.
@@ -208,8 +291,22 @@ impl Handler {
         &self,
         store: &mut Store<State>,
         operation: Operation,
-    ) -> wasmtime::Result<Result<Option<wit::Registration>, wit::Rejection>> {
-        let registrar = self.pre.instantiate_async(&mut *store).await?;
+    ) -> wasmtime::Result<Result<Option<wit::Registration>, Rejection>> {
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        if let (Operation::Update(request), Some(updates)) = (&operation, &self.updates) {
+            let updates = updates.load(&mut *store, &instance)?;
+            let request = updates::Request {
+                name: request.name.clone(),
+                owner: request.owner.clone(),
+                change: request.change.clone().into(),
+            };
+            let answer = updates
+                .namelock_registration_updates()
+                .call_update(store, &request)
+                .await?;
+            return Ok(answer.map(Some).map_err(Rejection::OfUpdates));
+        }
+        let registrar = self.registrar.load(&mut *store, &instance)?;
         let handler = registrar.namelock_registration_handler();
         match operation {
             Operation::Register(request) => {
@@ -220,14 +317,32 @@ impl Handler {
                     attributes: request.attributes,
                 };
                 let answer = handler.call_register(store, &request).await?;
-                Ok(answer.map(Some))
+                Ok(answer.map(Some).map_err(Rejection::OfHandler))
             }
             Operation::Free { name, owner } => {
                 let answer = handler.call_free(store, &name, &owner).await?;
-                Ok(answer.map(|()| None))
+                Ok(answer.map(|()| None).map_err(Rejection::OfHandler))
             }
+            Operation::Update(_) => wasmtime::bail!("the component does not export updates"),
         }
     }
+}
+
+/// The answer to a request that was sent before, as a write of this call has found out.
+fn repeated(state: &mut State) -> Result<Option<Written>, CallError> {
+    match state.writes.repeated.take() {
+        Some(Repeated::Succeeded(registration)) => Ok(Some(Written {
+            registration: *registration,
+            replayed: true,
+        })),
+        Some(Repeated::Another) => Err(CallError::KeyReused),
+        None => Ok(None),
+    }
+}
+
+fn written(written: Option<Written>) -> Result<Written, CallError> {
+    let made_up = "the handler returned a registration that the database never gave to this call";
+    written.ok_or_else(|| CallError::Trapped(made_up.into()))
 }
 
 /// Tells why a call broke down, also the tenant: its log gets the names of its functions, because the code is the
@@ -245,16 +360,23 @@ fn broke_down(error: &wasmtime::Error, state: &State, place: &Place) -> CallErro
 }
 
 /// Turns the handler's rejection into an error. Its texts are not trusted, so they are cut.
-fn rejection_error(rejection: wit::Rejection, state: &State) -> CallError {
+fn rejection_error(rejection: Rejection, state: &State) -> CallError {
+    let unavailable = |detail| CallError::Unavailable {
+        detail: short(detail),
+        cause: state.cause,
+    };
     match rejection {
-        wit::Rejection::Invalid(detail) => CallError::Invalid(short(detail)),
-        wit::Rejection::Taken => CallError::Taken,
-        wit::Rejection::Busy(retry_after_ms) => CallError::Busy(Duration::from_millis(retry_after_ms)),
-        wit::Rejection::Forbidden(detail) => CallError::Forbidden(short(detail)),
-        wit::Rejection::Unavailable(detail) => CallError::Unavailable {
-            detail: short(detail),
-            cause: state.cause,
-        },
+        Rejection::OfUpdates(updates::Rejection::Missing) => CallError::Missing,
+        Rejection::OfHandler(wit::Rejection::Taken) => CallError::Taken(state.writes.held),
+        Rejection::OfHandler(wit::Rejection::Invalid(detail))
+        | Rejection::OfUpdates(updates::Rejection::Invalid(detail)) => CallError::Invalid(short(detail)),
+        Rejection::OfHandler(wit::Rejection::Busy(ms)) | Rejection::OfUpdates(updates::Rejection::Busy(ms)) => {
+            CallError::Busy(Duration::from_millis(ms))
+        }
+        Rejection::OfHandler(wit::Rejection::Forbidden(detail))
+        | Rejection::OfUpdates(updates::Rejection::Forbidden(detail)) => CallError::Forbidden(short(detail)),
+        Rejection::OfHandler(wit::Rejection::Unavailable(detail))
+        | Rejection::OfUpdates(updates::Rejection::Unavailable(detail)) => unavailable(detail),
     }
 }
 

@@ -80,6 +80,16 @@ impl Leases {
         self.most
     }
 
+    /// How many more it may hold.
+    pub(crate) fn room(&self) -> usize {
+        self.limit - self.entries.iter().flatten().count().min(self.limit)
+    }
+
+    /// Whether it holds the lease on this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.entries.iter().flatten().any(|lease| lease.name() == name)
+    }
+
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }

@@ -57,10 +57,10 @@ mod unfit;
 mod wit;
 
 pub use cache::{CacheError, Digest};
-pub use config::{CacheConfig, CallLimits, CompilerConfig, SandboxConfig, Tenant};
+pub use config::{CacheConfig, CallLimits, CompilerConfig, SandboxConfig, Settings, Tenant};
 pub use database_time::DatabaseTime;
 pub use error::{CallError, Cause, LoadError, SandboxError};
-pub use handler::{Handler, Request};
+pub use handler::{Handler, Request, UpdateRequest, Written};
 pub use powers::Powers;
 pub use sandbox::{Loaded, Sandbox, Wasm};
 pub use unfit::Unfit;

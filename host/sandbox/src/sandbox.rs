@@ -21,7 +21,11 @@ use crate::milliseconds::milliseconds;
 use crate::service::Services;
 use crate::state::State;
 use crate::swap::Swap;
-use crate::wit::bindings::RegistrarPre;
+use crate::wit::bindings::RegistrarIndices;
+use crate::wit::bindings::updating::UpdatesAloneIndices;
+
+/// The interface that a component exports if it lets registrations be changed.
+const UPDATES: &str = "namelock:registration/updates@0.1.1";
 
 /// A component as its author built it.
 pub struct Wasm {
@@ -218,10 +222,15 @@ impl Sandbox {
         if !not_granted.is_empty() {
             return Err(LoadError::Unfit(not_granted));
         }
-        let pre = self.linker.instantiate_pre(component).and_then(RegistrarPre::new);
-        let pre = pre.map_err(|error| LoadError::World(boxed(error)))?;
+        let world = |error| LoadError::World(boxed(error));
+        let pre = self.linker.instantiate_pre(component).map_err(world)?;
+        // What exports it in another form than the world's does not fit; what does not export it is called without it.
+        let exports_updates = component.get_export_index(None, UPDATES).is_some();
+        let updates = exports_updates.then(|| UpdatesAloneIndices::new(&pre));
         Ok(Handler::new(
-            pre,
+            pre.clone(),
+            RegistrarIndices::new(&pre).map_err(world)?,
+            updates.transpose().map_err(world)?,
             Arc::clone(&self.ticker),
             Arc::clone(&self.long_runs),
             Arc::clone(&self.services),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use namelock_names::RequestKey;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
@@ -13,9 +14,11 @@ use crate::limiter::Limiter;
 use crate::log::TenantLog;
 use crate::powers::Powers;
 use crate::service::Services;
+use crate::store::Late;
 use crate::wit::locks::LocksView;
 use crate::wit::names::{NamesView, Received};
 use crate::wit::settings::SettingsView;
+use crate::wit::writes::Writes;
 
 /// What the host keeps for one call.
 pub(crate) struct State {
@@ -28,10 +31,9 @@ pub(crate) struct State {
     pub(crate) log: TenantLog,
     /// How often the guest has called the host.
     pub(crate) host_calls: u32,
-    /// How often the epoch had ticked at the first call of the host that came late in the poll that goes on; see `store`.
-    pub(crate) late_since: Option<u64>,
-    /// How many writes to the names database it has begun.
-    pub(crate) writes: u32,
+    /// The calls of the host that came late in the poll that goes on; see `store`.
+    pub(crate) late: Option<Late>,
+    pub(crate) writes: Writes,
     powers: Powers,
     services: Arc<Services>,
     table: ResourceTable,
@@ -39,7 +41,13 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(powers: &Powers, services: &Arc<Services>, tenant: &Arc<Tenant>, request_id: &str) -> Self {
+    pub(crate) fn new(
+        powers: &Powers,
+        services: &Arc<Services>,
+        tenant: &Arc<Tenant>,
+        request_id: &str,
+        request: Option<RequestKey>,
+    ) -> Self {
         let limits = &tenant.limits;
         let log = TenantLog::new(&tenant.account, request_id, limits.log_bytes);
         let mut table = ResourceTable::new();
@@ -61,8 +69,8 @@ impl State {
             received: Received::default(),
             log,
             host_calls: 0,
-            late_since: None,
-            writes: 0,
+            late: None,
+            writes: Writes::of(request),
             powers: powers.clone(),
             services: Arc::clone(services),
             table,

@@ -29,8 +29,21 @@ const LIGHT_BYTES: usize = KEEP_RESIDENT_BYTES;
 /// such code, and nothing that a host call does at once takes as long as this.
 const POLL_MAX: Duration = Duration::from_millis(20);
 
+/// How many calls of the host a guest may make then. What compilers make has a few between two places where it can be stopped
+/// (to write a line, three); a busy machine that lets none of them run for a while makes them late, but not more.
+const LATE_CALLS_MAX: u32 = 32;
+
 /// How many ticks pass at most until a guest is stopped that can be, counted as the ticker does, which counts before it ticks.
 const TICKS_UNTIL_STOPPED: u64 = 2;
+
+/// Calls of the host that a guest makes when it should have been stopped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Late {
+    /// How often the epoch had ticked at the first of them.
+    since: u64,
+    /// How many there were.
+    calls: u32,
+}
 
 /// How a call's store ends.
 #[derive(Clone)]
@@ -67,12 +80,20 @@ pub(crate) fn limit(store: &mut Store<State>, meter: &Meter, ticker: &Arc<EpochT
             *calls += 1;
             // A late call may be that of a tick, after something long that is no host call, such as filling memory. And on a
             // busy machine there may have been no tick yet. Two ticks later the guest would have been stopped where it can be.
-            let late_since = &mut store.data_mut().late_since;
-            *late_since = match *late_since {
+            let late = &mut store.data_mut().late;
+            *late = match *late {
                 _ if !hooked.poll_ran(POLL_MAX) => None,
-                None => Some(ticker.ticks()),
-                Some(since) if ticker.ticks() > since + TICKS_UNTIL_STOPPED => return Err(Unstoppable.into()),
-                since => since,
+                None => Some(Late {
+                    since: ticker.ticks(),
+                    calls: 1,
+                }),
+                Some(Late { since, calls }) => {
+                    if calls >= LATE_CALLS_MAX && ticker.ticks() > since + TICKS_UNTIL_STOPPED {
+                        return Err(Unstoppable.into());
+                    }
+                    let calls = calls.saturating_add(1);
+                    Some(Late { since, calls })
+                }
             };
         }
         Ok(())
@@ -82,7 +103,7 @@ pub(crate) fn limit(store: &mut Store<State>, meter: &Meter, ticker: &Arc<EpochT
     store.epoch_deadline_callback(move |mut store| {
         let state = store.data_mut();
         state.host_calls = state.host_calls.saturating_sub(1);
-        state.late_since = None;
+        state.late = None;
         Ok(if meter.running() >= cpu_time {
             UpdateDeadline::Interrupt
         } else {
@@ -157,7 +178,7 @@ impl State {
             (Limit::HostCalls, self.host_calls.into(), limits.host_calls.into()),
             (Limit::Handles, handles as u64, limits.handles as u64),
             (Limit::LogBytes, self.log.used() as u64, limits.log_bytes as u64),
-            (Limit::Writes, self.writes.into(), limits.writes.into()),
+            (Limit::Writes, self.writes.begun.into(), limits.writes.into()),
         ] {
             if used > 0 {
                 account.note(limit, used, max);

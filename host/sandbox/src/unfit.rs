@@ -26,10 +26,22 @@ impl Unfit {
         if !self.imports.is_empty() {
             let listed = self.imports[..self.imports.len().min(most)].join(", ");
             let more = if self.imports.len() > most { ", …" } else { "" };
-            clauses.push(format!("imports what is not granted: {listed}{more}"));
+            clauses.push(format!("imports what is not granted: {listed}{more}{}", self.remedy()));
         }
         clauses.extend(self.problems.iter().cloned());
         clauses.join("; it ")
+    }
+
+    /// How the tools that most components come from are told to leave out what is not granted.
+    fn remedy(&self) -> &'static str {
+        let any = |is: &dyn Fn(&str) -> bool| self.imports.iter().any(|import| is(import));
+        if any(&|import| import.starts_with("wasi:") && import.contains("@0.3.")) {
+            " (that is WASI 0.3: build it for wasm32-wasip2)"
+        } else if any(&|import| import.starts_with("wasi:http/")) {
+            " (HTTP is left out by the features http and fetch-event in `disableFeatures` of componentize-js)"
+        } else {
+            ""
+        }
     }
 
     /// Adds an import that is not granted.
@@ -58,6 +70,26 @@ fn cut(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_refused_is_refused_with_the_words_that_help() {
+        let described = |imports: &[&str]| {
+            let mut unfit = Unfit::default();
+            imports.iter().for_each(|import| unfit.import(import));
+            unfit.describe(8)
+        };
+        let wasip3 = described(&["wasi:cli/stdout@0.3.0", "wasi:http/types@0.3.0"]);
+        assert!(
+            wasip3.ends_with("(that is WASI 0.3: build it for wasm32-wasip2)"),
+            "{wasip3}"
+        );
+        let http = described(&["wasi:http/outgoing-handler@0.2.3"]);
+        assert!(http.contains("disableFeatures"), "{http}");
+        assert_eq!(
+            described(&["evil:io/poll@0.3.0"]),
+            "imports what is not granted: evil:io/poll@0.3.0"
+        );
+    }
 
     // Shows P6: names of imports are repeated in part, and none of their lines.
     #[test]

@@ -58,12 +58,19 @@ struct Reason {
     reason: String,
 }
 
+/// The description of the public API.
+const OPENAPI: &str = include_str!("../../../docs/openapi.json");
+
 /// The routes of the admin listener.
 pub fn router(admin: Admin) -> Router {
     Router::new()
         // The process answers, so it is alive: restarting it would fix nothing that it waits for.
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
+        .route(
+            "/openapi.json",
+            get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)),
+        )
         .route("/tenants", get(tenants))
         .route("/tenants/{id}", get(tenant))
         .route("/metrics", get(metrics))

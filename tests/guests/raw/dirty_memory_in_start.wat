@@ -16,7 +16,7 @@
     (global.set $next
       (i32.and (i32.add (i32.add (global.get $next) (local.get 3)) (i32.const 7)) (i32.const -8)))
     (local.get $at))
-  (func (export "namelock:registration/handler@0.1.0#register") (param i32 i32 i32 i32 i32 i64 i32 i32) (result i32)
+  (func (export "namelock:registration/handler@0.1.1#register") (param i32 i32 i32 i32 i32 i64 i32 i32) (result i32)
     unreachable)
-  (func (export "namelock:registration/handler@0.1.0#free") (param i32 i32 i32 i32) (result i32)
+  (func (export "namelock:registration/handler@0.1.1#free") (param i32 i32 i32 i32) (result i32)
     unreachable))

@@ -1,8 +1,8 @@
 ;;! Acquires the name, and drops the lease twice.
 
 (module
-  (import "namelock:registration/locks@0.1.0" "acquire" (func $acquire (param i32 i32 i32 i32)))
-  (import "namelock:registration/locks@0.1.0" "[resource-drop]lease" (func $drop (param i32)))
+  (import "namelock:registration/locks@0.1.1" "acquire" (func $acquire (param i32 i32 i32 i32)))
+  (import "namelock:registration/locks@0.1.1" "[resource-drop]lease" (func $drop (param i32)))
   (memory (export "memory") 2)
   (global $next (mut i32) (i32.const 4096))
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
@@ -11,10 +11,10 @@
     (global.set $next
       (i32.and (i32.add (i32.add (global.get $next) (local.get 3)) (i32.const 7)) (i32.const -8)))
     (local.get $at))
-  (func (export "namelock:registration/handler@0.1.0#register") (param i32 i32 i32 i32 i32 i64 i32 i32) (result i32)
+  (func (export "namelock:registration/handler@0.1.1#register") (param i32 i32 i32 i32 i32 i64 i32 i32) (result i32)
     (call $acquire (local.get 0) (local.get 1) (i32.const 0) (i32.const 512))
     (call $drop (i32.load (i32.const 520)))
     (call $drop (i32.load (i32.const 520)))
     unreachable)
-  (func (export "namelock:registration/handler@0.1.0#free") (param i32 i32 i32 i32) (result i32)
+  (func (export "namelock:registration/handler@0.1.1#free") (param i32 i32 i32 i32) (result i32)
     unreachable))

@@ -12,7 +12,7 @@
     (global.set $next
       (i32.and (i32.add (i32.add (global.get $next) (local.get 3)) (i32.const 7)) (i32.const -8)))
     (local.get $at))
-  (func (export "namelock:registration/handler@0.1.0#register") (param i32 i32 i32 i32 i32 i64 i32 i32) (result i32)
+  (func (export "namelock:registration/handler@0.1.1#register") (param i32 i32 i32 i32 i32 i64 i32 i32) (result i32)
     (loop $more
       (br_if $more
         (i32.ne (memory.grow 0 (i32.const 16)) (i32.const -1)))
@@ -23,5 +23,5 @@
       (br_if $more
         (i32.ne (memory.grow $c (i32.const 16)) (i32.const -1))))
     unreachable)
-  (func (export "namelock:registration/handler@0.1.0#free") (param i32 i32 i32 i32) (result i32)
+  (func (export "namelock:registration/handler@0.1.1#free") (param i32 i32 i32 i32) (result i32)
     unreachable))

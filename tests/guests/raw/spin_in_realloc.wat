@@ -6,7 +6,7 @@
     (loop $for_ever
       (br $for_ever))
     unreachable)
-  (func (export "namelock:registration/handler@0.1.0#register") (param i32 i32 i32 i32 i32 i64 i32 i32) (result i32)
+  (func (export "namelock:registration/handler@0.1.1#register") (param i32 i32 i32 i32 i32 i64 i32 i32) (result i32)
     unreachable)
-  (func (export "namelock:registration/handler@0.1.0#free") (param i32 i32 i32 i32) (result i32)
+  (func (export "namelock:registration/handler@0.1.1#free") (param i32 i32 i32 i32) (result i32)
     unreachable))

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use namelock_guest::{Rejection, name_lock};
+use namelock_guest::{Rejection, Request, name_lock};
 
 /// Makes a function the component's `register`. Its `free` frees the name, whoever asks.
 #[macro_export]
@@ -42,4 +42,19 @@ pub fn free(name: &str) -> Result<(), Rejection> {
         lease.free()?;
         Ok(())
     })
+}
+
+/// How long a request wants its lease to be held: the attribute `hold_ms`.
+///
+/// # Errors
+///
+/// The rejection of a request that does not say.
+pub fn hold_time(request: &Request) -> Result<Duration, Rejection> {
+    request
+        .attributes
+        .iter()
+        .find(|(key, _)| key == "hold_ms")
+        .and_then(|(_, ms)| ms.parse().ok())
+        .map(Duration::from_millis)
+        .ok_or_else(|| Rejection::Invalid("the attribute hold_ms is a number of milliseconds".to_owned()))
 }

@@ -6,6 +6,7 @@ mod abi;
 mod costs;
 mod leases;
 mod limits;
+mod several;
 mod world;
 
 use std::io::Write;
@@ -14,7 +15,7 @@ use std::net::TcpStream;
 use namelock_test_artifacts::guests as components;
 use namelock_test_servers::Memcached;
 
-use self::{abi::*, costs::*, leases::*, limits::*, world::*};
+use self::{abi::*, costs::*, leases::*, limits::*, several::*, world::*};
 use crate::ends::{DEADLINE, Ends};
 use crate::fixture::{Answer, Builder, Host, LONG_LEASES, lock_is_taken, no_lock_is_left};
 

@@ -137,7 +137,7 @@ pub(super) mod odd_settings {
         let answer = host.post("t", "room", "ann").await;
         answer.is_problem(ENDS.0, ENDS.1);
         let log = host.log();
-        let words = "the setting `wait_ms` is not used: invalid digit found in string";
+        let words = "as the setting `wait_ms`: invalid digit found in string";
         assert_eq!(log.matches(words).count(), 1, "{log}");
     }
 }

@@ -7,6 +7,8 @@
 //! 3. check whether the name is taken;
 //! 4. save it, for as long as the caller wishes.
 //!
+//! The owner of a room may prolong it, hand it over and change its attributes; nobody else may.
+//!
 //! Its settings, in the table `[settings]` of the tenant's `tenant.toml`:
 //!
 //! | setting | meaning | default |
@@ -18,7 +20,10 @@ pub mod name;
 
 use std::time::Duration;
 
-use namelock_guest::{Handler, Registration, Rejection, Request, SettingError, find, name_lock, setting_parsed};
+use namelock_guest::{
+    Handler, Registration, Rejection, Request, SettingError, UpdateRejection, UpdateRequest, Updates, find, name_lock,
+    setting_parsed,
+};
 
 use crate::name::{NameError, RoomName};
 
@@ -26,7 +31,7 @@ const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 struct Rooms;
 
-namelock_guest::export!(Rooms);
+namelock_guest::export!(Rooms, updates);
 
 impl Handler for Rooms {
     fn register(request: Request) -> Result<Registration, Rejection> {
@@ -57,6 +62,20 @@ impl Handler for Rooms {
                 Ok(())
             }
             None => Ok(()),
+        })
+    }
+}
+
+impl Updates for Rooms {
+    fn update(request: UpdateRequest) -> Result<Registration, UpdateRejection> {
+        let name = RoomName::parse(&request.name).map_err(Rejection::from)?;
+        name_lock(name.as_str(), wait()?, |lease| match find(name.as_str())? {
+            Some(room) if room.owner != request.owner => Err(UpdateRejection::Forbidden(
+                "the room belongs to somebody else".to_owned(),
+            )),
+            // It may end between the two.
+            Some(_) => lease.update(request.change)?.ok_or(UpdateRejection::Missing),
+            None => Err(UpdateRejection::Missing),
         })
     }
 }

@@ -13,6 +13,7 @@ use tokio_postgres::config::TargetSessionAttrs;
 use crate::config::NamesConfig;
 use crate::error::OpenError;
 use crate::postgres::schema::{Migrated, SchemaError};
+use crate::postgres::sql::PLANNING;
 use crate::postgres::tls;
 use crate::postgres::turns::{Kind, NoTurn, Turn, Turns};
 use crate::rules::stored_ms;
@@ -141,7 +142,7 @@ fn with_session(mut server: tokio_postgres::Config, config: &NamesConfig) -> tok
     // Keeps P2: with synchronous_commit a commit returns only when it is on the server's disk.
     let options = format!(
         "{} -c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms} -c synchronous_commit=on \
-         -c default_transaction_isolation=read\\ committed -c idle_in_transaction_session_timeout={timeout_ms}",
+         -c default_transaction_isolation=read\\ committed -c idle_in_transaction_session_timeout={timeout_ms} {PLANNING}",
         server.get_options().unwrap_or_default()
     );
     server

@@ -5,9 +5,12 @@ use std::error::Error;
 use namelock_types::FencingToken;
 use tokio_postgres::Row;
 
-use crate::error::NamesError;
+use crate::error::{NamesError, SaveError};
+use crate::past_request::PastRequest;
 use crate::quota::Usage;
-use crate::registration::Registration;
+use crate::registration::{Registration, Save};
+use crate::request::RequestKey;
+use crate::sweep::Swept;
 
 /// The row of a name: its registration, and whether that is active now.
 pub(super) struct NameRow {
@@ -15,28 +18,103 @@ pub(super) struct NameRow {
     pub(super) active: bool,
     /// What the row counts.
     pub(super) usage: Usage,
+    /// The time when it was read, and for how long it is held after its end.
+    now_ms: i64,
+    hold_ms: Option<i64>,
+}
+
+impl NameRow {
+    /// Returns why the row cannot be changed by a save.
+    pub(super) fn refuses(self, save: &Save) -> Option<SaveError> {
+        if self.active {
+            return Some(SaveError::Taken(Box::new(self.registration)));
+        }
+        if self.registration.fencing_token > save.fencing_token {
+            return Some(SaveError::LeaseLost);
+        }
+        if self.registration.owner == save.owner {
+            return None;
+        }
+        let held = self.registration.held_for(self.hold_ms, self.now_ms);
+        held.map(|retry_after| SaveError::Held {
+            last: Box::new(self.registration),
+            retry_after,
+        })
+    }
 }
 
 /// Reads the row of a name of a tenant.
 pub(super) fn name_row(tenant: &str, row: &Row) -> Result<NameRow, NamesError> {
     let read = || -> Result<NameRow, Box<dyn Error + Send + Sync>> {
+        let registration = read_registration(row)?;
         let attributes: &str = row.try_get("attributes")?;
-        let (created_ms, expires_ms) = read_times(row)?;
-        let registration = Registration {
-            name: String::from_utf8(row.try_get("name")?)?,
-            owner: String::from_utf8(row.try_get("owner")?)?,
-            created_ms,
-            expires_ms,
-            fencing_token: FencingToken::new(row.try_get::<_, i64>("fencing_token")?.try_into()?),
-            attributes: serde_json::from_str(attributes)?,
-        };
         Ok(NameRow {
             usage: Usage::of_row(tenant, &registration.name, &registration.owner, attributes),
             registration,
             active: row.try_get("active")?,
+            now_ms: row.try_get("now_ms")?,
+            hold_ms: row.try_get("hold_ms")?,
         })
     };
-    read().map_err(|error| NamesError::unavailable(format!("it holds a row that this program never writes: {error}")))
+    read().map_err(foreign)
+}
+
+/// Reads a registration.
+pub(super) fn registration(row: &Row) -> Result<Registration, NamesError> {
+    read_registration(row).map_err(foreign)
+}
+
+fn read_registration(row: &Row) -> Result<Registration, Box<dyn Error + Send + Sync>> {
+    let (created_ms, expires_ms) = read_times(row)?;
+    Ok(Registration {
+        name: String::from_utf8(row.try_get("name")?)?,
+        owner: String::from_utf8(row.try_get("owner")?)?,
+        created_ms,
+        expires_ms,
+        fencing_token: FencingToken::new(row.try_get::<_, i64>("fencing_token")?.try_into()?),
+        attributes: serde_json::from_str(row.try_get("attributes")?)?,
+    })
+}
+
+fn foreign(error: Box<dyn Error + Send + Sync>) -> NamesError {
+    NamesError::unavailable(format!("it holds a row that this program never writes: {error}"))
+}
+
+/// Reads what the rows that know a key say of it.
+pub(super) fn past_request(request: &RequestKey, rows: &[Row]) -> Result<PastRequest, NamesError> {
+    let read = |row: &Row| Ok((row.try_get("fingerprint")?, read_registration(row)?));
+    let found: Result<_, Box<dyn Error + Send + Sync>> = rows.iter().map(read).collect();
+    Ok(PastRequest::judge(request, found.map_err(foreign)?))
+}
+
+/// Reads a registration of a list, and how many bytes its attributes are as they are stored; none: the row says how far was
+/// read.
+pub(super) fn listed(row: &Row) -> Result<Option<(Registration, usize)>, NamesError> {
+    let read = || -> Result<_, Box<dyn Error + Send + Sync>> {
+        let attributes: Option<&str> = row.try_get("attributes")?;
+        attributes
+            .map(|attributes| Ok((read_registration(row)?, attributes.len())))
+            .transpose()
+    };
+    read().map_err(foreign)
+}
+
+/// Reads the name up to which a list was read; none: to its end.
+pub(super) fn read_to(row: &Row) -> Result<Option<String>, NamesError> {
+    let read = || -> Result<_, Box<dyn Error + Send + Sync>> {
+        let name: Option<Vec<u8>> = row.try_get("name")?;
+        Ok(name.map(String::from_utf8).transpose()?)
+    };
+    read().map_err(foreign)
+}
+
+/// Reads what a purge did.
+pub(super) fn swept(row: &Row) -> Result<Swept, tokio_postgres::Error> {
+    Ok(Swept {
+        read: row.try_get("read")?,
+        last_ms: row.try_get("last_ms")?,
+        deleted: row.try_get("deleted")?,
+    })
 }
 
 /// Reads what a tenant keeps, from the columns `registrations` and `bytes`.

@@ -1,4 +1,4 @@
-//! The tables, and how they are migrated from one version to the next.
+//! How the tables are migrated from one version to the next.
 
 use std::ops::DerefMut;
 use std::sync::Arc;
@@ -6,140 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, Transaction};
 
-/// The statements that migrate the database from version N to version N + 1, in order. A released migration is never
-/// changed.
-///
-/// Version 2 counts what each tenant keeps. Triggers count, so a host of the version before, which has the database open,
-/// goes on, and what it writes is counted too; only its writes wait while the rows that are there are counted, about a
-/// second for a million. Once stopped it refuses the database as newer, as it does every version that it does not know.
-///
-/// Because `expires_ms` is in an index and every write changes it, no update of a row is a HOT one. Measured on rows that are
-/// taken over at random: 340 bytes of log instead of 200, and about a fifth more of the server's CPU for the bare update.
-/// Without the index the purge would have to read the whole table, so it stays.
-///
-/// Version 3 adds what hosts of the version before neither read nor write, so they go on too. It finds its own work where
-/// an operator has gone back to version 2 in between.
-const MIGRATIONS: &[&str] = &["
-    CREATE TABLE namelock_registrations (
-        tenant        text   NOT NULL COLLATE \"C\",
-        name          bytea  NOT NULL,
-        owner         bytea  NOT NULL,
-        created_ms    bigint NOT NULL,
-        expires_ms    bigint,
-        fencing_token bigint NOT NULL,
-        attributes    text   NOT NULL,
-        PRIMARY KEY (tenant, name)
-    -- Free room in a page, so that a name that is taken over stays in its page. That adds an entry to each index all the same,
-    -- because expires_ms is in one and changes: no such update is a HOT one.
-    ) WITH (fillfactor = 70);
-    COMMENT ON TABLE namelock_registrations IS
-        'One row for each name: its current registration, or the last one, which remembers the greatest fencing token.';
-    COMMENT ON COLUMN namelock_registrations.name IS 'convert_from(name, ''UTF8'') shows it';
-    CREATE INDEX namelock_registrations_by_end ON namelock_registrations (expires_ms) WHERE expires_ms IS NOT NULL;
-", "
-    -- From the count to the commit nobody writes; the triggers count every write after it.
-    LOCK TABLE namelock_registrations IN SHARE ROW EXCLUSIVE MODE;
-    CREATE TABLE namelock_usage (
-        tenant        text     NOT NULL COLLATE \"C\",
-        slot          smallint NOT NULL,
-        registrations bigint   NOT NULL,
-        bytes         bigint   NOT NULL,
-        PRIMARY KEY (tenant, slot)
-    -- Each write changes a row in place, without touching the index.
-    ) WITH (fillfactor = 50);
-    COMMENT ON TABLE namelock_usage IS
-        'What each tenant keeps in namelock_registrations, counted by its triggers: the sum of its rows.';
-    INSERT INTO namelock_usage
-        SELECT tenant, 0, count(*), sum(128 + octet_length(tenant) + octet_length(name) + octet_length(owner)
-            + octet_length(attributes))
-        FROM namelock_registrations GROUP BY tenant;
-
-    -- One change for each statement and tenant: many changes of one row in one transaction, such as when rows are imported
-    -- or purged, would take ever longer. Tenants are counted in one order, so no two statements wait for each other.
-    CREATE FUNCTION namelock_count_insert() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        INSERT INTO namelock_usage AS u
-            SELECT tenant, pg_backend_pid() % 32, count(*), sum(128 + octet_length(tenant) + octet_length(name)
-                + octet_length(owner) + octet_length(attributes))
-            FROM inserted GROUP BY tenant ORDER BY tenant
-        ON CONFLICT (tenant, slot) DO UPDATE SET
-            registrations = u.registrations + excluded.registrations, bytes = u.bytes + excluded.bytes;
-        RETURN NULL;
-    END $$;
-    CREATE TRIGGER namelock_count_insert AFTER INSERT ON namelock_registrations
-        REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION namelock_count_insert();
-
-    CREATE FUNCTION namelock_count_delete() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        INSERT INTO namelock_usage AS u
-            SELECT tenant, pg_backend_pid() % 32, -count(*), -sum(128 + octet_length(tenant) + octet_length(name)
-                + octet_length(owner) + octet_length(attributes))
-            FROM deleted GROUP BY tenant ORDER BY tenant
-        ON CONFLICT (tenant, slot) DO UPDATE SET
-            registrations = u.registrations + excluded.registrations, bytes = u.bytes + excluded.bytes;
-        RETURN NULL;
-    END $$;
-    CREATE TRIGGER namelock_count_delete AFTER DELETE ON namelock_registrations
-        REFERENCING OLD TABLE AS deleted FOR EACH STATEMENT EXECUTE FUNCTION namelock_count_delete();
-
-    -- No program changes the tenant of a row.
-    -- For each row: such a trigger for each statement would also run for each save, which may be an update.
-    CREATE FUNCTION namelock_count_update() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        INSERT INTO namelock_usage AS u VALUES (OLD.tenant, pg_backend_pid() % 32, 0,
-            octet_length(NEW.name) + octet_length(NEW.owner) + octet_length(NEW.attributes)
-            - octet_length(OLD.name) - octet_length(OLD.owner) - octet_length(OLD.attributes))
-        ON CONFLICT (tenant, slot) DO UPDATE SET bytes = u.bytes + excluded.bytes;
-        RETURN NULL;
-    END $$;
-    CREATE TRIGGER namelock_count_update AFTER UPDATE ON namelock_registrations
-        FOR EACH ROW WHEN (octet_length(NEW.name) + octet_length(NEW.owner) + octet_length(NEW.attributes)
-            <> octet_length(OLD.name) + octet_length(OLD.owner) + octet_length(OLD.attributes))
-        EXECUTE FUNCTION namelock_count_update();
-
-    CREATE FUNCTION namelock_count_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        DELETE FROM namelock_usage;
-        RETURN NULL;
-    END $$;
-    CREATE TRIGGER namelock_count_truncate AFTER TRUNCATE ON namelock_registrations
-        FOR EACH STATEMENT EXECUTE FUNCTION namelock_count_truncate();
-", "
-    ALTER TABLE namelock_registrations ADD COLUMN IF NOT EXISTS freed_token bigint;
-    COMMENT ON COLUMN namelock_registrations.freed_token IS
-        'The registration was freed if this is its fencing_token, whatever the clock says of its end';
-
-    CREATE TABLE IF NOT EXISTS namelock_clock (
-        one             boolean NOT NULL DEFAULT true PRIMARY KEY CHECK (one),
-        time_ms         bigint  NOT NULL,
-        server_ms       bigint  NOT NULL,
-        steady_since_ms bigint  NOT NULL,
-        jumped_ms       bigint  NOT NULL
-    );
-    COMMENT ON TABLE namelock_clock IS
-        'Database time: the greatest that a host has kept, the server''s clock then, and since when and up to what nobody has
-        seen it pass. To have it start from the server''s clock, stop all hosts and delete the row.';
-
-    CREATE TABLE IF NOT EXISTS namelock_lock_epochs (
-        server text   NOT NULL COLLATE \"C\" PRIMARY KEY,
-        first  bigint NOT NULL,
-        last   bigint NOT NULL,
-        placed bigint NOT NULL
-    );
-    COMMENT ON TABLE namelock_lock_epochs IS
-        'Of each lock server the epoch that it was given first (0: none), the greatest that it was given or said to have, and
-        the greatest that it was seen to have. The row of no server holds the greatest of all.';
-
-    CREATE OR REPLACE FUNCTION namelock_refuse_late() RETURNS boolean LANGUAGE plpgsql AS $$
-    BEGIN
-        RAISE EXCEPTION 'the lease of this write ended while it waited' USING ERRCODE = 'NL001';
-    END $$;
-"];
+use crate::postgres::migrations::{INDEXES, MIGRATIONS};
 
 /// The version that this program writes.
 const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// The version that makes [`INDEXES`].
+const INDEXES_VERSION: i64 = 4;
+
+/// The advisory lock that lets one of several hosts make them.
+const MAKING_INDEXES: i64 = MIGRATING + 1;
 
 /// The advisory lock that lets one of several hosts migrate while the others wait: a number that no other program is
 /// likely to lock.
@@ -174,8 +52,12 @@ impl SchemaError {
     }
 }
 
-/// How long a migration may take: it reads all rows to count them.
-const MIGRATION_MAX: Duration = Duration::from_secs(600);
+/// How long a migration may take: it reads all rows to count them, or to make indexes.
+const MIGRATION_MAX: Duration = Duration::from_secs(3600);
+
+/// How often a host looks whether another one has made the indexes. It must not wait for it inside the server: what waits
+/// there has a snapshot, and an index that is made concurrently waits until nobody has an older one.
+const INDEXES_LOOK: Duration = Duration::from_millis(50);
 
 /// Whether this process knows that the tables are up to date.
 #[derive(Clone, Default)]
@@ -211,8 +93,24 @@ impl Migrated {
     }
 }
 
-/// Migrates in one transaction, which reads the version under a lock: another host may have been quicker.
+/// Migrates step by step, until nothing is left to do.
 async fn migrate(client: &mut Client) -> Result<(), SchemaError> {
+    while migrate_tables(client).await? == Step::MakeIndexes {
+        make_indexes(client).await?;
+    }
+    Ok(())
+}
+
+/// What comes next.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    MakeIndexes,
+    Done,
+}
+
+/// Migrates in one transaction, which reads the version under a lock: another host may have been quicker. Where there may be
+/// rows, it stops before the version that makes indexes.
+async fn migrate_tables(client: &mut Client) -> Result<Step, SchemaError> {
     let transaction = client.transaction().await?;
     transaction
         .execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATING])
@@ -220,24 +118,121 @@ async fn migrate(client: &mut Client) -> Result<(), SchemaError> {
     transaction
         .batch_execute("CREATE TABLE IF NOT EXISTS namelock_schema (version bigint NOT NULL)")
         .await?;
-    let row = transaction
-        .query_one("SELECT max(version) FROM namelock_schema", &[])
-        .await?;
-    let version: i64 = row.try_get::<_, Option<i64>>(0)?.unwrap_or(0);
-    let from = usize::try_from(version).ok().filter(|from| *from <= MIGRATIONS.len());
-    let from = from.ok_or(SchemaError::Newer(version))?;
-    if from < MIGRATIONS.len() {
+    let version = version(&transaction).await?;
+    if version < VERSION {
         // Only what waits for others still has a deadline, the server's lock_timeout; and a host that stands still in the
         // middle of it, which the caller ends.
         let no_deadline = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = '10min'";
         transaction.batch_execute(no_deadline).await?;
     }
-    for (number, migration) in (1_i64..).zip(MIGRATIONS).skip(from) {
+    let indexes_wait = version > 0;
+    for (number, migration) in (1_i64..).zip(MIGRATIONS) {
+        if number <= version || (indexes_wait && number == INDEXES_VERSION) {
+            continue;
+        }
         transaction.batch_execute(migration).await?;
-        transaction
-            .execute("INSERT INTO namelock_schema VALUES ($1)", &[&number])
-            .await?;
+        if number == INDEXES_VERSION {
+            for index in INDEXES {
+                transaction.batch_execute(&create_index(index, "")).await?;
+            }
+        }
+        record(&transaction, number).await?;
     }
+    transaction.commit().await?;
+    Ok(if indexes_wait && version < INDEXES_VERSION {
+        Step::MakeIndexes
+    } else {
+        Step::Done
+    })
+}
+
+/// Makes the indexes of a table that is in use, unless another host does: then it returns when that one has made them or has
+/// given up.
+async fn make_indexes(client: &mut Client) -> Result<(), SchemaError> {
+    let lock = "SELECT pg_try_advisory_lock($1)";
+    while !client
+        .query_one(lock, &[&MAKING_INDEXES])
+        .await?
+        .try_get::<_, bool>(0)?
+    {
+        tokio::time::sleep(INDEXES_LOOK).await;
+    }
+    let made = make_indexes_alone(client).await;
+    client
+        .execute("SELECT pg_advisory_unlock($1)", &[&MAKING_INDEXES])
+        .await?;
+    made
+}
+
+async fn make_indexes_alone(client: &mut Client) -> Result<(), SchemaError> {
+    let transaction = client.transaction().await?;
+    if version(&transaction).await? >= INDEXES_VERSION {
+        return Ok(());
+    }
+    transaction
+        .batch_execute(MIGRATIONS[INDEXES_VERSION as usize - 1])
+        .await?;
+    transaction.commit().await?;
+    // It waits for transactions of others, which wait for nothing of it.
+    client
+        .batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")
+        .await?;
+    let made = make_each_index(client).await;
+    client
+        .batch_execute("RESET statement_timeout; RESET lock_timeout")
+        .await?;
+    made?;
+    let transaction = client.transaction().await?;
+    record(&transaction, INDEXES_VERSION).await?;
     transaction.commit().await?;
     Ok(())
 }
+
+async fn make_each_index(client: &Client) -> Result<(), SchemaError> {
+    for index in INDEXES {
+        let is_valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";
+        let is_valid = client.query_opt(is_valid, &[&index.0]).await?;
+        match is_valid.map(|row| row.try_get::<_, bool>(0)).transpose()? {
+            Some(true) => continue,
+            // Somebody was interrupted.
+            Some(false) => {
+                client
+                    .batch_execute(&format!("DROP INDEX CONCURRENTLY {}", index.0))
+                    .await?;
+            }
+            None => {}
+        }
+        client.batch_execute(&create_index(index, "CONCURRENTLY")).await?;
+    }
+    Ok(())
+}
+
+fn create_index((name, what): (&str, &str), how: &str) -> String {
+    let (unique, columns) = match what.strip_prefix("UNIQUE ") {
+        Some(columns) => ("UNIQUE", columns),
+        None => ("", what),
+    };
+    format!("CREATE {unique} INDEX {how} {name} ON namelock_registrations {columns}")
+}
+
+/// Reads the version of the tables, 0: there are none.
+async fn version(transaction: &Transaction<'_>) -> Result<i64, SchemaError> {
+    let row = transaction
+        .query_one("SELECT coalesce(max(version), 0) FROM namelock_schema", &[])
+        .await?;
+    let version: i64 = row.try_get(0)?;
+    if (0..=VERSION).contains(&version) {
+        Ok(version)
+    } else {
+        Err(SchemaError::Newer(version))
+    }
+}
+
+async fn record(transaction: &Transaction<'_>, version: i64) -> Result<(), SchemaError> {
+    let row = "INSERT INTO namelock_schema VALUES ($1)";
+    transaction.execute(row, &[&version]).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

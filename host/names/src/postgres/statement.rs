@@ -22,6 +22,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::fair::NO_TENANT;
 use crate::postgres::pool::{ConnectError, Connection, Pool, give_back};
+use crate::postgres::sql::Text;
 use crate::postgres::turns::{Kind, Turn};
 use crate::rules::stored_ms;
 
@@ -33,49 +34,41 @@ const CHECK: u32 = 5;
 const IS_BUSY: &str = "SELECT true FROM pg_stat_activity WHERE application_name = 'namelock' AND (state = 'disabled'
     OR state = 'active' AND query_start <= clock_timestamp() - $1::bigint * interval '1 ms') LIMIT 1";
 
-/// A parameter of a statement, which the statement's task copies.
-pub(super) trait Parameter: Sync {
-    fn copy(&self) -> Copied;
-}
+/// The parameters of a statement, which the statement's task owns.
+pub(super) type Parameters = Vec<Box<dyn ToSql + Sync + Send>>;
 
-pub(super) type Copied = Box<dyn ToSql + Sync + Send>;
-
+/// Makes the parameters of a statement from values.
 macro_rules! parameters {
-    ($($type:ty => $copy:expr;)*) => {$(
-        impl Parameter for $type {
-            fn copy(&self) -> Copied {
-                let copy: fn(&$type) -> _ = $copy;
-                Box::new(copy(self))
-            }
-        }
-    )*};
+    ($($value:expr),* $(,)?) => {{
+        let parameters: $crate::postgres::statement::Parameters = vec![$(Box::new($value)),*];
+        parameters
+    }};
 }
 
-parameters! {
-    i64 => |number| *number;
-    Option<i64> => |number| *number;
-    String => String::clone;
-    &str => |text| text.to_string();
-    &[u8] => |bytes| bytes.to_vec();
-}
+pub(super) use parameters;
 
 /// What a statement does, and what its answer consists of.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Work {
     /// Reads at most one row.
     Read,
+    /// Reads all rows that there are; the statement bounds them.
+    ReadAll,
     /// Writes under a lease that lasts until this time, and returns at most one row, if it has changed something.
     Write(Instant),
-    /// Changes any number of rows, and returns none.
+    /// Deletes any number of rows under no lease, and returns one that says how many, as `deleted`.
     Purge,
 }
 
 /// What the server has answered.
 #[derive(Debug)]
 pub(super) struct Answer {
+    /// Of a statement that returns at most one.
     pub(super) row: Option<Row>,
+    /// Of a statement that returns any number.
+    pub(super) rows: Vec<Row>,
     /// How many rows were read or changed.
-    pub(super) rows: u64,
+    pub(super) count: u64,
 }
 
 /// Why there is no answer.
@@ -95,33 +88,40 @@ pub(super) enum StatementError {
     NoAnswer(String),
 }
 
-/// A statement and what it needs, without its connection.
-struct Statement {
-    work: Work,
-    sql: String,
-    parameters: Vec<Copied>,
+/// What is asked on a connection.
+pub(super) trait Job: Send + Sync + 'static {
+    type Answer: Send;
+
+    /// Asks, and leaves nothing under way on the connection but where it fails with it.
+    fn ask(&self, connection: &Connection) -> impl Future<Output = Result<Self::Answer, tokio_postgres::Error>> + Send;
+
+    /// Returns how many rows were read or changed.
+    fn count(answer: &Self::Answer) -> u64;
 }
 
-/// Runs a statement, when it is the tenant's turn and within the deadline of the pool.
-pub(super) async fn run(
-    pool: &Pool,
-    tenant: &str,
+/// A job that asks with one statement.
+pub(super) struct One {
+    pub(super) work: Work,
+    pub(super) sql: Text,
+    pub(super) parameters: Parameters,
+}
+
+/// A job and what it is for, without its connection.
+struct Statement<J> {
     work: Work,
-    sql: &str,
-    parameters: &[&dyn Parameter],
-) -> Result<Answer, StatementError> {
+    job: J,
+}
+
+/// Runs a job, when it is the tenant's turn and within the deadline of the pool.
+pub(super) async fn run<J: Job>(pool: &Pool, tenant: &str, work: Work, job: J) -> Result<J::Answer, StatementError> {
     let deadline = Instant::now() + pool.deadline();
     let answer = async {
         let kind = match work {
-            Work::Read => Kind::Read,
+            Work::Read | Work::ReadAll => Kind::Read,
             Work::Write(_) | Work::Purge => Kind::Write,
         };
         let turn = pool.turn(tenant, kind).await.map_err(StatementError::Connect)?;
-        let statement = Statement {
-            work,
-            sql: sql.to_owned(),
-            parameters: parameters.iter().map(|parameter| parameter.copy()).collect(),
-        };
+        let statement = Statement { work, job };
         let (caller, answer) = oneshot::channel();
         tokio::spawn(statement.run(pool.clone(), turn, deadline, caller));
         // The task ends without an answer only when the deadline has passed.
@@ -133,13 +133,13 @@ pub(super) async fn run(
     answer.unwrap_or_else(|_| Err(StatementError::NoAnswer(pool.no_answer())))
 }
 
-impl Statement {
+impl<J: Job> Statement<J> {
     async fn run(
         self,
         pool: Pool,
         turn: Turn,
         deadline: Instant,
-        caller: oneshot::Sender<Result<Answer, StatementError>>,
+        caller: oneshot::Sender<Result<J::Answer, StatementError>>,
     ) {
         // A caller that hangs up does not end it: what has begun to connect is of use for the next.
         let Ok(connection) = timeout_at(deadline, pool.connection(turn)).await else {
@@ -157,7 +157,7 @@ impl Statement {
     }
 
     /// Sends it, and has the connection until it is answered. None: it is given up, and the connection is closed.
-    async fn send(self, mut connection: Connection, pool: &Pool) -> Option<Result<Answer, StatementError>> {
+    async fn send(self, mut connection: Connection, pool: &Pool) -> Option<Result<J::Answer, StatementError>> {
         // Keeps P5: the lease is checked after the wait for a connection, whose length is known only now.
         if let Work::Write(lease_ends) = self.work
             && lease_ends <= Instant::now()
@@ -168,14 +168,14 @@ impl Statement {
         connection.turn.send();
         let (sent, within) = (Instant::now(), pool.deadline());
         let answer = {
-            let mut answer = std::pin::pin!(self.ask(&connection));
+            let mut answer = std::pin::pin!(self.job.ask(&connection));
             match timeout(within, &mut answer).await {
                 Ok(answer) => answer,
                 Err(_) => {
                     connection.turn.note_overdue();
                     match self.work {
                         // Keeps P7: it does not hang for longer than this.
-                        Work::Read => timeout(within, answer).await.ok()?,
+                        Work::Read | Work::ReadAll => timeout(within, answer).await.ok()?,
                         Work::Write(_) | Work::Purge => loop {
                             match timeout(within * CHECK, &mut answer).await {
                                 Ok(answer) => break answer,
@@ -187,28 +187,52 @@ impl Statement {
                 }
             }
         };
-        if answer.as_ref().is_ok_and(|answer| answer.rows > 0) {
+        if answer.as_ref().is_ok_and(|answer| J::count(answer) > 0) {
             connection.turn.note_commit();
         }
         // Either the server has answered, or the connection is broken, which the pool notices.
         give_back(connection);
         Some(answer.map_err(StatementError::Server))
     }
+}
+
+/// Returns parameters as a connection takes them.
+pub(super) fn references(parameters: &Parameters) -> Vec<&(dyn ToSql + Sync)> {
+    parameters
+        .iter()
+        .map(|parameter| &**parameter as &(dyn ToSql + Sync))
+        .collect()
+}
+
+impl Job for One {
+    type Answer = Answer;
 
     async fn ask(&self, connection: &Connection) -> Result<Answer, tokio_postgres::Error> {
         let statement = connection.prepare_cached(&self.sql).await?;
-        let parameters: Vec<_> = self
-            .parameters
-            .iter()
-            .map(|copied| &**copied as &(dyn ToSql + Sync))
-            .collect();
-        if let Work::Purge = self.work {
-            let rows = connection.execute(&statement, &parameters).await?;
-            return Ok(Answer { row: None, rows });
+        let parameters = references(&self.parameters);
+        if let Work::ReadAll = self.work {
+            let rows = connection.query(&statement, &parameters).await?;
+            return Ok(Answer {
+                row: None,
+                count: rows.len() as u64,
+                rows,
+            });
         }
         let row = connection.query_opt(&statement, &parameters).await?;
-        let rows = u64::from(row.is_some());
-        Ok(Answer { row, rows })
+        let count = match (self.work, &row) {
+            // It has a row also where it has changed nothing, which proves nothing.
+            (Work::Purge, Some(row)) => row.try_get::<_, i64>("deleted")?.unsigned_abs(),
+            (_, row) => u64::from(row.is_some()),
+        };
+        Ok(Answer {
+            count,
+            row,
+            rows: Vec::new(),
+        })
+    }
+
+    fn count(answer: &Answer) -> u64 {
+        answer.count
     }
 }
 

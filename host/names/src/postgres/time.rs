@@ -26,7 +26,6 @@ use crate::clock::{Arrival, Course, Newcomer, Steady, Watch, boottime_ms, wall_m
 use crate::fair::NO_TENANT;
 use crate::postgres::pool::{ConnectError, Pool, give_back};
 use crate::postgres::sql::Sql;
-use crate::postgres::statement::{Copied, Parameter};
 use crate::postgres::turns::Kind;
 use crate::rules::stored_ms;
 
@@ -127,8 +126,8 @@ impl Time {
                 Some(belief) => (belief.course, false),
                 None => {
                     // Whoever comes first takes the server's clock as it is.
-                    connection.execute(&sql.begin_time, &[]).await?;
-                    let row = connection.query_one(&sql.look, &[]).await?;
+                    connection.execute(&*sql.begin_time, &[]).await?;
+                    let row = connection.query_one(&*sql.look, &[]).await?;
                     let Some(arrival) = newcomer.look(
                         row.try_get("time_ms")?,
                         row.try_get("server_then_ms")?,
@@ -207,18 +206,6 @@ pub(super) struct Until(pub(super) Instant);
 #[derive(Debug, thiserror::Error)]
 #[error("its time is not known yet")]
 struct NotKnown;
-
-impl Parameter for Now {
-    fn copy(&self) -> Copied {
-        Box::new(self.clone())
-    }
-}
-
-impl Parameter for Until {
-    fn copy(&self) -> Copied {
-        Box::new(*self)
-    }
-}
 
 impl ToSql for Now {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {

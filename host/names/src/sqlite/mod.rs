@@ -6,11 +6,14 @@
 //! the one that writes first takes SQLite's write lock (`BEGIN IMMEDIATE`), and the others wait for it, for at most
 //! `busy_timeout`. What time it is, `clock` says.
 
+mod apply;
 mod clock;
 mod epochs;
+mod list;
 mod reader;
 mod rows;
 mod schema;
+mod statements;
 mod writer;
 
 use std::path::Path;
@@ -25,15 +28,19 @@ use tokio::sync::oneshot;
 
 use self::clock::{Clock, Machine};
 use self::reader::Read;
-use self::writer::Write;
+use self::writer::{Write, Writer};
 use crate::config::NamesConfig;
 use crate::epoch::{EpochStanding, NewEpoch};
-use crate::error::{NamesError, OpenError, SaveError};
+use crate::error::{ApplyError, NamesError, OpenError, SaveError};
 use crate::fair::{FairQueue, NO_TENANT, Refused, Taker};
+use crate::list::{ListQuery, Page};
 use crate::names::Names;
+use crate::past_request::PastRequest;
 use crate::quota::Usage;
-use crate::registration::{Free, Registration, Save};
-use crate::rules::check_save;
+use crate::registration::{Free, Registration, Save, Update};
+use crate::request::RequestKey;
+use crate::rules::{check_save, check_update};
+use crate::transaction::{WriteOne, Writes};
 
 /// The reason to give when nobody takes from a queue any longer.
 const CLOSED: &str = "it is closed, or has stopped";
@@ -71,8 +78,9 @@ impl Sqlite {
             config,
         };
         let mut threads = vec![spawn("names writer", path, {
-            let (queue, config) = (Taker(Arc::clone(&opened.writes)), opened.config.clone());
-            move || writer::run(connection, &queue, &config, &mut clock)
+            let (queue, batch) = (Taker(Arc::clone(&opened.writes)), opened.config.batch);
+            let writer = Writer::new(connection, clock, &opened.config);
+            move || writer.run(&queue, batch)
         })?];
         let readers = Arc::new(Taker(Arc::clone(&opened.reads)));
         for _ in 0..opened.config.readers {
@@ -134,8 +142,29 @@ impl Names for Sqlite {
         self.write(|reply| Write::Save(save, reply)).await
     }
 
+    async fn update(&self, update: Update) -> Result<Option<Registration>, SaveError> {
+        check_update(&update, &self.config)?;
+        self.write(|reply| Write::Update(update, reply)).await
+    }
+
+    async fn find_request(&self, tenant: &str, request: RequestKey) -> Result<PastRequest, NamesError> {
+        self.read(tenant, |reply| Read::FindRequest(tenant.to_owned(), request, reply))
+            .await
+    }
+
     async fn free(&self, free: Free) -> Result<bool, SaveError> {
         self.write(|reply| Write::Free(free, reply)).await
+    }
+
+    async fn apply(&self, tenant: &str, writes: Vec<WriteOne>) -> Result<Vec<Option<Registration>>, ApplyError> {
+        let writes = Writes::new(tenant, writes, &self.config)?;
+        self.write(|reply| Write::Apply(tenant.to_owned(), writes, reply)).await
+    }
+
+    async fn list(&self, query: ListQuery) -> Result<Page, NamesError> {
+        let limits = query.limits(&self.config);
+        let tenant = query.tenant.clone();
+        self.read(&tenant, |reply| Read::List(query, limits, reply)).await
     }
 
     async fn usage(&self, tenant: &str) -> Result<Usage, NamesError> {

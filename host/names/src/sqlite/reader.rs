@@ -5,10 +5,14 @@ use tokio::sync::oneshot;
 
 use crate::error::NamesError;
 use crate::fair::Taker;
+use crate::list::{ListQuery, Page, PageLimits};
+use crate::past_request::PastRequest;
 use crate::quota::Usage;
 use crate::registration::Registration;
+use crate::request::RequestKey;
 use crate::sqlite::clock::Machine;
-use crate::sqlite::rows::{active, usage};
+use crate::sqlite::list::list;
+use crate::sqlite::rows::{active, find_request, usage};
 
 /// Where the answer to one read is sent.
 type Reply<T> = oneshot::Sender<Result<T, NamesError>>;
@@ -17,6 +21,10 @@ type Reply<T> = oneshot::Sender<Result<T, NamesError>>;
 pub(super) enum Read {
     /// Finds the active registration of a name of a tenant.
     Find(String, String, Reply<Option<Registration>>),
+    /// Finds what a request of a tenant has done.
+    FindRequest(String, RequestKey, Reply<PastRequest>),
+    /// Lists registrations of a tenant.
+    List(ListQuery, PageLimits, Reply<Page>),
     /// Finds what a tenant keeps.
     Usage(String, Reply<Usage>),
 }
@@ -24,6 +32,8 @@ pub(super) enum Read {
 /// What a read found, and where it is sent.
 enum Found {
     Registration(Reply<Option<Registration>>, rusqlite::Result<Option<Registration>>),
+    Request(Reply<PastRequest>, rusqlite::Result<PastRequest>),
+    Page(Reply<Page>, rusqlite::Result<Page>),
     Usage(Reply<Usage>, rusqlite::Result<Usage>),
 }
 
@@ -66,8 +76,14 @@ impl Read {
     fn run(self, connection: &Connection, now: i64) -> Option<Found> {
         Some(match self {
             Self::Find(_, _, reply) if reply.is_closed() => return None,
+            Self::FindRequest(_, _, reply) if reply.is_closed() => return None,
+            Self::List(_, _, reply) if reply.is_closed() => return None,
             Self::Usage(_, reply) if reply.is_closed() => return None,
             Self::Find(tenant, name, reply) => Found::Registration(reply, active(connection, &tenant, &name, now)),
+            Self::FindRequest(tenant, request, reply) => {
+                Found::Request(reply, find_request(connection, &tenant, &request))
+            }
+            Self::List(query, limits, reply) => Found::Page(reply, list(connection, &query, limits, now)),
             Self::Usage(tenant, reply) => Found::Usage(reply, usage(connection, &tenant)),
         })
     }
@@ -75,6 +91,8 @@ impl Read {
     fn refuse(self, error: &NamesError) {
         match self {
             Self::Find(_, _, reply) => drop(reply.send(Err(error.clone()))),
+            Self::FindRequest(_, _, reply) => drop(reply.send(Err(error.clone()))),
+            Self::List(_, _, reply) => drop(reply.send(Err(error.clone()))),
             Self::Usage(_, reply) => drop(reply.send(Err(error.clone()))),
         }
     }
@@ -85,6 +103,8 @@ impl Found {
     fn answer(self) {
         match self {
             Self::Registration(reply, found) => drop(reply.send(found.map_err(NamesError::from))),
+            Self::Request(reply, found) => drop(reply.send(found.map_err(NamesError::from))),
+            Self::Page(reply, found) => drop(reply.send(found.map_err(NamesError::from))),
             Self::Usage(reply, found) => drop(reply.send(found.map_err(NamesError::from))),
         }
     }

@@ -12,9 +12,44 @@ use crate::sqlite::clock::Clock;
 /// Marks the file as ours (`PRAGMA application_id`): the letters `nmlk`.
 const APPLICATION_ID: i64 = 0x6e6d_6c6b;
 
-/// The statements that migrate the file from version N to version N + 1 (`PRAGMA user_version`), in order. A released
-/// migration is never changed.
-const MIGRATIONS: &[&str] = &["
+/// What migrates the file from one version to the next (`PRAGMA user_version`).
+struct Migration {
+    /// Columns of the registrations, which are added where they are missing: SQLite has no statement for that, and a file may
+    /// have been marked as one of an earlier version again.
+    columns: &'static [(&'static str, &'static str)],
+    sql: &'static str,
+}
+
+/// The migrations from version N to version N + 1, in order. A released one is never changed.
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        columns: &[],
+        sql: VERSION_1,
+    },
+    Migration {
+        columns: &[],
+        sql: VERSION_2,
+    },
+    // A registration was freed if this is the row's fencing token. That outlasts whatever the clock does. A process of the
+    // version before, which does not know the column, changes the fencing token when it saves, and with it what was freed.
+    Migration {
+        columns: &[("freed_token", "INTEGER")],
+        sql: VERSION_3,
+    },
+    Migration {
+        columns: &[
+            ("extras_token", "INTEGER"),
+            ("hold_ms", "INTEGER"),
+            ("request_key", "BLOB"),
+            ("request_fingerprint", "BLOB"),
+            ("update_key", "BLOB"),
+            ("update_fingerprint", "BLOB"),
+        ],
+        sql: VERSION_4,
+    },
+];
+
+const VERSION_1: &str = "
     -- One row for each name: its current registration, or the last one, which remembers the greatest fencing token.
     CREATE TABLE registrations (
         tenant        TEXT    NOT NULL,
@@ -28,7 +63,9 @@ const MIGRATIONS: &[&str] = &["
     ) STRICT, WITHOUT ROWID;
     -- To find what has ended long ago.
     CREATE INDEX registrations_by_end ON registrations (expires_ms) WHERE expires_ms IS NOT NULL;
-", "
+";
+
+const VERSION_2: &str = "
     -- What each tenant keeps. Triggers count, so that the count is right whoever writes: a process of the version before,
     -- which has the file open while this one migrates it, goes on and is counted. Once stopped, it refuses the file as
     -- newer, as it does every version that it does not know; after PRAGMA user_version = 1 it opens it, and is counted
@@ -64,7 +101,9 @@ const MIGRATIONS: &[&str] = &["
             + length(CAST(new.owner AS BLOB)) + length(CAST(new.attributes AS BLOB)))
         ON CONFLICT DO UPDATE SET registrations = registrations + 1, bytes = bytes + excluded.bytes;
     END;
-", "
+";
+
+const VERSION_3: &str = "
     -- Database time, in one row: a course of it, which boot of the machine counts its boottime, and since when and up to
     -- what nobody has seen it pass. Without the row the machine's clock is believed once.
     CREATE TABLE IF NOT EXISTS clock (
@@ -84,12 +123,48 @@ const MIGRATIONS: &[&str] = &["
         last   INTEGER NOT NULL,
         placed INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
-"];
+";
 
-/// What version 3 adds to the rows: a registration was freed if this is the row's fencing token. That outlasts whatever
-/// the clock does. A process of the version before, which does not know the column, changes the fencing token when it
-/// saves, and with it what was freed. SQLite cannot add a column only where it is missing.
-const FREED_TOKEN: &str = "ALTER TABLE registrations ADD COLUMN freed_token INTEGER";
+/// A process of version 3 goes on with what it does not know: the triggers count what it saves, and forget the extras of the
+/// registration that it saves over.
+const VERSION_4: &str = "
+    -- A saved row that is no longer or shorter than the one before changes no count. Nobody changes the tenant of a row but
+    -- an operator.
+    DROP TRIGGER IF EXISTS usage_update;
+    CREATE TRIGGER IF NOT EXISTS usage_move AFTER UPDATE OF tenant ON registrations WHEN new.tenant <> old.tenant BEGIN
+        UPDATE usage SET registrations = registrations - 1, bytes = bytes - (128
+            + length(CAST(old.tenant AS BLOB)) + length(CAST(old.name AS BLOB))
+            + length(CAST(old.owner AS BLOB)) + length(CAST(old.attributes AS BLOB)))
+        WHERE tenant = old.tenant;
+        INSERT INTO usage VALUES (new.tenant, 1, 128 + length(CAST(new.tenant AS BLOB)) + length(CAST(new.name AS BLOB))
+            + length(CAST(new.owner AS BLOB)) + length(CAST(new.attributes AS BLOB)))
+        ON CONFLICT DO UPDATE SET registrations = registrations + 1, bytes = bytes + excluded.bytes;
+    END;
+    CREATE TRIGGER usage_update AFTER UPDATE OF name, owner, attributes ON registrations
+        WHEN new.tenant = old.tenant AND (length(CAST(new.name AS BLOB)) + length(CAST(new.owner AS BLOB))
+                + length(CAST(new.attributes AS BLOB)) <> length(CAST(old.name AS BLOB))
+                + length(CAST(old.owner AS BLOB)) + length(CAST(old.attributes AS BLOB))
+            OR new.extras_token <> new.fencing_token AND new.freed_token IS NOT new.fencing_token)
+    BEGIN
+        UPDATE usage SET bytes = bytes + length(CAST(new.name AS BLOB)) + length(CAST(new.owner AS BLOB))
+                + length(CAST(new.attributes AS BLOB)) - length(CAST(old.name AS BLOB))
+                - length(CAST(old.owner AS BLOB)) - length(CAST(old.attributes AS BLOB))
+            WHERE tenant = new.tenant;
+        -- Who has saved this registration has not set these: they are of the one before.
+        UPDATE registrations SET extras_token = NULL, hold_ms = NULL, request_key = NULL, request_fingerprint = NULL,
+                update_key = NULL, update_fingerprint = NULL
+            WHERE new.extras_token <> new.fencing_token AND new.freed_token IS NOT new.fencing_token
+                AND tenant = new.tenant AND name = new.name;
+    END;
+
+    -- One key, one registration. Rows without a key are in neither index.
+    CREATE UNIQUE INDEX IF NOT EXISTS registrations_by_request ON registrations (request_key)
+        WHERE request_key IS NOT NULL;
+    CREATE UNIQUE INDEX IF NOT EXISTS registrations_by_update ON registrations (update_key)
+        WHERE update_key IS NOT NULL;
+    -- To list what one owner has.
+    CREATE INDEX IF NOT EXISTS registrations_by_owner ON registrations (tenant, owner, name);
+";
 
 /// How many times as long as a write of a host that serves the opening waits for other processes. A host that starts has
 /// nobody waiting for it yet, and the others write all the time.
@@ -218,10 +293,12 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
     let from = check(path, version(path, &transaction)?)?;
     let run = || -> rusqlite::Result<()> {
         for migration in &MIGRATIONS[from..] {
-            transaction.execute_batch(migration)?;
-        }
-        if !transaction.column_exists(None, "registrations", "freed_token")? {
-            transaction.execute_batch(FREED_TOKEN)?;
+            for (column, kind) in migration.columns {
+                if !transaction.column_exists(None, "registrations", column)? {
+                    transaction.execute_batch(&format!("ALTER TABLE registrations ADD COLUMN {column} {kind}"))?;
+                }
+            }
+            transaction.execute_batch(migration.sql)?;
         }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", VERSION)
@@ -279,3 +356,6 @@ fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
         source: error.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

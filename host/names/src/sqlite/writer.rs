@@ -16,32 +16,28 @@
 //!
 //! If `BEGIN` or `COMMIT` fails, or SQLite ends the transaction early, nothing of the batch was written, and every
 //! caller of the batch is told so.
-//!
-//! # What has ended
-//!
-//! A registration has ended when its time has come, or when it was freed, which is a fact of its own: whatever becomes of
-//! the clock, it does not come back. An end is compared with the later of the time and `created_ms`, and the next
-//! registration begins no earlier than the one before it ended. So intervals neither overlap nor have a negative length,
-//! also where a version of this program that went by the wall clock has written the row.
 
 #[cfg(test)]
 mod tests;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
-use crate::config::{NamesConfig, PURGE_INTERVAL, PURGE_ROWS_MAX};
+use crate::config::{NamesConfig, PURGE_INTERVAL};
 use crate::epoch::{EpochStanding, NewEpoch};
-use crate::error::{NamesError, SaveError};
+use crate::error::{ApplyError, NamesError, SaveError};
 use crate::fair::{NO_TENANT, Taker};
-use crate::quota::{QuotaKind, Usage};
-use crate::registration::{Free, Registration, Save};
-use crate::rules::{stored_attributes, stored_ms, stored_token};
+use crate::registration::{Free, Registration, Save, Update};
+use crate::room::Room;
+use crate::rules::stored_ms;
+use crate::sqlite::apply::apply;
 use crate::sqlite::clock::Clock;
 use crate::sqlite::epochs;
-use crate::sqlite::rows::{active, registration, row_of, usage};
+use crate::sqlite::statements::{self, ends_not};
+use crate::sweep::{Sweep, Swept};
+use crate::transaction::Writes;
 
 /// Where the answer to one write is sent.
 type Reply<T, E = SaveError> = oneshot::Sender<Result<T, E>>;
@@ -49,7 +45,10 @@ type Reply<T, E = SaveError> = oneshot::Sender<Result<T, E>>;
 /// One queued write.
 pub(super) enum Write {
     Save(Save, Reply<Registration>),
+    Update(Update, Reply<Option<Registration>>),
     Free(Free, Reply<bool>),
+    /// All of them, or none, of one tenant.
+    Apply(String, Writes, Reply<Vec<Option<Registration>>, ApplyError>),
     /// Gives a lock server an epoch.
     BeginEpoch(String, Reply<NewEpoch, NamesError>),
     /// Judges the epoch of a lock server.
@@ -63,114 +62,131 @@ pub(super) enum Write {
 /// A write that has run, to be answered once it is committed.
 enum Done {
     Save(Reply<Registration>, Result<Registration, SaveError>),
+    Update(Reply<Option<Registration>>, Result<Option<Registration>, SaveError>),
     Free(Reply<bool>, Result<bool, SaveError>),
+    Apply(
+        Reply<Vec<Option<Registration>>, ApplyError>,
+        Result<Vec<Option<Registration>>, ApplyError>,
+    ),
     BeginEpoch(Reply<NewEpoch, NamesError>, Result<NewEpoch, NamesError>),
     CheckEpoch(Reply<EpochStanding, NamesError>, Result<EpochStanding, NamesError>),
     Try(Reply<(), NamesError>, Result<(), NamesError>),
 }
 
-/// Saves a registration.
-// Keeps P1: the primary key allows one row per (tenant, name), and the row changes only after its registration has
-// ended. The write lock is held from before the clock was read until the commit, so no other write comes in between.
-const SAVE: &str = "
-    INSERT INTO registrations (tenant, name, owner, created_ms, expires_ms, fencing_token, attributes)
-    VALUES (:tenant, :name, :owner, :now, :now + :lifetime, :fencing_token, :attributes)
-    ON CONFLICT (tenant, name) DO UPDATE SET
-        owner = excluded.owner, created_ms = max(registrations.expires_ms, :now),
-        expires_ms = max(registrations.expires_ms, :now) + :lifetime, fencing_token = excluded.fencing_token,
-        freed_token = NULL, attributes = excluded.attributes
-    WHERE (registrations.freed_token IS registrations.fencing_token
-            OR registrations.expires_ms <= max(registrations.created_ms, :now))
-        AND registrations.fencing_token <= excluded.fencing_token
-    RETURNING name, owner, created_ms, expires_ms, fencing_token, attributes";
-
-/// Ends the active registration. A process of the version before, which looks at its end alone, sees it ended too.
-const FREE: &str = "
-    UPDATE registrations SET expires_ms = max(created_ms, :now), fencing_token = :fencing_token,
-        freed_token = :fencing_token
-    WHERE tenant = :tenant AND name = :name AND freed_token IS NOT fencing_token AND (expires_ms IS NULL OR expires_ms > max(created_ms, :now))
-        AND fencing_token <= :fencing_token";
-
-/// Deletes rows of names without an active registration whose retention is over.
+/// Deletes rows of names without an active registration whose retention is over, and which are held for nobody: the first and
+/// last end that is read, the last end of a hold, and how many rows are read.
 const PURGE: &str = "
-    DELETE FROM registrations WHERE (tenant, name) IN
-        (SELECT tenant, name FROM registrations WHERE expires_ms <= :before ORDER BY expires_ms LIMIT :rows)";
+    DELETE FROM registrations WHERE (tenant, name) IN (
+        SELECT tenant, name FROM (
+            SELECT tenant, name, expires_ms, hold_ms FROM registrations INDEXED BY registrations_by_end
+            WHERE expires_ms >= ?1 AND expires_ms <= ?2 ORDER BY expires_ms, tenant, name LIMIT ?4)
+        WHERE hold_ms IS NULL OR expires_ms + hold_ms <= ?3)";
 
-/// Commits queued writes, batch by batch, until the queue is closed.
-pub(super) fn run(mut connection: Connection, queue: &Taker<Write>, config: &NamesConfig, clock: &mut Clock) {
-    let mut purged: Option<Instant> = None;
-    let mut batch = Vec::new();
-    while queue.take(&mut batch, config.batch) > 0 {
-        let due = purged.is_none_or(|purged| purged.elapsed() >= PURGE_INTERVAL);
-        match commit(&mut connection, &mut batch, clock, due) {
-            Next::PurgeAtOnce => purged = None,
-            Next::Purge if due => purged = Some(Instant::now()),
-            Next::Purge => {}
-        }
-    }
-    // Spares the next start from reading the log. Nothing is lost if this fails.
-    let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+/// How many rows a purge reads, and when the last of them ended.
+const PURGED: &str = "
+    SELECT count(*), max(expires_ms) FROM (
+        SELECT expires_ms FROM registrations INDEXED BY registrations_by_end
+        WHERE expires_ms >= ?1 AND expires_ms <= ?2 ORDER BY expires_ms, tenant, name LIMIT ?3)";
+
+/// What the thread has beside its queue.
+pub(super) struct Writer {
+    connection: Connection,
+    clock: Clock,
+    retention_ms: i64,
+    room: Room,
+    sweep: Sweep,
+    /// When the next purge is due.
+    purge_at: Instant,
 }
 
-/// When the next purge is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    /// After the usual time.
-    Purge,
-    /// With the next batch: there may be more rows to purge, or a tenant that is at its quota needs their room.
-    PurgeAtOnce,
-}
-
-/// Runs one batch as one transaction and answers its callers.
-// Keeps P2: callers are answered only after the commit, and the commit flushes to the disk (`synchronous=FULL`).
-fn commit(connection: &mut Connection, batch: &mut Vec<Write>, clock: &mut Clock, purges: bool) -> Next {
-    let mut done = Vec::with_capacity(batch.len());
-    let committed = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .and_then(|transaction| {
-            let time = clock.time(&transaction)?;
-            let next = if purges {
-                purge(&transaction, time.purge_before_ms)
-            } else {
-                Next::Purge
-            };
-            done.extend(batch.drain(..).filter_map(|write| write.run(&transaction, time.now_ms)));
-            transaction.commit()?;
-            Ok(next)
-        });
-    match committed {
-        Ok(mut next) => {
-            if done.iter().any(Done::is_over_quota) {
-                next = Next::PurgeAtOnce;
-            }
-            done.into_iter().for_each(Done::answer);
-            next
+impl Writer {
+    pub(super) fn new(connection: Connection, clock: Clock, config: &NamesConfig) -> Self {
+        Self {
+            connection,
+            clock,
+            retention_ms: stored_ms(config.retention),
+            room: Room::default(),
+            sweep: Sweep::default(),
+            purge_at: Instant::now(),
         }
-        Err(error) => {
-            tracing::error!(writes = done.len() + batch.len(), %error, "a batch of writes was not committed");
-            let error = SaveError::from(error);
-            for done in done {
-                done.refuse(&error);
+    }
+
+    /// Commits queued writes, batch by batch, until the queue is closed.
+    pub(super) fn run(mut self, queue: &Taker<Write>, batch_max: usize) {
+        let mut batch = Vec::new();
+        while queue.take(&mut batch, batch_max) > 0 {
+            self.commit(&mut batch);
+        }
+        // Spares the next start from reading the log. Nothing is lost if this fails.
+        let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    }
+
+    /// Runs one batch as one transaction and answers its callers.
+    // Keeps P2: callers are answered only after the commit, and the commit flushes to the disk (`synchronous=FULL`).
+    fn commit(&mut self, batch: &mut Vec<Write>) {
+        let mut done = Vec::with_capacity(batch.len());
+        let purges = self.purge_at <= Instant::now();
+        let committed = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .and_then(|transaction| {
+                let time = self.clock.time(&transaction)?;
+                if purges {
+                    // A failure is no reason to refuse a write.
+                    let pause = purge(&transaction, time.purge_before_ms, self.retention_ms, &mut self.sweep);
+                    self.purge_at = Instant::now()
+                        + pause.unwrap_or_else(|error| {
+                            tracing::warn!(%error, "expired rows could not be deleted");
+                            PURGE_INTERVAL
+                        });
+                }
+                let room = &self.room;
+                done.extend(
+                    batch
+                        .drain(..)
+                        .filter_map(|write| write.run(&transaction, time.now_ms, room)),
+                );
+                transaction.commit()
+            });
+        match committed {
+            Ok(()) => {
+                if done.iter().any(Done::is_over_quota) {
+                    self.purge_at = Instant::now();
+                }
+                done.into_iter().for_each(Done::answer);
             }
-            for write in batch.drain(..) {
-                write.refuse(&error);
+            Err(error) => {
+                tracing::error!(writes = done.len() + batch.len(), %error, "a batch of writes was not committed");
+                let error = SaveError::from(error);
+                for done in done {
+                    done.refuse(&error);
+                }
+                for write in batch.drain(..) {
+                    write.refuse(&error);
+                }
             }
-            Next::Purge
         }
     }
 }
 
-/// Deletes rows whose retention is over. A failure is no reason to refuse a write.
-fn purge(transaction: &Transaction<'_>, before: i64) -> Next {
-    let parameters = named_params! { ":before": before, ":rows": PURGE_ROWS_MAX };
-    match transaction.execute(PURGE, parameters) {
-        Ok(deleted) if deleted == usize::from(PURGE_ROWS_MAX) => Next::PurgeAtOnce,
-        Ok(_) => Next::Purge,
-        Err(error) => {
-            tracing::warn!(%error, "expired rows could not be deleted");
-            Next::Purge
-        }
-    }
+/// Deletes rows whose retention is over, and returns how long the next purge waits.
+fn purge(
+    transaction: &Transaction<'_>,
+    before_ms: i64,
+    retention_ms: i64,
+    sweep: &mut Sweep,
+) -> rusqlite::Result<Duration> {
+    let Sweep { from_ms, rows } = *sweep;
+    let read = params![from_ms, before_ms, rows];
+    let (read, last_ms) = transaction.query_row(PURGED, read, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    // A hold, too, is over once its time has passed that somebody has seen pass.
+    let held_ms = before_ms.saturating_add(retention_ms);
+    let deleted = transaction.execute(PURGE, params![from_ms, before_ms, held_ms, rows])?;
+    Ok(sweep.go_on(Swept {
+        read,
+        last_ms,
+        deleted: i64::try_from(deleted).unwrap_or(i64::MAX),
+    }))
 }
 
 impl Write {
@@ -178,20 +194,28 @@ impl Write {
     pub(super) fn tenant(&self) -> &str {
         match self {
             Self::Save(save, _) => &save.tenant,
+            Self::Update(update, _) => &update.tenant,
             Self::Free(free, _) => &free.tenant,
+            Self::Apply(tenant, ..) => tenant,
             Self::BeginEpoch(..) | Self::CheckEpoch(..) | Self::KeepTime | Self::Try(_) => NO_TENANT,
         }
     }
 
     /// Runs the write, unless its caller has gone.
-    fn run(self, transaction: &Transaction<'_>, now: i64) -> Option<Done> {
+    fn run(self, transaction: &Transaction<'_>, now: i64, room: &Room) -> Option<Done> {
         match self {
             Self::Save(_, reply) if reply.is_closed() => None,
+            Self::Update(_, reply) if reply.is_closed() => None,
             Self::Free(_, reply) if reply.is_closed() => None,
+            Self::Apply(_, _, reply) if reply.is_closed() => None,
             Self::KeepTime => None,
             Self::Try(reply) => Some(Done::Try(reply, ends_not(transaction))),
-            Self::Save(save, reply) => Some(Done::Save(reply, run_save(&save, transaction, now))),
-            Self::Free(free, reply) => Some(Done::Free(reply, run_free(&free, transaction, now))),
+            Self::Save(save, reply) => Some(Done::Save(reply, statements::save(save, transaction, now, room))),
+            Self::Update(update, reply) => Some(Done::Update(reply, statements::update(&update, transaction, now))),
+            Self::Free(free, reply) => Some(Done::Free(reply, statements::free(&free, transaction, now))),
+            Self::Apply(tenant, writes, reply) => {
+                Some(Done::Apply(reply, apply(&tenant, writes, transaction, now, room)))
+            }
             Self::BeginEpoch(server, reply) => {
                 let begun = ends_not(transaction).and_then(|()| Ok(epochs::begin(transaction, &server, now)?));
                 Some(Done::BeginEpoch(reply, begun))
@@ -206,7 +230,9 @@ impl Write {
     fn refuse(self, error: &SaveError) {
         match self {
             Self::Save(_, reply) => drop(reply.send(Err(error.clone()))),
+            Self::Update(_, reply) => drop(reply.send(Err(error.clone()))),
             Self::Free(_, reply) => drop(reply.send(Err(error.clone()))),
+            Self::Apply(_, _, reply) => drop(reply.send(Err(ApplyError::All(error.clone())))),
             Self::BeginEpoch(_, reply) => drop(reply.send(Err(unread(error)))),
             Self::CheckEpoch(_, _, reply) => drop(reply.send(Err(unread(error)))),
             Self::KeepTime => {}
@@ -217,14 +243,21 @@ impl Write {
 
 impl Done {
     fn is_over_quota(&self) -> bool {
-        matches!(self, Self::Save(_, Err(SaveError::Quota(_))))
+        matches!(
+            self,
+            Self::Save(_, Err(SaveError::Quota(_)))
+                | Self::Update(_, Err(SaveError::Quota(_)))
+                | Self::Apply(_, Err(ApplyError::All(SaveError::Quota(_))))
+        )
     }
 
     /// Sends the answer. If the caller has gone by now, what was written stays written.
     fn answer(self) {
         match self {
             Self::Save(reply, result) => drop(reply.send(result)),
+            Self::Update(reply, result) => drop(reply.send(result)),
             Self::Free(reply, result) => drop(reply.send(result)),
+            Self::Apply(reply, result) => drop(reply.send(result)),
             Self::BeginEpoch(reply, result) => drop(reply.send(result)),
             Self::CheckEpoch(reply, result) => drop(reply.send(result)),
             Self::Try(reply, result) => drop(reply.send(result)),
@@ -235,7 +268,10 @@ impl Done {
     fn refuse(self, error: &SaveError) {
         match self {
             Self::Save(reply, Err(own @ SaveError::Unavailable { .. })) => drop(reply.send(Err(own))),
+            Self::Update(reply, Err(own @ SaveError::Unavailable { .. })) => drop(reply.send(Err(own))),
             Self::Free(reply, Err(own @ SaveError::Unavailable { .. })) => drop(reply.send(Err(own))),
+            Self::Update(reply, _) => drop(reply.send(Err(error.clone()))),
+            Self::Apply(reply, _) => drop(reply.send(Err(ApplyError::All(error.clone())))),
             Self::Save(reply, _) => drop(reply.send(Err(error.clone()))),
             Self::Free(reply, _) => drop(reply.send(Err(error.clone()))),
             Self::BeginEpoch(reply, _) => drop(reply.send(Err(unread(error)))),
@@ -250,96 +286,5 @@ fn unread(error: &SaveError) -> NamesError {
     match error {
         SaveError::Unavailable { reason } => NamesError::unavailable(reason),
         error => NamesError::unavailable(error.to_string()),
-    }
-}
-
-/// Refuses a write of a transaction that has ended.
-fn ends_not(transaction: &Transaction<'_>) -> Result<(), NamesError> {
-    // A full or failing disk makes SQLite end the transaction by itself; a write that ran now would be committed alone.
-    if transaction.is_autocommit() {
-        let reason = "another write of the same transaction made SQLite roll it back";
-        return Err(NamesError::unavailable(reason));
-    }
-    Ok(())
-}
-
-/// Checks that a write may begin.
-// Keeps P5: the lease is checked once the write lock is held, because the wait for the lock is over only then.
-fn may_begin(transaction: &Transaction<'_>, deadline: tokio::time::Instant) -> Result<(), SaveError> {
-    ends_not(transaction)?;
-    if deadline <= tokio::time::Instant::now() {
-        return Err(SaveError::LeaseLost);
-    }
-    Ok(())
-}
-
-fn run_save(save: &Save, transaction: &Transaction<'_>, now: i64) -> Result<Registration, SaveError> {
-    may_begin(transaction, save.deadline)?;
-    let attributes = stored_attributes(&save.attributes)?;
-    if let Err(kind) = check_quota(save, &attributes, transaction)? {
-        return Err(refusal(save, transaction, now)?.unwrap_or(SaveError::Quota(kind)));
-    }
-    let saved = transaction
-        .prepare_cached(SAVE)?
-        .query_row(
-            named_params! {
-                ":tenant": save.tenant,
-                ":name": save.name,
-                ":owner": save.owner,
-                ":now": now,
-                ":lifetime": save.lifetime.map(stored_ms),
-                ":fencing_token": stored_token(save.fencing_token)?,
-                ":attributes": attributes,
-            },
-            registration,
-        )
-        .optional()?;
-    match saved {
-        Some(saved) => Ok(saved),
-        // The row was not changed: its registration is active, or it has seen a newer fencing token.
-        None => Err(refusal(save, transaction, now)?.unwrap_or(SaveError::LeaseLost)),
-    }
-}
-
-/// Checks that the tenant's quota has room for a save.
-// Keeps P6: what a tenant keeps on the disk is bounded, in the transaction that writes.
-fn check_quota(
-    save: &Save,
-    attributes: &str,
-    transaction: &Transaction<'_>,
-) -> rusqlite::Result<Result<(), QuotaKind>> {
-    let has = usage(transaction, &save.tenant)?;
-    let new = Usage::of_row(&save.tenant, &save.name, &save.owner, attributes);
-    if has.check(None, new, save.quota).is_ok() {
-        return Ok(Ok(()));
-    }
-    // It has no room for another row, but the row may replace one.
-    let old = row_of(transaction, &save.tenant, &save.name)?.map(|(usage, _)| usage);
-    Ok(has.check(old, new, save.quota))
-}
-
-/// Returns why the row of a name cannot be changed by a save, whatever the quota is.
-fn refusal(save: &Save, transaction: &Transaction<'_>, now: i64) -> rusqlite::Result<Option<SaveError>> {
-    if let Some(active) = active(transaction, &save.tenant, &save.name, now)? {
-        return Ok(Some(SaveError::Taken(Box::new(active))));
-    }
-    let row = row_of(transaction, &save.tenant, &save.name)?;
-    Ok(row
-        .filter(|(_, fencing_token)| *fencing_token > save.fencing_token)
-        .map(|_| SaveError::LeaseLost))
-}
-
-fn run_free(free: &Free, transaction: &Transaction<'_>, now: i64) -> Result<bool, SaveError> {
-    may_begin(transaction, free.deadline)?;
-    let ended = transaction.prepare_cached(FREE)?.execute(named_params! {
-        ":tenant": free.tenant,
-        ":name": free.name,
-        ":now": now,
-        ":fencing_token": stored_token(free.fencing_token)?,
-    })?;
-    match ended {
-        0 if active(transaction, &free.tenant, &free.name, now)?.is_some() => Err(SaveError::LeaseLost),
-        0 => Ok(false),
-        _ => Ok(true),
     }
 }

@@ -27,7 +27,11 @@ const FUNCTION_NAME_BYTES_MAX: usize = 16 << 10;
 const HANDLER: &str = "namelock:registration/handler@0.1";
 
 /// What is said of a component without it.
-const NO_WORLD: &str = "does not fit the world namelock:registration/registrar@0.1.0";
+const NO_WORLD: &str = "does not fit the world namelock:registration/registrar@0.1.1";
+
+/// What is said of a core module.
+const CORE_MODULE: &str = "is a core module and no component; build it for wasm32-wasip2, or make a component of it with \
+                           `wasm-tools component new`";
 
 /// The size of a page of a memory, as a power of two, unless the memory says otherwise.
 const PAGE_BYTES_LOG2: u32 = 16;
@@ -106,6 +110,7 @@ pub(super) fn check(wasm: &[u8], memory_max: u64) -> Unfit {
             Payload::Version { encoding, .. } => {
                 let is_module = encoding == Encoding::Module;
                 if depth == 0 && is_module {
+                    unfit.problems.push(CORE_MODULE.to_owned());
                     return unfit;
                 }
                 if depth == DEPTH_MAX {

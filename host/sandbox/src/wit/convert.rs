@@ -1,9 +1,12 @@
 //! Converts between the types of the WIT and those of the crates below.
 
+use std::time::Duration;
+
 use namelock_account::Limit;
 use namelock_names::QuotaKind;
 use namelock_types::FencingToken;
 
+use crate::milliseconds::milliseconds;
 use crate::wit::bindings::namelock::registration::{locks, names};
 
 /// The limit that a quota of the names database is called in the configuration.
@@ -45,6 +48,32 @@ impl From<names::Registration> for namelock_names::Registration {
             expires_ms: registration.expires_ms,
             fencing_token: FencingToken::new(registration.fencing_token),
             attributes: registration.attributes,
+        }
+    }
+}
+
+impl From<namelock_names::Change> for names::Change {
+    fn from(change: namelock_names::Change) -> Self {
+        Self {
+            owner: change.owner,
+            lifetime: change.lifetime.map(|lifetime| match lifetime {
+                namelock_names::Lifetime::Endless => names::Lifetime::Endless,
+                namelock_names::Lifetime::FromNow(time) => names::Lifetime::FromNowMs(milliseconds(time)),
+            }),
+            attributes: change.attributes,
+        }
+    }
+}
+
+impl From<names::Change> for namelock_names::Change {
+    fn from(change: names::Change) -> Self {
+        Self {
+            owner: change.owner,
+            lifetime: change.lifetime.map(|lifetime| match lifetime {
+                names::Lifetime::Endless => namelock_names::Lifetime::Endless,
+                names::Lifetime::FromNowMs(ms) => namelock_names::Lifetime::FromNow(Duration::from_millis(ms)),
+            }),
+            attributes: change.attributes,
         }
     }
 }

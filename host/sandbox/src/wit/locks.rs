@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use namelock_account::Limit;
 use namelock_lock::Locks;
-use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime::{Result, error::Context as _};
 
 use crate::config::Tenant;
 use crate::error::Cause;
@@ -40,10 +40,7 @@ pub(crate) fn add_to_linker<T: Send>(linker: &mut Linker<T>, view: fn(&mut T) ->
 impl Host for LocksView<'_> {
     async fn acquire(&mut self, name: String, wait_ms: u32) -> Result<Result<Resource<LeaseHandle>, AcquireError>> {
         let Some(handle) = self.leases.reserve() else {
-            self.tenant.account.refuse(Limit::Leases);
-            *self.cause = Some(Cause::Limit(Limit::Leases, None));
-            let limit = format!("a call holds at most {} leases at once", self.leases.limit());
-            return Ok(Err(AcquireError::Limit(limit)));
+            return Ok(Err(self.too_many()));
         };
         let wait = Duration::from_millis(wait_ms.into());
         let lease = match self.locks.acquire(&self.tenant.namespace, &name, wait).await {
@@ -55,6 +52,41 @@ impl Host for LocksView<'_> {
         };
         self.leases.insert(&handle, lease);
         Ok(Ok(self.table.push(handle)?))
+    }
+
+    async fn acquire_all(
+        &mut self,
+        names: Vec<String>,
+        wait_ms: u32,
+    ) -> Result<Result<Vec<Resource<LeaseHandle>>, AcquireError>> {
+        if names.is_empty() {
+            return Ok(Err(AcquireError::InvalidName("no name was given".to_owned())));
+        }
+        if names.len() > self.leases.room() {
+            return Ok(Err(self.too_many()));
+        }
+        if let Some(held) = names.iter().find(|name| self.leases.has(name)) {
+            // Waiting for it would not help, as it would with a single one.
+            return Ok(Err(AcquireError::InvalidName(format!(
+                "this call holds {held:?} already"
+            ))));
+        }
+        let wait = Duration::from_millis(wait_ms.into());
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let leases = match self.locks.acquire_all(&self.tenant.namespace, &names, wait).await {
+            Ok(leases) => {
+                self.service.answered();
+                leases
+            }
+            Err(error) => return Ok(Err(self.acquire_error(error))),
+        };
+        let mut handles = Vec::with_capacity(leases.len());
+        for lease in leases {
+            let handle = self.leases.reserve().context("there was room for the leases")?;
+            self.leases.insert(&handle, lease);
+            handles.push(self.table.push(handle)?);
+        }
+        Ok(Ok(handles))
     }
 
     async fn release(&mut self, handle: Resource<LeaseHandle>) -> Result<Result<(), Lost>> {
@@ -102,6 +134,12 @@ impl HostLease for LocksView<'_> {
 }
 
 impl LocksView<'_> {
+    fn too_many(&mut self) -> AcquireError {
+        self.tenant.account.refuse(Limit::Leases);
+        *self.cause = Some(Cause::Limit(Limit::Leases, None));
+        AcquireError::Limit(format!("a call holds at most {} leases at once", self.leases.limit()))
+    }
+
     /// Turns a failed acquire into what the guest is told: enough to act on, nothing about the host.
     fn acquire_error(&mut self, error: namelock_lock::AcquireError) -> AcquireError {
         match error {

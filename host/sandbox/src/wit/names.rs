@@ -1,13 +1,10 @@
-//! Implements the interface `names`: finding, saving and freeing registrations.
+//! Implements the interface `names`: finding and listing registrations here, writing them in `writes`.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use namelock_account::Limit;
-use namelock_lock::Lease;
-use namelock_names::{Free, Names, Save};
-use namelock_types::{FencingToken, check_name};
-use tokio::time::Instant;
+use namelock_names::{ListQuery, Names, WriteOne};
+use namelock_types::{LengthError, check_name, check_owner};
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
@@ -16,19 +13,23 @@ use crate::database_time::DatabaseTime;
 use crate::error::Cause;
 use crate::leases::{LeaseHandle, Leases};
 use crate::service::Service;
-use crate::wit::bindings::namelock::registration::names::{self, Host, NamesError, Registration, SaveError};
-use crate::wit::convert::limit_of;
+use crate::wit::bindings::namelock::registration::names::{
+    self, Action, Change, Host, NamesError, New, Page, Query, Registration, SaveError, Write,
+};
+use crate::wit::writes::{Writes, one_error};
 
 /// How many registrations from the database a call remembers, to check what its handler returns.
 const RECEIVED_MAX: usize = 16;
+
+/// The most registrations of one page.
+const LIMIT_MAX: u32 = 1000;
 
 /// What the interface needs of a call.
 pub(crate) struct NamesView<'a> {
     pub(crate) names: &'a dyn Names,
     pub(crate) service: &'a Service,
     pub(crate) tenant: &'a Tenant,
-    /// How many writes the call has begun.
-    pub(crate) writes: &'a mut u32,
+    pub(crate) writes: &'a mut Writes,
     pub(crate) leases: &'a Leases,
     /// The handles of the guest; mutable only because a shared reference to them cannot be sent to another thread.
     pub(crate) table: &'a mut ResourceTable,
@@ -41,13 +42,6 @@ pub(crate) struct NamesView<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Received {
     recent: VecDeque<namelock_names::Registration>,
-}
-
-/// The right to write one name under a lease, until a deadline.
-struct WriteAuthority {
-    name: String,
-    fencing_token: FencingToken,
-    deadline: Instant,
 }
 
 struct HasNames;
@@ -67,11 +61,8 @@ impl Host for NamesView<'_> {
         if let Err(error) = check_name(&name) {
             return Ok(Err(NamesError::Invalid(error.to_string())));
         }
-        if let Err(after) = self.tenant.account.read() {
-            *self.cause = Some(Cause::Limit(Limit::ReadRate, Some(after)));
-            return Ok(Err(NamesError::Unavailable(
-                "the tenant reads faster than it may".to_owned(),
-            )));
+        if let Err(refused) = self.begin_read() {
+            return Ok(Err(refused));
         }
         let time = self.database_time();
         let found = self.names.find(&self.tenant.id, &name).await;
@@ -79,15 +70,9 @@ impl Host for NamesView<'_> {
         Ok(match found {
             Ok(registration) => {
                 self.service.answered();
-                if let Some(registration) = &registration {
-                    self.received.record(registration);
-                }
-                Ok(registration.map(Registration::from))
+                Ok(registration.map(|registration| self.receive(registration)))
             }
-            Err(error) => {
-                self.unavailable(&error);
-                Err(NamesError::Unavailable("the names database does not answer".to_owned()))
-            }
+            Err(error) => Err(self.names_error(&error)),
         })
     }
 
@@ -98,139 +83,169 @@ impl Host for NamesView<'_> {
         lifetime_ms: Option<u64>,
         attributes: Vec<(String, String)>,
     ) -> Result<Result<Registration, SaveError>> {
-        if let Err(reason) = self.check_attributes(&attributes) {
-            return Ok(Err(SaveError::Invalid(reason)));
-        }
-        let Some(authority) = self.write_authority(&lease)? else {
-            return Ok(Err(self.lease_lost()));
-        };
-        if let Err(refused) = self.begin_write() {
-            return Ok(Err(refused));
-        }
-        let save = Save {
-            tenant: self.tenant.id.to_string(),
-            name: authority.name,
+        let new = New {
             owner,
-            lifetime: lifetime_ms.map(Duration::from_millis),
+            lifetime_ms,
             attributes,
-            fencing_token: authority.fencing_token,
-            deadline: authority.deadline,
-            quota: self.tenant.limits.quota,
         };
+        let save = match self.save_of(&lease, new)? {
+            Ok(save) => save,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let request = save.request;
         let time = self.database_time();
         let saved = self.names.save(save).await;
         drop(time);
-        Ok(match saved {
-            Ok(saved) => {
-                self.service.answered();
-                self.received.record(&saved);
-                Ok(saved.into())
-            }
-            Err(error) => Err(self.save_error(error)),
-        })
+        Ok(self.written(saved, request).map(|saved| self.receive(saved)))
+    }
+
+    async fn update(
+        &mut self,
+        lease: Resource<LeaseHandle>,
+        change: Change,
+    ) -> Result<Result<Option<Registration>, SaveError>> {
+        let update = match self.update_of(&lease, change)? {
+            Ok(update) => update,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let request = update.request;
+        let time = self.database_time();
+        let updated = self.names.update(update).await;
+        drop(time);
+        let request = request.filter(|_| !matches!(updated, Ok(None)));
+        let updated = self.written(updated, request);
+        Ok(updated.map(|updated| updated.map(|registration| self.receive(registration))))
     }
 
     async fn free(&mut self, lease: Resource<LeaseHandle>) -> Result<Result<bool, SaveError>> {
-        let Some(authority) = self.write_authority(&lease)? else {
-            return Ok(Err(self.lease_lost()));
-        };
-        if let Err(refused) = self.begin_write() {
-            return Ok(Err(refused));
-        }
-        let free = Free {
-            tenant: self.tenant.id.to_string(),
-            name: authority.name,
-            fencing_token: authority.fencing_token,
-            deadline: authority.deadline,
+        let free = match self.free_of(&lease)? {
+            Ok(free) => free,
+            Err(refused) => return Ok(Err(refused)),
         };
         let time = self.database_time();
         let freed = self.names.free(free).await;
         drop(time);
-        if freed.is_ok() {
-            self.service.answered();
-        }
-        Ok(freed.map_err(|error| self.save_error(error)))
+        Ok(self.written(freed, None))
     }
-}
 
-impl NamesView<'_> {
-    /// Returns the right to write the name of a lease; none where the lease may end before a write does.
-    // Keeps P5: a write begins only under a lease that provably lasts for as long as the database may take.
-    fn write_authority(&self, handle: &Resource<LeaseHandle>) -> Result<Option<WriteAuthority>> {
-        let lease = self.leases.get(self.table.get(handle)?);
-        let lasts = |lease: &&Lease| lease.remaining() > self.names.deadline();
-        Ok(lease.filter(lasts).map(|lease| WriteAuthority {
-            name: lease.name().to_owned(),
-            fencing_token: lease.fencing_token(),
-            deadline: lease.deadline(),
+    async fn apply(&mut self, writes: Vec<Write>) -> Result<Result<Vec<Option<Registration>>, SaveError>> {
+        let most = self.tenant.limits.leases;
+        if !(1..=most).contains(&writes.len()) {
+            let reason = format!("1 to {most} writes are done together, and these are {}", writes.len());
+            return Ok(Err(SaveError::Invalid(reason)));
+        }
+        let mut all = Vec::with_capacity(writes.len());
+        let mut request = None;
+        for Write { lease, action } in writes {
+            let write = match action {
+                Action::Save(new) => self.save_of(&lease, new)?.map(WriteOne::Save),
+                Action::Update(change) => self.update_of(&lease, change)?.map(WriteOne::Update),
+                Action::Free => self.free_of(&lease)?.map(WriteOne::Free),
+            };
+            let mut write = match write {
+                Ok(write) => write,
+                Err(refused) => return Ok(Err(refused)),
+            };
+            let of_write = match &mut write {
+                WriteOne::Save(save) => &mut save.request,
+                WriteOne::Update(update) => &mut update.request,
+                WriteOne::Free(_) => &mut None,
+            };
+            // The first one that leaves a registration takes it along.
+            match request {
+                Some(_) => *of_write = None,
+                None => request = *of_write,
+            }
+            all.push(write);
+        }
+        let time = self.database_time();
+        let applied = self.names.apply(&self.tenant.id, all).await;
+        drop(time);
+        let applied = self.written(applied.map_err(one_error), request);
+        Ok(applied.map(|all| {
+            let received = all
+                .into_iter()
+                .map(|one| one.map(|registration| self.receive(registration)));
+            received.collect()
         }))
     }
 
-    /// Takes one write of what the call and its tenant may write.
-    // Keeps P6: a tenant writes no more than it may, however many calls it has.
-    fn begin_write(&mut self) -> std::result::Result<(), SaveError> {
-        let most = self.tenant.limits.writes;
-        if *self.writes >= most {
-            self.tenant.account.refuse(Limit::Writes);
-            let reason = format!("a call writes at most {most} times");
-            return Err(self.limit_reached(Limit::Writes, None, reason));
+    async fn list(&mut self, query: Query) -> Result<Result<Page, NamesError>> {
+        if let Err(reason) = check_query(&query) {
+            return Ok(Err(NamesError::Invalid(reason)));
         }
-        if let Err(after) = self.tenant.account.write() {
-            let reason = "the tenant writes faster than it may".to_owned();
-            return Err(self.limit_reached(Limit::WriteRate, Some(after), reason));
+        if let Err(refused) = self.begin_read() {
+            return Ok(Err(refused));
         }
-        *self.writes += 1;
-        Ok(())
+        let query = ListQuery {
+            tenant: self.tenant.id.to_string(),
+            prefix: query.prefix,
+            owner: query.owner,
+            after: query.after,
+            limit: query.limit as usize,
+        };
+        let time = self.database_time();
+        let listed = self.names.list(query).await;
+        drop(time);
+        Ok(match listed {
+            Ok(page) => {
+                self.service.answered();
+                Ok(Page {
+                    registrations: page.registrations.into_iter().map(Registration::from).collect(),
+                    next: page.next,
+                })
+            }
+            Err(error) => Err(self.names_error(&error)),
+        })
+    }
+}
+
+/// Checks what the database would find nothing for, or too much.
+fn check_query(query: &Query) -> std::result::Result<(), String> {
+    let check =
+        |check: Option<std::result::Result<(), LengthError>>| check.transpose().map_err(|error| error.to_string());
+    check(
+        Some(query.prefix.as_str())
+            .filter(|prefix| !prefix.is_empty())
+            .map(check_name),
+    )?;
+    check(query.owner.as_deref().map(check_owner))?;
+    check(query.after.as_deref().map(check_name))?;
+    if !(1..=LIMIT_MAX).contains(&query.limit) {
+        return Err(format!(
+            "a page has 1 to {LIMIT_MAX} registrations, and not {}",
+            query.limit
+        ));
+    }
+    Ok(())
+}
+
+impl NamesView<'_> {
+    /// Takes one read of what the tenant's handlers may read.
+    // Keeps P6: a tenant reads no more than it may, however many calls it has.
+    fn begin_read(&mut self) -> std::result::Result<(), NamesError> {
+        self.tenant.account.read().map_err(|after| {
+            *self.cause = Some(Cause::Limit(Limit::ReadRate, Some(after)));
+            NamesError::Unavailable("the tenant reads faster than it may".to_owned())
+        })
     }
 
-    /// Refuses a write because of a limit: the host answers its caller with the code of the limit if the handler gives
-    /// up.
-    fn limit_reached(&mut self, limit: Limit, after: Option<Duration>, reason: String) -> SaveError {
-        *self.cause = Some(Cause::Limit(limit, after));
-        SaveError::Unavailable(reason)
+    /// Notes a registration that the database gave to this call.
+    fn receive(&mut self, registration: namelock_names::Registration) -> Registration {
+        self.received.record(&registration);
+        registration.into()
+    }
+
+    fn names_error(&mut self, error: &namelock_names::NamesError) -> NamesError {
+        self.unavailable(error);
+        NamesError::Unavailable("the names database does not answer".to_owned())
     }
 
     fn database_time(&self) -> DatabaseTime<'_> {
         DatabaseTime::begin(&self.tenant.account)
     }
 
-    fn check_attributes(&self, attributes: &[(String, String)]) -> Result<(), String> {
-        let limits = &self.tenant.limits;
-        if attributes.len() > limits.attributes {
-            return Err(format!("there are at most {} attributes", limits.attributes));
-        }
-        let bytes: usize = attributes.iter().map(|(key, value)| key.len() + value.len()).sum();
-        let limit = limits.attribute_bytes;
-        if bytes > limit {
-            return Err(format!("all attributes together are at most {limit} bytes long"));
-        }
-        Ok(())
-    }
-
-    /// Turns a failed write into what the guest is told: enough to act on, nothing about the host.
-    fn save_error(&mut self, error: namelock_names::SaveError) -> SaveError {
-        match error {
-            namelock_names::SaveError::Taken(registration) => SaveError::Taken((*registration).into()),
-            namelock_names::SaveError::LeaseLost => self.lease_lost(),
-            namelock_names::SaveError::Invalid { reason } => SaveError::Invalid(reason),
-            namelock_names::SaveError::Quota(kind) => {
-                let limit = limit_of(kind);
-                self.tenant.account.refuse(limit);
-                self.limit_reached(limit, None, error.to_string())
-            }
-            namelock_names::SaveError::Unavailable { .. } => {
-                self.unavailable(&error);
-                SaveError::Unavailable("the names database does not answer".to_owned())
-            }
-        }
-    }
-
-    fn lease_lost(&mut self) -> SaveError {
-        *self.cause = Some(Cause::LeaseLost);
-        SaveError::LeaseLost
-    }
-
-    fn unavailable(&mut self, error: &dyn std::error::Error) {
+    pub(super) fn unavailable(&mut self, error: &dyn std::error::Error) {
         *self.cause = Some(Cause::NamesUnavailable);
         self.service.failed(&error.to_string());
     }

@@ -3,10 +3,11 @@
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker};
 
+use crate::config::Settings;
 use crate::wit::bindings::wasi::config::store::{self, Error, Host};
 
-/// The settings of a tenant, in the order of its file.
-pub(crate) struct SettingsView<'a>(pub(crate) &'a [(String, String)]);
+/// The settings of a tenant.
+pub(crate) struct SettingsView<'a>(pub(crate) &'a Settings);
 
 struct HasSettings;
 
@@ -21,11 +22,10 @@ pub(crate) fn add_to_linker<T>(linker: &mut Linker<T>, view: fn(&mut T) -> Setti
 
 impl Host for SettingsView<'_> {
     fn get(&mut self, key: String) -> Result<Result<Option<String>, Error>> {
-        let setting = self.0.iter().find(|(name, _)| *name == key);
-        Ok(Ok(setting.map(|(_, value)| value.clone())))
+        Ok(Ok(self.0.get(&key)))
     }
 
     fn get_all(&mut self) -> Result<Result<Vec<(String, String)>, Error>> {
-        Ok(Ok(self.0.to_vec()))
+        Ok(Ok(self.0.get_all()))
     }
 }

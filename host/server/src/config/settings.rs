@@ -213,6 +213,14 @@ pub(super) const HOST: &[Host] = &[
         .absent("ca.pem", "those that this machine trusts"),
     Host::time("names.retention", SECOND, 7 * DAY, |c| (&mut c.names.retention).into())
         .says("How long the fencing token of a name that nobody has is remembered"),
+    Host::count("names.apply_max", 1, 1000, |c| (&mut c.names.apply_max).into())
+        .says("Writes that a handler does together; no more than limits.leases, of which each needs one"),
+    Host::time("names.hold_max", 0, 366 * DAY, |c| (&mut c.names.hold_max).into())
+        .says("The longest `hold_ms` of a tenant; rows are kept for as long, too"),
+    Host::count("names.page_rows_max", 1001, 1_000_000, |c| (&mut c.names.page_rows_max).into())
+        .says("Rows that are read for one page of a list, ended registrations too; a page that needs more is shorter"),
+    Host::size("names.page_bytes_max", KIB, 64 * MIB, |c| (&mut c.names.page_bytes_max).into())
+        .says("Attributes on one page of a list, beyond its first registration; a page that has more is shorter"),
     Host::size("limits.stack", 64 * KIB, 8 * MIB, |c| (&mut c.stack).into())
         .says("Stack of a guest; one size for all tenants, so not in a tenant.toml")
         .limit(Reached::Code(HandlerTrapped), "guests::recurse"),

@@ -104,7 +104,7 @@ error_kinds! {
         status: FORBIDDEN,
         title: "The request is forbidden",
         retry: No,
-        why: "The token is valid but lacks the right (`register`, `find` or `free`), or the handler returned `forbidden`.",
+        why: "The token is valid but lacks the right (`register`, `find`, `free`, `update` or `list`), or the handler returned `forbidden`.",
         caller: "Use a token that has the right, or the owner that holds the name.",
         handler: "The text of `forbidden` is shown to the caller as `detail`.",
         operator: "Add the right to the token in `tenant.toml`, and send the host SIGHUP.",
@@ -137,7 +137,7 @@ error_kinds! {
         status: METHOD_NOT_ALLOWED,
         title: "The method is not supported here",
         retry: No,
-        why: "The path is one of this API, and the method is not one of those that it supports.",
+        why: "The path is one of this API, and the method is not one of those that it supports; or the tenant's handler lets no registration be changed.",
         caller: "Use one of the methods that the header `Allow` lists.",
         handler: "",
         operator: "",
@@ -148,8 +148,8 @@ error_kinds! {
         status: CONFLICT,
         title: "The name is taken",
         retry: No,
-        why: "The handler found an active registration of the name, or the database refused to write a second one.",
-        caller: "Choose another name. After an answer that left it open whether the name was saved, the registration may be your own: compare `owner` and `created_ms` with GET.",
+        why: "The handler found an active registration of the name, or the database refused to write a second one, or the name is held for its last owner for a while (`hold_ms`).",
+        caller: "Choose another name, or come back after `retry_after_ms` where it is given. A request that was sent with an `Idempotency-Key` is never refused because of itself.",
         handler: "Return `taken` when `names.find` or `names.save` shows another registration.",
         operator: "",
     }
@@ -175,13 +175,24 @@ error_kinds! {
         handler: "The text of `invalid` is shown to the caller as `detail`, so say what a valid name looks like.",
         operator: "",
     }
+    /// Another request was sent with the same idempotency key.
+    IdempotencyKeyReused {
+        label: "idempotency_key_reused",
+        status: UNPROCESSABLE_ENTITY,
+        title: "The idempotency key belongs to another request",
+        retry: No,
+        why: "A registration was saved or changed by a request with this `Idempotency-Key` and another name, owner, lifetime or attributes.",
+        caller: "Make a new key for every request, and send it again only with the very same request.",
+        handler: "",
+        operator: "",
+    }
     /// Another request holds the lock on the name.
     NameBusy {
         label: "name_busy",
         status: LOCKED,
         title: "Somebody is at work on the name",
         retry: Later,
-        why: "Another call holds the lock on the name, and the handler did not wait long enough to get it.",
+        why: "Another call holds the lock on the name, and the handler did not wait long enough to get it; or a request with the same `Idempotency-Key` is not answered yet.",
         caller: "Send the request again after `retry_after_ms`.",
         handler: "Pass a longer `wait-ms` to `acquire` to queue for the lock, at most `lock.max_wait`; hold the lock only for as long as you need it.",
         operator: "",
@@ -193,7 +204,7 @@ error_kinds! {
         title: "The tenant is at its limit",
         retry: Later,
         why: "The tenant's requests come faster than `limits.rate`, it has as many calls as `limits.calls` and `limits.calls_waiting` allow, its calls read or write faster than `limits.read_rate` or `limits.write_rate`, it keeps as many registrations as `limits.registrations` and `limits.registration_bytes` allow, or one call of its handler exceeded a limit of a single call, such as `limits.leases`.",
-        caller: "Send fewer requests at once, and wait for `retry_after_ms`. If `detail` says what the handler used too much of, it may have saved the name before: use GET to find out, and compare `owner` and `created_ms`.",
+        caller: "Send fewer requests at once, and wait for `retry_after_ms`. If `detail` says what the handler used too much of, it may have saved the name before: send the request again with its `Idempotency-Key` to find out.",
         handler: "If `detail` names a limit of a single call, the handler asks for too much: waiting does not help.",
         operator: "Raise the limit in the tenant's `tenant.toml`, within `[limits.max]`. [limits.md](limits.md) lists all limits.",
     }
@@ -204,7 +215,7 @@ error_kinds! {
         title: "The handler failed",
         retry: No,
         why: "The handler panicked, overflowed its stack (`limits.stack`) or did something else that WebAssembly does not allow. Its locks are released.",
-        caller: "Report it to the tenant, with the `request_id`. Before you register the name again, use GET to find out whether it was saved; compare `owner` and `created_ms`.",
+        caller: "Report it to the tenant, with the `request_id`. It may have saved the name before: send the request again with its `Idempotency-Key` to find out.",
         handler: "The host's log has the backtrace under the same `request_id`, with the target `guest`.",
         operator: "Pass the log lines of the `request_id` on to the tenant.",
     }
@@ -215,29 +226,29 @@ error_kinds! {
         title: "The handler ran out of memory",
         retry: No,
         why: "All memories and tables of the call together would exceed `limits.memory`.",
-        caller: "Report it to the tenant, with the `request_id`. Before you register the name again, use GET to find out whether it was saved; compare `owner` and `created_ms`.",
+        caller: "Report it to the tenant, with the `request_id`. It may have saved the name before: send the request again with its `Idempotency-Key` to find out.",
         handler: "Use less memory for each call; every call starts in a fresh instance, so nothing accumulates.",
         operator: "Raise `limits.memory` for the tenant.",
     }
-    /// The handler did not finish in time; use GET to find out whether it saved the name.
+    /// The handler did not finish in time; send it again with its key to find out whether it saved the name.
     HandlerDeadline {
         label: "handler_deadline",
         status: GATEWAY_TIMEOUT,
         title: "The handler ran out of time",
         retry: No,
         why: "The call ran for longer than `limits.cpu_time`, or did not end within `limits.wall_time`. Its locks are released.",
-        caller: "Wait 2 s (the operator's `names.timeout` or `names.busy_timeout`), then use GET to find out whether the name was saved; compare `owner` and `created_ms`. Only then register it again.",
+        caller: "It may have saved the name: send the request again with its `Idempotency-Key`.",
         handler: "Do less work for each call, and wait for locks for a shorter time.",
         operator: "Raise `limits.cpu_time` or `limits.wall_time` for the tenant. If it happens to all tenants, the host is short of CPU.",
     }
-    /// The lock was lost before the handler was done; use GET to find out whether it saved the name.
+    /// The lock was lost before the handler was done; send it again with its key to find out whether it saved the name.
     LeaseLost {
         label: "lease_lost",
         status: SERVICE_UNAVAILABLE,
         title: "The lock was lost before the work was done",
         retry: Later,
         why: "The handler ran for longer than its lease (`lock.lease`, or `lock.max_hold` with renewals), or memcached was restarted or flushed, so the lock was no longer certain. The host ends such a call. A write whose fencing token is older than one that the database has seen for the name is refused with this code too.",
-        caller: "Wait 2 s (the operator's `names.timeout` or `names.busy_timeout`), then use GET to find out whether the name was saved; compare `owner` and `created_ms`. If it was not, send the request again after `retry_after_ms`.",
+        caller: "It may have saved the name: send the request again with its `Idempotency-Key`, after `retry_after_ms`.",
         handler: "Hold a lease only for as long as you need it, and call `renew` before `remaining` (in WIT `remaining-ms`) runs out.",
         operator: "Look in the log for `memcached has lost locks`, which says why, and for a host that stood still.",
     }
@@ -248,11 +259,11 @@ error_kinds! {
         title: "The lock service is not available",
         retry: Later,
         why: "memcached does not answer, has no memory for another lock, or was restarted less than `lock.restart_grace` ago; or a queue of the host is full (`lock.waiters`, `lock.queue`, `lock.memory_locks`). What cannot be granted safely is refused at once.",
-        caller: "Send the request again after `retry_after_ms`. A handler that takes one lock has saved nothing; if it takes several, use GET to find out first.",
+        caller: "Send the request again after `retry_after_ms`. With its `Idempotency-Key` nothing is done twice.",
         handler: "Return `unavailable` when `acquire` does.",
         operator: "Check memcached, its memory (`-m`) and the network in between. After a restart it ends by itself within one lease.",
     }
-    /// The names database cannot be reached, or did not answer in time; use GET to find out whether the name was
+    /// The names database cannot be reached, or did not answer in time; send it again with its key to find out whether the name was
     /// saved.
     NamesUnavailable {
         label: "names_unavailable",
@@ -260,7 +271,7 @@ error_kinds! {
         title: "The names database is not available",
         retry: Later,
         why: "The database is down, slower than `names.timeout` (PostgreSQL) or locked for longer than `names.busy_timeout` (SQLite), too many reads or writes wait for it (`names.queue`), or PostgreSQL waits for a synchronous standby that is gone.",
-        caller: "The write may have happened nevertheless. Wait 2 s (the operator's `names.timeout` or `names.busy_timeout`), then use GET to find out whether the name was saved; compare `owner` and `created_ms`. If it was not, send the request again. A write that PostgreSQL holds back for its standby shows only when that is back; the same request sent again meanwhile saves nothing twice.",
+        caller: "The write may have happened nevertheless: send the request again with its `Idempotency-Key`. A write that PostgreSQL holds back for its standby shows only when that is back; the same request sent again meanwhile saves nothing twice.",
         handler: "Return `unavailable` when `names` does.",
         operator: "Check the database and the network in between. For SQLite, check that no other process keeps a transaction open; for PostgreSQL, that its synchronous standby is there.",
     }
@@ -271,7 +282,7 @@ error_kinds! {
         title: "The tenant cannot be served",
         retry: No,
         why: "The component is missing, too large, does not compile or imports what the host does not offer; or `tenant.toml` has an error; or the handler returned `unavailable` without the lock or the database being the reason.",
-        caller: "Report it to the tenant. If `detail` is the handler's own text, it may have saved the name before: use GET to find out.",
+        caller: "Report it to the tenant. If `detail` is the handler's own text, it may have saved the name before: send the request again with its `Idempotency-Key` to find out.",
         handler: "Build the component for the world `registrar`; `unavailable` is meant for a dependency that is down.",
         operator: "`/tenants` on the admin listener and the log say why. Correct the files, and send the host SIGHUP.",
     }
@@ -293,7 +304,7 @@ error_kinds! {
         title: "The host failed",
         retry: No,
         why: "Something that should never happen in the host did. Nothing about it is shown to the caller.",
-        caller: "Use GET to find out whether the name was saved; compare `owner` and `created_ms`. Report the `request_id` to the operator.",
+        caller: "Send the request again with its `Idempotency-Key`, and report the `request_id` to the operator.",
         handler: "",
         operator: "The log has the cause under the same `request_id`. This is a bug in namelock: report it.",
     }
@@ -354,6 +365,7 @@ mod tests {
             ("name_taken", 409),
             ("payload_too_large", 413),
             ("name_invalid", 422),
+            ("idempotency_key_reused", 422),
             ("name_busy", 423),
             ("tenant_limit", 429),
             ("handler_trapped", 500),

@@ -160,8 +160,21 @@ impl From<CallError> for Problem {
     fn from(error: CallError) -> Self {
         let problem = match &error {
             CallError::Invalid(detail) => Self::new(ErrorKind::NameInvalid, detail),
-            CallError::Taken => Self::new(ErrorKind::NameTaken, "somebody has this name"),
+            CallError::Taken(None) => Self::new(ErrorKind::NameTaken, "somebody has this name"),
+            CallError::Taken(Some(wait)) => {
+                let detail = "only the last owner can take this name now; it is held for a while after it became free";
+                Self::new(ErrorKind::NameTaken, detail).after(*wait)
+            }
             CallError::Busy(wait) => Self::new(ErrorKind::NameBusy, "somebody is at work on this name").after(*wait),
+            CallError::Missing => Self::new(ErrorKind::NotFound, "this name has no active registration"),
+            CallError::KeyReused => Self::new(
+                ErrorKind::IdempotencyKeyReused,
+                "another request was sent with this Idempotency-Key; make a new key for each request",
+            ),
+            CallError::Unsupported => Self::new(
+                ErrorKind::Unsupported,
+                "this tenant's handler does not let registrations be changed",
+            ),
             CallError::Forbidden(detail) => Self::new(ErrorKind::Forbidden, detail),
             CallError::Unavailable { detail, cause } => {
                 let problem = match cause {
@@ -189,7 +202,7 @@ impl From<CallError> for Problem {
             ),
             CallError::LeaseLost => Self::new(
                 ErrorKind::LeaseLost,
-                "the tenant's handler took longer than its lease; use GET to find out whether it saved the name",
+                "the tenant's handler took longer than its lease; send the request again with its Idempotency-Key to find out whether it saved the name",
             ),
             CallError::Limit { limit } => Self::new(
                 ErrorKind::TenantLimit,

@@ -45,6 +45,63 @@ pub(super) fn owner_of(query: Option<&str>) -> Result<String, Problem> {
     Ok(owner)
 }
 
+/// What a request to list asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ListOf {
+    pub(super) prefix: String,
+    pub(super) owner: Option<String>,
+    /// As it was given: what it means depends on the rest.
+    pub(super) after: Option<String>,
+    pub(super) limit: u32,
+}
+
+/// The most registrations of one page.
+const LIMIT_MAX: u32 = 1000;
+
+/// How many there are if the caller does not say.
+const LIMIT_DEFAULT: u32 = 100;
+
+/// Reads `prefix=…&owner=…&after=…&limit=…`, of which each may be left out.
+pub(super) fn list_of(query: Option<&str>) -> Result<ListOf, Problem> {
+    let (mut prefix, mut owner, mut after, mut limit) = (None, None, None, None);
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let place = match key {
+            "prefix" => &mut prefix,
+            "owner" => &mut owner,
+            "after" => &mut after,
+            "limit" => &mut limit,
+            _ => {
+                return Err(invalid(
+                    "this call takes prefix=, owner=, after= and limit=, and nothing else",
+                ));
+            }
+        };
+        if place.replace(decode(&value.replace('+', " "))?).is_some() {
+            return Err(invalid("this call takes prefix=, owner=, after= and limit= once each"));
+        }
+    }
+    let prefix = prefix.unwrap_or_default();
+    if !prefix.is_empty() {
+        check_name(&prefix)?;
+    }
+    owner.as_deref().map(check_owner).transpose()?;
+    let limit = match limit {
+        None => LIMIT_DEFAULT,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|limit| (1..=LIMIT_MAX).contains(limit))
+            .ok_or_else(|| invalid(&format!("limit= is a number from 1 to {LIMIT_MAX}")))?,
+    };
+    Ok(ListOf {
+        prefix,
+        owner,
+        after,
+        limit,
+    })
+}
+
 /// Decodes one segment of a path.
 ///
 /// A `%` that is not followed by two hexadecimal digits is refused, not kept as it is: otherwise `100%` and `100%25`
@@ -138,6 +195,38 @@ mod tests {
         check(None, None);
     }
 
+    #[test]
+    fn a_list_is_asked_for_by_parts_that_are_given_once() {
+        let all = |query: &str| list_of(Some(query)).ok();
+        let expect = ListOf {
+            prefix: "a b".to_owned(),
+            owner: Some("ann".to_owned()),
+            after: Some("x".to_owned()),
+            limit: 7,
+        };
+        assert_eq!(all("prefix=a+b&owner=ann&after=x&limit=7"), Some(expect));
+        let none = list_of(None).unwrap();
+        assert_eq!(
+            (none.prefix.as_str(), none.owner, none.after, none.limit),
+            ("", None, None, 100)
+        );
+        assert_eq!(all("limit=1000").unwrap().limit, 1000);
+        for wrong in [
+            "limit=0",
+            "limit=1001",
+            "limit=-1",
+            "limit=",
+            "prefix=a&prefix=a",
+            "prefix=%c3",
+            "owner=",
+            "Prefix=a",
+            "x=1",
+            "prefix",
+        ] {
+            assert_eq!(all(wrong).is_none(), wrong != "prefix", "{wrong}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_location_leads_back_to_its_name(name in any::<String>()) {
@@ -149,7 +238,7 @@ mod tests {
 
         #[test]
         fn any_query_is_read_or_refused(query in any::<String>()) {
-            let _ = owner_of(Some(&query));
+            let _ = (owner_of(Some(&query)), list_of(Some(&query)));
         }
     }
 }

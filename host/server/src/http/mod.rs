@@ -1,4 +1,4 @@
-//! The public HTTP API: three calls on the names of a tenant.
+//! The public HTTP API: five calls on the names of a tenant.
 //!
 //! A call reads its request; whatever becomes of it ends in `observe`, the one place where a request gets its id, is
 //! rendered if it failed, is counted and logged.
@@ -7,6 +7,8 @@ mod address;
 mod app;
 mod body;
 pub mod connections;
+mod cursor;
+mod idempotency;
 mod observe;
 pub mod wire;
 
@@ -14,18 +16,19 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Extension, Request, State};
-use axum::http::header::{CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::header::{ALLOW, CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use namelock_names::NamesError;
-use namelock_sandbox::DatabaseTime;
+use axum::routing::get;
+use namelock_names::{ListQuery, NamesError, PastRequest, RequestKey};
+use namelock_sandbox::{CallError, DatabaseTime, Written};
 
 pub use self::app::App;
 pub use self::body::BodyLimits;
 
 use self::address::{NAME, NAMES};
+use self::idempotency::{Fingerprint, Keyed};
 use self::observe::{RequestId, observe};
 use crate::admission::Admitted;
 use crate::error::{ErrorKind, Problem};
@@ -35,8 +38,8 @@ use crate::tenants::{Ready, TenantId};
 /// The routes of the public listener.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route(NAMES, post(register))
-        .route(NAME, get(find).delete(free))
+        .route(NAMES, get(list).post(register))
+        .route(NAME, get(find).patch(update).delete(free))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), observe))
@@ -50,6 +53,7 @@ async fn register(
 ) -> Result<Response, Problem> {
     let ready = tenant_of(&app, request.uri())?;
     let admitted = admit(&ready, request.headers(), Right::Register)?;
+    let key = idempotency::key_of(request.headers())?;
     let body = body::read_body(request.into_body(), app.body).await?;
     // Only now: a caller that sends its body slowly occupies its tenant's capacity, and nothing of the host's.
     let _running = admitted.run(&app.calls).await?;
@@ -57,13 +61,115 @@ async fn register(
         .handler
         .on_behalf(&ready.tenant.account, || wire::parse_register(&body));
     let request = parsed.await?;
-    let saved = ready
+    let keyed = key.map(|key| Fingerprint::of_register(&request).keyed(key));
+    let run = |key| {
+        ready
+            .handler
+            .register(&app.powers, &ready.tenant, id.as_str(), request, key)
+    };
+    let saved = once(&app, &ready, keyed, run).await?;
+    let location = address::location(&ready.tenant.id, &saved.registration.name);
+    let mut response = answer(&saved, StatusCode::CREATED)?;
+    if let Ok(location) = location.try_into() {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+async fn update(
+    State(app): State<Arc<App>>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let ready = tenant_of(&app, request.uri())?;
+    let admitted = admit(&ready, request.headers(), Right::Update)?;
+    if !ready.handler.lets_update() {
+        let mut response = Problem::from(CallError::Unsupported).into_response();
+        // Without it a 405 is not one (RFC 9110, section 15.5.6).
+        let allow = HeaderValue::from_static("GET,HEAD,DELETE");
+        response.headers_mut().insert(ALLOW, allow);
+        return Ok(response);
+    }
+    let name = address::name_of(request.uri())?;
+    let key = idempotency::key_of(request.headers())?;
+    let body = body::read_body(request.into_body(), app.body).await?;
+    let _running = admitted.run(&app.calls).await?;
+    let parsed = ready
         .handler
-        .register(&app.powers, &ready.tenant, id.as_str(), request)
-        .await?;
-    let location = address::location(&ready.tenant.id, &saved.name);
-    let headers = [(CONTENT_TYPE, "application/json".to_owned()), (LOCATION, location)];
-    Ok((StatusCode::CREATED, headers, wire::registration(&saved)?).into_response())
+        .on_behalf(&ready.tenant.account, || wire::parse_update(name, &body));
+    let request = parsed.await?;
+    let keyed = key.map(|key| Fingerprint::of_update(&request).keyed(key));
+    let run = |key| {
+        ready
+            .handler
+            .update(&app.powers, &ready.tenant, id.as_str(), request, key)
+    };
+    answer(&once(&app, &ready, keyed, run).await?, StatusCode::OK)
+}
+
+/// Runs a request, or answers it as it was answered before if it was sent with a key and has succeeded.
+async fn once<F: Future<Output = Result<Written, CallError>>>(
+    app: &App,
+    ready: &Ready,
+    keyed: Option<Keyed>,
+    run: impl FnOnce(Option<RequestKey>) -> F,
+) -> Result<Written, Problem> {
+    let Some(keyed) = keyed else {
+        return Ok(run(None).await?);
+    };
+    let begun = idempotency::begin(&app.powers.locks, &ready.tenant, keyed).await?;
+    let time = DatabaseTime::begin(&ready.tenant.account);
+    let found = app.powers.names.find_request(&ready.tenant.id, begun.key).await;
+    drop(time);
+    let written = match found.map_err(names_failed)? {
+        PastRequest::Replayed(registration) => Ok(Written {
+            registration: *registration,
+            replayed: true,
+        }),
+        PastRequest::KeyReused => Err(CallError::KeyReused),
+        PastRequest::Unknown => run(Some(begun.key)).await,
+    };
+    begun.end().await;
+    Ok(written?)
+}
+
+fn answer(written: &Written, status: StatusCode) -> Result<Response, Problem> {
+    let headers = [(CONTENT_TYPE, "application/json")];
+    let mut response = (status, headers, wire::registration(&written.registration)?).into_response();
+    if written.replayed {
+        let replayed = HeaderName::from_static(idempotency::REPLAYED);
+        response
+            .headers_mut()
+            .insert(replayed, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// Answers from the database alone, page by page.
+async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    let ready = tenant_of(&app, request.uri())?;
+    let admitted = admit(&ready, request.headers(), Right::List)?;
+    let list = address::list_of(request.uri().query())?;
+    let after = list.after.as_deref();
+    let after = after
+        .map(|after| cursor::read(&ready.tenant.id, &list, after))
+        .transpose()?;
+    let _running = admitted.run(&app.calls).await?;
+    let query = ListQuery {
+        tenant: ready.tenant.id.to_string(),
+        prefix: list.prefix.clone(),
+        owner: list.owner.clone(),
+        after,
+        limit: list.limit as usize,
+    };
+    let time = DatabaseTime::begin(&ready.tenant.account);
+    let page = app.powers.names.list(query).await;
+    drop(time);
+    let page = page.map_err(names_failed)?;
+    let next = page.next.map(|name| cursor::write(&ready.tenant.id, &list, &name));
+    let write = || wire::page(&page.registrations, next);
+    let body = ready.handler.on_behalf(&ready.tenant.account, write).await?;
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// Answers from the database alone; the handler has no part in reading a name.
@@ -184,6 +290,7 @@ mod tests {
             let rules = Rules {
                 defaults: &limits,
                 max: &limits,
+                hold_max: Duration::MAX,
                 shared_namespace: &[],
             };
             let candidates = directory::scan(&tenants, &rules).unwrap();
@@ -278,10 +385,10 @@ mod tests {
             assert_eq!(response.headers()["allow"], allow, "{method} {uri}");
             assert_eq!(json(response).await["code"], "unsupported");
         };
-        check("GET", "/v1/acme/names", "POST").await;
-        check("DELETE", "/v1/acme/names", "POST").await;
-        check("PUT", "/v1/acme/names/n", "GET,HEAD,DELETE").await;
-        check("POST", "/v1/acme/names/n", "GET,HEAD,DELETE").await;
+        check("PUT", "/v1/acme/names", "GET,HEAD,POST").await;
+        check("DELETE", "/v1/acme/names", "GET,HEAD,POST").await;
+        check("PUT", "/v1/acme/names/n", "GET,HEAD,PATCH,DELETE").await;
+        check("POST", "/v1/acme/names/n", "GET,HEAD,PATCH,DELETE").await;
     }
 
     #[tokio::test]

@@ -160,6 +160,8 @@ fn operation_of(request: &Request) -> Operation {
         (Some(NAMES), &Method::POST) => Operation::Register,
         (Some(NAME), &Method::GET | &Method::HEAD) => Operation::Find,
         (Some(NAME), &Method::DELETE) => Operation::Free,
+        (Some(NAME), &Method::PATCH) => Operation::Update,
+        (Some(NAMES), &Method::GET | &Method::HEAD) => Operation::List,
         _ => Operation::Other,
     }
 }

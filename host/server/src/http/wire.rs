@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
-use namelock_names::Registration;
-use namelock_sandbox::Request;
+use namelock_names::{Change, Lifetime, Registration};
+use namelock_sandbox::{Request, UpdateRequest};
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,24 @@ struct RegisterBody {
     lifetime_ms: Option<u64>,
     #[serde(default)]
     attributes: Option<Attributes>,
+}
+
+/// The body of a request to change a registration.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UpdateBody {
+    owner: String,
+    #[serde(default)]
+    new_owner: Option<String>,
+    /// The outer one: not given; the inner one: `null`.
+    #[serde(default, deserialize_with = "given")]
+    lifetime_ms: Option<Option<u64>>,
+    #[serde(default)]
+    attributes: Option<Attributes>,
+}
+
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u64>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// An object of strings, in the order in which it was written.
@@ -63,10 +81,13 @@ fn invalid(detail: impl AsRef<str>) -> Problem {
     Problem::new(ErrorKind::InvalidRequest, detail)
 }
 
+fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| invalid(format!("the body is not valid JSON for this call: {error}")))
+}
+
 /// Reads the body of a request to register.
 pub fn parse_register(body: &[u8]) -> Result<Request, Problem> {
-    let body: RegisterBody = serde_json::from_slice(body)
-        .map_err(|error| invalid(format!("the body is not valid JSON for this call: {error}")))?;
+    let body: RegisterBody = parse(body)?;
     check_name(&body.name)?;
     check_owner(&body.owner)?;
     Ok(Request {
@@ -74,6 +95,30 @@ pub fn parse_register(body: &[u8]) -> Result<Request, Problem> {
         owner: body.owner,
         lifetime: body.lifetime_ms.map(Duration::from_millis),
         attributes: body.attributes.map(|attributes| attributes.0).unwrap_or_default(),
+    })
+}
+
+/// Reads the body of a request to change the registration of this name.
+pub fn parse_update(name: String, body: &[u8]) -> Result<UpdateRequest, Problem> {
+    let body: UpdateBody = parse(body)?;
+    check_owner(&body.owner)?;
+    body.new_owner.as_deref().map(check_owner).transpose()?;
+    let change = Change {
+        owner: body.new_owner,
+        lifetime: body
+            .lifetime_ms
+            .map(|ms| ms.map_or(Lifetime::Endless, |ms| Lifetime::FromNow(Duration::from_millis(ms)))),
+        attributes: body.attributes.map(|attributes| attributes.0),
+    };
+    if change == Change::default() {
+        return Err(invalid(
+            "the body changes nothing; give new_owner, lifetime_ms or attributes",
+        ));
+    }
+    Ok(UpdateRequest {
+        name,
+        owner: body.owner,
+        change,
     })
 }
 
@@ -109,17 +154,39 @@ fn as_object<S: Serializer>(attributes: &&[(String, String)], serializer: S) -> 
     map.end()
 }
 
+impl<'a> From<&'a Registration> for RegistrationBody<'a> {
+    fn from(registration: &'a Registration) -> Self {
+        Self {
+            name: &registration.name,
+            owner: &registration.owner,
+            created_ms: registration.created_ms,
+            expires_ms: registration.expires_ms,
+            fencing_token: registration.fencing_token.get(),
+            attributes: &registration.attributes,
+        }
+    }
+}
+
+/// One page of a list as it is written in an answer.
+#[derive(Serialize)]
+struct PageBody<'a> {
+    names: Vec<RegistrationBody<'a>>,
+    next: Option<String>,
+}
+
 /// Writes a registration as JSON.
 pub fn registration(registration: &Registration) -> Result<Vec<u8>, Problem> {
-    let body = RegistrationBody {
-        name: &registration.name,
-        owner: &registration.owner,
-        created_ms: registration.created_ms,
-        expires_ms: registration.expires_ms,
-        fencing_token: registration.fencing_token.get(),
-        attributes: &registration.attributes,
-    };
-    serde_json::to_vec(&body)
+    written(&RegistrationBody::from(registration))
+}
+
+/// Writes a page of a list as JSON; `next` is the cursor of the page behind it.
+pub fn page(registrations: &[Registration], next: Option<String>) -> Result<Vec<u8>, Problem> {
+    let names = registrations.iter().map(RegistrationBody::from).collect();
+    written(&PageBody { names, next })
+}
+
+fn written(body: &impl Serialize) -> Result<Vec<u8>, Problem> {
+    serde_json::to_vec(body)
         .map_err(|error| Problem::new(ErrorKind::Internal, "the host could not write the answer").because(&error))
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use namelock_lock::{LockConfig, Locks};
-use namelock_names::Names;
+use namelock_names::{Names, NamesConfig};
 use namelock_sandbox::{Powers, Sandbox, SandboxConfig};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
@@ -100,7 +100,12 @@ pub async fn serve(
         shared_with_idiom: !config.shared_namespace.is_empty(),
         ..config.lock.clone()
     };
-    let names = namelock_names::open(&config.names_url, config.names.clone())
+    let names = NamesConfig {
+        // A handler may do as many writes at once as it may hold leases.
+        apply_max: config.limits_max.call.leases,
+        ..config.names.clone()
+    };
+    let names = namelock_names::open(&config.names_url, names)
         .await
         .map_err(|source| RunError::Names {
             url: config.names_url.to_string(),
@@ -163,6 +168,7 @@ fn rules(config: &Config) -> Rules<'_> {
     Rules {
         defaults: &config.limits,
         max: &config.limits_max,
+        hold_max: config.names.hold_max,
         shared_namespace: &config.shared_namespace,
     }
 }

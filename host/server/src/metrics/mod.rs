@@ -29,13 +29,24 @@ pub enum Operation {
     Find,
     /// Free a name.
     Free,
+    /// Change the registration of a name.
+    Update,
+    /// List registrations.
+    List,
     /// None of these: an unknown path or method.
     Other,
 }
 
 impl Operation {
     /// Every operation, in the order of declaration.
-    pub const ALL: [Self; 4] = [Self::Register, Self::Find, Self::Free, Self::Other];
+    pub const ALL: [Self; 6] = [
+        Self::Register,
+        Self::Find,
+        Self::Free,
+        Self::Update,
+        Self::List,
+        Self::Other,
+    ];
 
     /// The operation as written in metrics and log.
     pub fn label(self) -> &'static str {
@@ -43,6 +54,8 @@ impl Operation {
             Self::Register => "register",
             Self::Find => "find",
             Self::Free => "free",
+            Self::Update => "update",
+            Self::List => "list",
             Self::Other => "other",
         }
     }

@@ -86,6 +86,7 @@ mod tests {
         let rules = Rules {
             defaults: &limits,
             max: &limits,
+            hold_max: std::time::Duration::MAX,
             shared_namespace: &[],
         };
         scan(dir, &rules)

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use namelock_account::{Account, Budgets};
 use namelock_sandbox::{Tenant, Wasm};
@@ -29,6 +30,8 @@ pub struct Rules<'a> {
     pub defaults: &'a Limits,
     /// What no file may go beyond.
     pub max: &'a Limits,
+    /// The longest that a file may hold names for their last owners.
+    pub hold_max: Duration,
     /// The tenants that may use the empty namespace.
     pub shared_namespace: &'a [TenantId],
 }
@@ -59,9 +62,18 @@ impl fmt::Debug for Plan {
 #[serde(deny_unknown_fields, default)]
 struct TenantFile {
     namespace: Option<String>,
+    names: NamesSection,
     settings: BTreeMap<String, SettingValue>,
     limits: LimitsSection,
     tokens: Vec<TokenSection>,
+}
+
+/// The section `names` of it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct NamesSection {
+    /// For how long after a registration has ended or was freed only its last owner can take the name.
+    hold_ms: u64,
 }
 
 /// A setting, which a handler always reads as text.
@@ -120,6 +132,15 @@ impl Plan {
         }
         let limits = file.limits.over(rules.defaults);
         wrong.extend(limits.beyond(rules.max, location));
+        let hold = Duration::from_millis(file.names.hold_ms);
+        if hold > rules.hold_max {
+            let problem = format!(
+                "{} is above names.hold_max of this host, {}; lower the one or raise the other",
+                file.names.hold_ms,
+                rules.hold_max.as_millis()
+            );
+            wrong.push(ConfigError::new(location("names.hold_ms"), problem));
+        }
         let tokens = Tokens::new(file.tokens).unwrap_or_else(|errors| {
             let errors = errors
                 .into_iter()
@@ -133,6 +154,7 @@ impl Plan {
         let tenant = Tenant {
             id: id.as_str().into(),
             namespace: namespace.into(),
+            hold,
             settings: file.settings.into_iter().map(|(key, value)| (key, value.0)).collect(),
             limits: limits.call,
             account: Arc::new(Account::new(id.as_str(), &limits.budgets)),
@@ -205,6 +227,7 @@ pub fn fuzz_tenant_toml(text: &str) {
     let rules = Rules {
         defaults: &limits,
         max: &limits,
+        hold_max: Duration::ZERO,
         shared_namespace: &[],
     };
     let _ = Plan::parse(&id, Path::new("fuzz"), &Source::of(text), &rules);

@@ -125,6 +125,9 @@ pub struct Status {
     /// Why the contents of the directory are not served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// The keys of its `[settings]` that no call has read since its `tenant.toml` was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unread_settings: Vec<String>,
     /// What it has used, and how near to its limits it came; none before its `tenant.toml` could be read.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
@@ -205,6 +208,12 @@ impl Entry {
         self.ready.clone().ok_or_else(refused)
     }
 
+    fn unread_settings(&self) -> Vec<String> {
+        let plan = self.settings.as_ref().ok();
+        let unread = plan.into_iter().flat_map(|plan| plan.tenant.settings.unread());
+        unread.map(str::to_owned).collect()
+    }
+
     fn status(&self, id: &TenantId) -> Status {
         let refused = match (&self.settings, &self.refused) {
             (Err(refused), _) => Some(refused.clone()),
@@ -222,6 +231,7 @@ impl Entry {
             state,
             component: self.component.as_ref().map(|loaded| loaded.digest.to_string()),
             refused: refused.map(|refused| refused.reason.to_string()),
+            unread_settings: self.unread_settings(),
             usage: self
                 .admission
                 .as_ref()

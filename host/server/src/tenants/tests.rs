@@ -31,6 +31,7 @@ async fn a_tenant_that_cannot_be_loaded_keeps_its_reason() {
     let rules = Rules {
         defaults: &limits,
         max: &limits,
+        hold_max: std::time::Duration::MAX,
         shared_namespace: &[],
     };
     let elsewhere = tempfile::tempdir().unwrap();
@@ -97,6 +98,7 @@ async fn compiling_is_booked_to_the_tenant_and_its_account_outlives_reloads() {
     let rules = Rules {
         defaults: &limits,
         max: &limits,
+        hold_max: std::time::Duration::MAX,
         shared_namespace: &[],
     };
     let load = async || {

@@ -41,11 +41,15 @@ pub enum Right {
     Find = 2,
     /// Free a name.
     Free = 4,
+    /// Change the registration of a name.
+    Update = 8,
+    /// List registrations.
+    List = 16,
 }
 
 impl Right {
     /// Every right.
-    pub const ALL: [Self; 3] = [Self::Register, Self::Find, Self::Free];
+    pub const ALL: [Self; 5] = [Self::Register, Self::Find, Self::Free, Self::Update, Self::List];
 
     /// The right as written in a `tenant.toml`.
     pub fn label(self) -> &'static str {
@@ -53,6 +57,8 @@ impl Right {
             Self::Register => "register",
             Self::Find => "find",
             Self::Free => "free",
+            Self::Update => "update",
+            Self::List => "list",
         }
     }
 }
@@ -65,7 +71,7 @@ impl fmt::Display for Right {
 
 /// The text is not a right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a right is register, find or free")]
+#[error("a right is register, find, free, update or list")]
 pub struct InvalidRight;
 
 impl FromStr for Right {
@@ -117,7 +123,7 @@ pub enum InvalidTokens {
     #[error("the sha256 of `{0}` is not 64 hexadecimal digits; make a new token with `namelock token new`")]
     Hash(String),
     /// A token has no rights.
-    #[error("`{0}` has no rights; write some of register, find and free")]
+    #[error("`{0}` has no rights; write some of register, find, free, update and list")]
     NoRights(String),
 }
 

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use super::*;
 use crate::quota::Quota;
 use crate::sqlite::clock::Machine;
+use crate::sqlite::rows::active;
 use crate::sqlite::schema;
 
 /// The clocks of a machine, which a test sets.
@@ -28,6 +29,14 @@ impl Clocks {
         let read = move || (boottime_ms.load(Ordering::Relaxed), wall_ms.load(Ordering::Relaxed));
         Clock::new(Machine::new("test", read), Duration::ZERO, Arc::default())
     }
+}
+
+fn run_save(save: Save, transaction: &Transaction<'_>, now: i64) -> Result<Registration, SaveError> {
+    statements::save(save, transaction, now, &Room::default())
+}
+
+fn run_free(free: &Free, transaction: &Transaction<'_>, now: i64) -> Result<bool, SaveError> {
+    statements::free(free, transaction, now)
 }
 
 /// Creates a database for one test.
@@ -51,6 +60,8 @@ fn save(name: &str, fencing_token: u64, lifetime_ms: Option<u64>) -> Save {
         fencing_token: FencingToken::new(fencing_token),
         deadline: deadline(),
         quota: Quota::default(),
+        hold: Duration::ZERO,
+        request: None,
     }
 }
 
@@ -66,7 +77,7 @@ fn free(name: &str, fencing_token: u64) -> Free {
 /// Commits the saves of three names as one batch, in which a trigger fails the save of `poison` by SQLite's `raise`.
 /// Returns the answers, and the names that are in the file.
 fn check_poisoned_batch(raise: &str) -> (Vec<Result<Registration, SaveError>>, Vec<String>) {
-    let (mut connection, _folder) = database();
+    let (connection, _folder) = database();
     connection
         .execute_batch(&format!(
             "CREATE TRIGGER poison BEFORE INSERT ON registrations WHEN new.name = 'poison'
@@ -80,12 +91,14 @@ fn check_poisoned_batch(raise: &str) -> (Vec<Result<Registration, SaveError>>, V
         })
         .into_iter()
         .unzip();
-    commit(&mut connection, &mut batch, &mut Clocks::default().clock(), false);
+    let mut writer = Writer::new(connection, Clocks::default().clock(), &NamesConfig::default());
+    writer.commit(&mut batch);
     let answers = answers
         .into_iter()
         .map(|mut answer| answer.try_recv().unwrap())
         .collect();
-    let mut statement = connection
+    let mut statement = writer
+        .connection
         .prepare("SELECT name FROM registrations ORDER BY name")
         .unwrap();
     let names = statement.query_map([], |row| row.get(0)).unwrap();
@@ -113,28 +126,29 @@ fn no_write_of_a_batch_survives_a_rollback_by_sqlite() {
 
 #[test]
 fn a_write_whose_caller_has_gone_is_not_begun() {
-    let (mut connection, _folder) = database();
+    let (connection, _folder) = database();
     let (reply, answer) = oneshot::channel();
     drop(answer);
     let mut batch = vec![Write::Save(save("a", 1, None), reply)];
-    commit(&mut connection, &mut batch, &mut Clocks::default().clock(), false);
-    assert_eq!(active(&connection, "t", "a", 0).unwrap(), None);
+    let mut writer = Writer::new(connection, Clocks::default().clock(), &NamesConfig::default());
+    writer.commit(&mut batch);
+    assert_eq!(active(&writer.connection, "t", "a", 0).unwrap(), None);
 }
 
 #[test]
 fn a_registration_is_active_up_to_but_not_including_its_end() {
     let (mut connection, _folder) = database();
     let transaction = connection.transaction().unwrap();
-    let first = run_save(&save("a", 1, Some(10)), &transaction, 100).unwrap();
+    let first = run_save(save("a", 1, Some(10)), &transaction, 100).unwrap();
     assert_eq!((first.created_ms, first.expires_ms), (100, Some(110)));
     assert_eq!(active(&transaction, "t", "a", 109).unwrap().as_ref(), Some(&first));
     assert_eq!(
-        run_save(&save("a", 2, None), &transaction, 109),
+        run_save(save("a", 2, None), &transaction, 109),
         Err(SaveError::Taken(Box::new(first)))
     );
     assert_eq!(active(&transaction, "t", "a", 110).unwrap(), None);
     assert_eq!(run_free(&free("a", 2), &transaction, 110), Ok(false));
-    let second = run_save(&save("a", 2, None), &transaction, 110).unwrap();
+    let second = run_save(save("a", 2, None), &transaction, 110).unwrap();
     assert_eq!((second.created_ms, second.expires_ms), (110, None));
 }
 
@@ -142,11 +156,11 @@ fn a_registration_is_active_up_to_but_not_including_its_end() {
 fn a_registration_begins_no_earlier_than_the_one_before_it_ended() {
     let (mut connection, _folder) = database();
     let transaction = connection.transaction().unwrap();
-    run_save(&save("a", 1, None), &transaction, 5_000).unwrap();
+    run_save(save("a", 1, None), &transaction, 5_000).unwrap();
     // As by a version that went by a wall clock, which is set back: it ends where it began, and stays ended.
     assert_eq!(run_free(&free("a", 2), &transaction, 1_000), Ok(true));
     assert_eq!(active(&transaction, "t", "a", 1_000).unwrap(), None);
-    let second = run_save(&save("a", 2, Some(10)), &transaction, 1_000).unwrap();
+    let second = run_save(save("a", 2, Some(10)), &transaction, 1_000).unwrap();
     assert_eq!((second.created_ms, second.expires_ms), (5_000, Some(5_010)));
 }
 
@@ -225,7 +239,7 @@ fn check_sequence(connection: &mut Connection, steps: &[Step]) -> Result<(), Tes
         let is_newer = |token: u64| row.is_some_and(|row| row.fencing_token > token);
         match *ask {
             Ask::Save(token, lifetime) => {
-                let saved = run_save(&save(name, token, lifetime), &transaction, now);
+                let saved = run_save(save(name, token, lifetime), &transaction, now);
                 match (holder, saved) {
                     (Some(holder), Err(SaveError::Taken(taken))) => {
                         prop_assert_eq!(taken.fencing_token.get(), holder.fencing_token);

@@ -55,7 +55,7 @@ fn all_problems_are_said_at_once() {
     let expect = format!(
         "has {0} core instances, and {most} are allowed; it has {0} memories, and 4 are allowed; \
          it has 67174400 bytes in a memory at its start, and {MEMORY_MAX} are allowed; \
-         it does not fit the world namelock:registration/registrar@0.1.0: it exports no \
+         it does not fit the world namelock:registration/registrar@0.1.1: it exports no \
          namelock:registration/handler@0.1",
         most + 1
     );
@@ -129,13 +129,17 @@ fn any_version_of_the_handler_is_accepted() {
 }
 
 #[test]
+fn a_core_module_is_told_how_to_become_a_component() {
+    let said = check(b"\0asm\x01\0\0\0", MEMORY_MAX).describe(1);
+    assert!(
+        said.starts_with("is a core module and no component; build it for wasm32-wasip2"),
+        "{said}"
+    );
+}
+
+#[test]
 fn what_cannot_be_parsed_is_left_to_the_compiler() {
-    for wasm in [
-        &b"no component"[..],
-        b"\0asm\x01\0\0\0",
-        &fs::read(ROOMS).unwrap()[..5000],
-        b"",
-    ] {
+    for wasm in [&b"no component"[..], &fs::read(ROOMS).unwrap()[..5000], b""] {
         assert!(check(wasm, MEMORY_MAX).is_empty());
     }
 }

@@ -22,6 +22,7 @@ fn read(id: &TenantId, dir: &TempDir, shared_namespace: &[TenantId]) -> Result<A
     let rules = Rules {
         defaults: &limits,
         max: &limits,
+        hold_max: Duration::from_secs(60),
         shared_namespace,
     };
     let plan = Plan::read(id, dir.path(), &rules);
@@ -44,13 +45,16 @@ fn a_tenant_file_sets_namespace_settings_and_limits() {
         max = 3
         prefix = "r-"
         open = true
+        [names]
+        hold_ms = 60000
         [limits]
         cpu_time = "20ms"
     "#;
     let tenant = plan(file).unwrap();
     assert_eq!(&*tenant.namespace, "");
-    let expect = [("max", "3"), ("open", "true"), ("prefix", "r-")].map(|(key, value)| (key.into(), value.into()));
-    assert_eq!(tenant.settings, expect);
+    let expect = ["max", "open", "prefix"];
+    assert_eq!(tenant.settings.unread().collect::<Vec<_>>(), expect);
+    assert_eq!(tenant.hold, Duration::from_secs(60));
     assert_eq!(tenant.limits.cpu_time, Duration::from_millis(20));
 }
 
@@ -75,6 +79,10 @@ fn a_wrong_tenant_file_says_what_and_where() {
          lower the one or raise the other",
     );
     check(
+        "[names]\nhold_ms = 60001",
+        "FILE, names.hold_ms: 60001 is above names.hold_max of this host, 60000; lower the one or raise the other",
+    );
+    check(
         "[limits.max]\nmemory = \"1GiB\"",
         "FILE, line 1, limits.max: unknown field `max`, expected one of `component`, `artifact`, `calls`, `calls_waiting`, \
          `calls_wait`, `rate`, `burst`, `memory`, `cpu_time`, `wall_time`, `leases`, `host_calls`, `host_bytes`, \
@@ -87,7 +95,7 @@ fn a_wrong_tenant_file_says_what_and_where() {
     );
     check(
         "name = 1",
-        "FILE, line 1, name: unknown field `name`, expected one of `namespace`, `settings`, `limits`, `tokens`",
+        "FILE, line 1, name: unknown field `name`, expected one of `namespace`, `names`, `settings`, `limits`, `tokens`",
     );
 }
 

@@ -26,11 +26,11 @@ const TENANTS_MAX: usize = 10_000;
 
 /// What tenants were last seen to keep.
 #[derive(Default)]
-pub(super) struct Room(Mutex<HashMap<String, (Usage, Instant)>>);
+pub(crate) struct Room(Mutex<HashMap<String, (Usage, Instant)>>);
 
 impl Room {
     /// Returns whether the tenant cannot reach its quota before it is looked at again.
-    pub(super) fn is_ample(&self, tenant: &str, quota: Quota, now: Instant) -> bool {
+    pub(crate) fn is_ample(&self, tenant: &str, quota: Quota, now: Instant) -> bool {
         let seen = self.0.lock().get(tenant).copied();
         seen.is_some_and(|(usage, at)| {
             now.saturating_duration_since(at) < TRUSTED
@@ -40,7 +40,7 @@ impl Room {
     }
 
     /// Remembers what the tenant kept at the instant `at`, which lies before the look.
-    pub(super) fn saw(&self, tenant: &str, usage: Usage, at: Instant) {
+    pub(crate) fn saw(&self, tenant: &str, usage: Usage, at: Instant) {
         let mut tenants = self.0.lock();
         if let Some(seen) = tenants.get_mut(tenant) {
             *seen = (usage, at);
