@@ -47,6 +47,8 @@ safeties! {
     PromptGrant = "prompt-grant",
     /// The sentinel is read at the end of every batch.
     SentinelInBatch = "sentinel-in-batch",
+    /// A request that is sent again with its key is answered like the first one.
+    Idempotency = "idempotency",
     /// A CAS is never sent to another server process than the one that it came from.
     CasAtHome = "cas-at-home",
     /// A server that stood still, so that its clock is behind, is noticed.

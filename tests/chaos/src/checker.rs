@@ -11,6 +11,8 @@
 //! | `revived` | and is never found again |
 //! | `found` | what was found was active at that time, and what was not found was not |
 //! | `taken` | a name that was refused as taken was somebody's |
+//! | `retry` | a request that is sent again is not refused because of itself |
+//! | `twice` | nor does it register anything a second time |
 //! | `contract` | every answer is one of the contract |
 //! | `section` | critical sections of a name do not overlap while both leases are trusted |
 //! | `lock` | no lock is seen for longer than a bound after the last call that can have had it; none is left in the end |
@@ -26,6 +28,7 @@
 mod causes;
 mod grants;
 mod locks;
+mod retries;
 #[cfg(test)]
 mod tests;
 
@@ -115,7 +118,9 @@ pub fn check(history: &History) -> Vec<Violation> {
     for call in &history.calls {
         let lives = lives.get(call.name.as_str()).unwrap_or(&none);
         found.extend(check_call(call, lives, drift));
+        found.extend(retries::check_refused(call, lives, drift));
     }
+    found.extend(lives.values().flat_map(|lives| retries::check_once(lives)));
     found.extend(revived(&history.calls));
     found.extend(misfits(history));
     found.extend(grants::check_overlap(&history.sections));

@@ -40,11 +40,16 @@ pub enum Load {
     WholeLeases,
 }
 
+/// How often a request is sent at most.
+const ATTEMPTS: u32 = 4;
+
 /// One call, from the client's side; times in microseconds since 1970.
 #[derive(Debug, Clone, Serialize)]
 pub struct Call {
     pub host: usize,
     pub kind: Kind,
+    /// How often the same request was sent, this time included.
+    pub attempt: u32,
     pub name: String,
     pub owner: String,
     pub begin_us: i64,
@@ -75,6 +80,13 @@ pub enum Answer {
     Problem { status: u16, code: String },
     /// No answer, or not a whole one.
     Unknown(String),
+}
+
+impl Answer {
+    /// Whether it leaves open if something was done.
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Unknown(_) | Self::Problem { status: 500.., .. })
+    }
 }
 
 /// Tells everybody to come to an end.
@@ -192,33 +204,41 @@ impl Client {
                 }
                 Kind::Register | Kind::Find => (self.name(), format!("c{}-{number}", self.number)),
             };
-            let begin_us = now_us();
-            let answer = self.call(host, kind, &name, &owner).await;
-            let call = Call {
-                host,
-                kind,
-                begin_us,
-                end_us: now_us(),
-                answer,
-                name,
-                owner,
-            };
-            self.record(call);
+            self.ask(host, kind, name, owner).await;
             let pause = self.random.random_range(2..20);
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
     }
 
-    fn record(&mut self, call: Call) {
-        let may_be_mine = match &call.answer {
-            Answer::Registration { .. } | Answer::Unknown(_) => true,
-            Answer::Problem { status, .. } => *status >= 500,
-            Answer::Freed => false,
-        };
-        if call.kind == Kind::Register && may_be_mine && self.mine.len() < 100 {
-            self.mine.push((call.name.clone(), call.owner.clone()));
+    /// Asks once, or again and again with the same key, at any host, while a registration may have been done or not.
+    async fn ask(&mut self, host: usize, kind: Kind, name: String, owner: String) {
+        let wish = self.wish(&name, &owner);
+        let mut host = host;
+        for attempt in 1..=ATTEMPTS {
+            let begin_us = now_us();
+            let answer = self.call(host, kind, &name, &owner, &wish).await;
+            let is_open = kind == Kind::Register && answer.is_open();
+            self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(Call {
+                host,
+                kind,
+                attempt,
+                begin_us,
+                end_us: now_us(),
+                answer: answer.clone(),
+                name: name.clone(),
+                owner: owner.clone(),
+            });
+            if !is_open || attempt == ATTEMPTS {
+                let is_mine = is_open || matches!(answer, Answer::Registration { .. });
+                if kind == Kind::Register && is_mine && self.mine.len() < 100 {
+                    self.mine.push((name, owner));
+                }
+                return;
+            }
+            let pause = self.random.random_range(5..300);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            host = self.random.random_range(0..HOSTS);
         }
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
     }
 
     fn name(&mut self) -> String {
@@ -236,10 +256,11 @@ impl Client {
         }
     }
 
-    async fn call(&mut self, host: usize, kind: Kind, name: &str, owner: &str) -> Answer {
+    async fn call(&mut self, host: usize, kind: Kind, name: &str, owner: &str, wish: &serde_json::Value) -> Answer {
         let url = self.fleet.url(host);
         let request = match kind {
-            Kind::Register => self.http.post(url).json(&self.wish(name, owner)),
+            // Each owner registers once, so it is the key as well.
+            Kind::Register => self.http.post(url).header("idempotency-key", owner).json(wish),
             Kind::Find => self.http.get(format!("{url}/{name}")),
             Kind::Free => self.http.delete(format!("{url}/{name}?owner={owner}")),
         };

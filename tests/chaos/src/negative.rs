@@ -74,7 +74,7 @@ impl Safety {
 }
 
 /// Every safety that can be taken out, with what brings its absence to light.
-pub const SAFETIES: [Safety; 13] = [
+pub const SAFETIES: [Safety; 14] = [
     Safety::new(
         "arbitration",
         "the database refuses a name that is taken",
@@ -161,6 +161,13 @@ pub const SAFETIES: [Safety; 13] = [
         &["section"],
     )
     .beside(AFTER_A_LOSS),
+    // Clients that hang up send their requests again.
+    Safety::new(
+        "idempotency",
+        "a request that is sent again with its key is answered like the first one",
+        (Plan::LostReplies, Load::ShortHolds),
+        &["retry", "twice"],
+    ),
     // Two hosts ask two servers for one name.
     Safety::new(
         "list-fingerprint",

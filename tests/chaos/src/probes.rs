@@ -91,6 +91,7 @@ impl Probe {
                 Answer::Freed | Answer::Unknown(_) => false,
             };
             calls.push(Call {
+                attempt: 1,
                 host: self.host,
                 kind: Kind::Register,
                 name: self.name.clone(),

@@ -23,6 +23,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use namelock_names::{ListQuery, NamesError, PastRequest, RequestKey};
 use namelock_sandbox::{CallError, DatabaseTime, Written};
+use namelock_types::{Safety, is_removed};
 
 pub use self::app::App;
 pub use self::body::BodyLimits;
@@ -114,7 +115,7 @@ async fn once<F: Future<Output = Result<Written, CallError>>>(
     keyed: Option<Keyed>,
     run: impl FnOnce(Option<RequestKey>) -> F,
 ) -> Result<Written, Problem> {
-    let Some(keyed) = keyed else {
+    let Some(keyed) = keyed.filter(|_| !is_removed(Safety::Idempotency)) else {
         return Ok(run(None).await?);
     };
     let begun = idempotency::begin(&app.powers.locks, &ready.tenant, keyed).await?;

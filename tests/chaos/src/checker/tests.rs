@@ -14,6 +14,7 @@ fn version(owner: &str, created_ms: i64, expires_ms: Option<i64>, fencing_token:
 
 fn call(kind: Kind, owner: &str, from_ms: i64, to_ms: i64, answer: Answer) -> Call {
     Call {
+        attempt: 1,
         host: 0,
         kind,
         name: "a".to_owned(),
@@ -308,4 +309,37 @@ fn what_a_power_cut_would_take_is_found() {
     assert_eq!(found(2_000_000, 3), 0);
     assert_eq!(found(2_000_000, 2), 1);
     assert_eq!(found(1_050_000, 2), 0, "the second was not answered yet");
+}
+
+#[test]
+fn a_request_that_is_sent_again_is_neither_refused_because_of_itself_nor_done_twice() {
+    let again = |from_ms, to_ms, answer| Call {
+        attempt: 2,
+        ..call(Kind::Register, "ann", from_ms, to_ms, answer)
+    };
+    let refused = || problem(409, "name_taken");
+    let found = |history: &History| {
+        let violations = check(history).into_iter().map(|violation| violation.check);
+        violations
+            .filter(|check| ["retry", "twice"].contains(check))
+            .collect::<Vec<_>>()
+    };
+    let mut history = good();
+    history.calls.push(again(1030, 1040, refused()));
+    assert_eq!(found(&history), ["retry"]);
+    // Somebody else may have had the name by then, or ann has it only since.
+    for (from_ms, to_ms) in [(1040, 1060), (998, 1010)] {
+        let mut history = good();
+        history.calls.push(again(from_ms, to_ms, refused()));
+        assert_eq!(found(&history), [""; 0], "{from_ms}");
+    }
+    let mut history = good();
+    history.calls.push(again(1030, 1040, registered("ann", 1000, 1)));
+    assert_eq!(found(&history), [""; 0]);
+    // A second registration of the same request, while the row of the first one is there.
+    let mut history = good();
+    history.versions = vec![version("ann", 1000, Some(1100), 1), version("ann", 1200, Some(1300), 2)];
+    assert_eq!(found(&history), ["twice"]);
+    history.versions[1] = version("ann", 20_000, Some(20_100), 2);
+    assert_eq!(found(&history), [""; 0], "it may have been forgotten");
 }
