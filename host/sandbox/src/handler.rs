@@ -47,7 +47,7 @@ use crate::wit::bindings::RegistrarIndices;
 use crate::wit::bindings::exports::namelock::registration::handler as wit;
 use crate::wit::bindings::updating::UpdatesAloneIndices;
 use crate::wit::bindings::updating::exports::namelock::registration::updates;
-use crate::wit::writes::Repeated;
+use crate::wit::written::Repeated;
 
 /// The longest text of a handler that a caller is told, in bytes.
 const DETAIL_BYTES_MAX: usize = 1024;

@@ -18,7 +18,7 @@ use crate::store::Late;
 use crate::wit::locks::LocksView;
 use crate::wit::names::{NamesView, Received};
 use crate::wit::settings::SettingsView;
-use crate::wit::writes::Writes;
+use crate::wit::written::Writes;
 
 /// What the host keeps for one call.
 pub(crate) struct State {

@@ -2,6 +2,7 @@
 //!
 //! - `bindings`: the WIT as Rust types and traits;
 //! - `convert`: between its types and those of the crates below;
+//! - `written`: what a call has written;
 //! - `writes`: what `names` has in common for all writes;
 //! - `locks`, `names`, `settings`: one interface each. A view borrows just what its interface needs, and
 //!   `add_to_linker` is told how to get it from the data of a store, whatever that is.
@@ -12,3 +13,4 @@ pub(crate) mod locks;
 pub(crate) mod names;
 pub(crate) mod settings;
 pub(crate) mod writes;
+pub(crate) mod written;

@@ -16,7 +16,7 @@ use crate::service::Service;
 use crate::wit::bindings::namelock::registration::names::{
     self, Action, Change, Host, NamesError, New, Page, Query, Registration, SaveError, Write,
 };
-use crate::wit::writes::{Writes, one_error};
+use crate::wit::written::{Writes, one_error};
 
 /// How many registrations from the database a call remembers, to check what its handler returns.
 const RECEIVED_MAX: usize = 16;

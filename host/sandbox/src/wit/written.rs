@@ -1,0 +1,57 @@
+//! What a call has written, and for which request.
+//!
+//! # Requests that are sent again
+//!
+//! A call may be made for a request with an idempotency key. Its first write that leaves a registration takes the key along, and
+//! the database refuses the key to any other row. So a handler returns the registration that it wrote first. If the database says
+//! that the request has succeeded before, the call's answer is that registration, whatever the handler makes of it.
+
+use std::time::Duration;
+
+use namelock_names::{ApplyError, RequestKey};
+
+/// What a call has written.
+#[derive(Debug, Default)]
+pub(crate) struct Writes {
+    /// How many it has begun.
+    pub(crate) begun: u32,
+    /// The request that it is made for, until a write has taken it along.
+    pub(super) request: Option<RequestKey>,
+    /// What the database knows of the request.
+    pub(crate) repeated: Option<Repeated>,
+    /// For how long the name that it wanted to save last is held for its last owner.
+    pub(crate) held: Option<Duration>,
+}
+
+/// A request that was sent before, as a write has found out.
+#[derive(Debug)]
+pub(crate) enum Repeated {
+    /// It has succeeded, with this registration.
+    Succeeded(Box<namelock_names::Registration>),
+    /// The key is that of another one.
+    Another,
+}
+
+impl Writes {
+    pub(crate) fn of(request: Option<RequestKey>) -> Self {
+        Self {
+            request,
+            ..Self::default()
+        }
+    }
+
+    /// The request that the call is made for, if no write has taken it along.
+    pub(crate) fn unwritten_request(&self) -> Option<RequestKey> {
+        self.request
+    }
+}
+
+/// What is left of the error of several writes: a handler that gave them knows which they are.
+pub(super) fn one_error(error: ApplyError) -> namelock_names::SaveError {
+    match error {
+        ApplyError::Write { error, .. } | ApplyError::All(error) => error,
+        ApplyError::NoRegistration { .. } => namelock_names::SaveError::Invalid {
+            reason: error.to_string(),
+        },
+    }
+}
