@@ -14,11 +14,19 @@ use crate::limiter::Limiter;
 use crate::log::TenantLog;
 use crate::powers::Powers;
 use crate::service::Services;
-use crate::store::Late;
 use crate::wit::locks::LocksView;
 use crate::wit::names::{NamesView, Received};
 use crate::wit::settings::SettingsView;
 use crate::wit::written::Writes;
+
+/// Calls of the host that a guest makes when it should have been stopped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Late {
+    /// How often the epoch had ticked at the first of them.
+    pub(crate) since: u64,
+    /// How many there were.
+    pub(crate) calls: u32,
+}
 
 /// What the host keeps for one call.
 pub(crate) struct State {

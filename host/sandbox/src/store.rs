@@ -15,7 +15,7 @@ use crate::engine::KEEP_RESIDENT_BYTES;
 use crate::epoch::EpochTicker;
 use crate::long_run::{Kind, Place};
 use crate::meter::Meter;
-use crate::state::State;
+use crate::state::{Late, State};
 use crate::trap::LimitReached;
 
 /// How much memory a call may have had to be given back without a permit: what a slot keeps, and clears, is no long
@@ -35,15 +35,6 @@ const LATE_CALLS_MAX: u32 = 32;
 
 /// How many ticks pass at most until a guest is stopped that can be, counted as the ticker does, which counts before it ticks.
 const TICKS_UNTIL_STOPPED: u64 = 2;
-
-/// Calls of the host that a guest makes when it should have been stopped.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Late {
-    /// How often the epoch had ticked at the first of them.
-    since: u64,
-    /// How many there were.
-    calls: u32,
-}
 
 /// How a call's store ends.
 #[derive(Clone)]

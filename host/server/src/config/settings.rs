@@ -213,8 +213,6 @@ pub(super) const HOST: &[Host] = &[
         .absent("ca.pem", "those that this machine trusts"),
     Host::time("names.retention", SECOND, 7 * DAY, |c| (&mut c.names.retention).into())
         .says("How long the fencing token of a name that nobody has is remembered"),
-    Host::count("names.apply_max", 1, 1000, |c| (&mut c.names.apply_max).into())
-        .says("Writes that a handler does together; no more than limits.leases, of which each needs one"),
     Host::time("names.hold_max", 0, 366 * DAY, |c| (&mut c.names.hold_max).into())
         .says("The longest `hold_ms` of a tenant; rows are kept for as long, too"),
     Host::count("names.page_rows_max", 1001, 1_000_000, |c| (&mut c.names.page_rows_max).into())
