@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use md5::{Digest, Md5};
+use md5::{Digest as _, Md5};
+use sha2::{Digest as _, Sha256};
 
 use super::causes::{RELEASE, holds_until, is_excused, us};
 use super::{Violation, violation};
@@ -17,11 +18,26 @@ const LOOK: Duration = Duration::from_millis(600);
 
 /// The key of the lock of a name.
 pub fn lock_key(name: &str) -> String {
-    let mut key = format!("namelock:{TENANT}:");
-    for byte in Md5::digest(name.as_bytes()) {
-        let _ = write!(key, "{byte:02x}");
+    format!("namelock:{TENANT}:{}", hex(&Md5::digest(name.as_bytes())))
+}
+
+/// The key of the lock of an idempotency key.
+fn request_lock_key(key: &str) -> String {
+    let mut digest = <Sha256 as sha2::Digest>::new();
+    for part in [TENANT, key] {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
     }
-    key
+    let name = hex(&digest.finalize()[..16]);
+    format!("namelock:~requests:{}", hex(&Md5::digest(name.as_bytes())))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// Locks that were seen although no call can have had them, for longer than a release takes. One that a killed host has
@@ -32,10 +48,14 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
     for call in history.calls.iter().filter(|call| call.kind != Kind::Find) {
         by_name.entry(&call.name).or_default().push(call);
     }
-    let by_key: HashMap<String, Vec<&Call>> = by_name
+    let mut by_key: HashMap<String, Vec<&Call>> = by_name
         .into_iter()
         .map(|(name, calls)| (lock_key(name), calls))
         .collect();
+    // Each owner is the key of its registration as well.
+    for call in history.calls.iter().filter(|call| call.kind == Kind::Register) {
+        by_key.entry(request_lock_key(&call.owner)).or_default().push(call);
+    }
     let mut found = Vec::new();
     for sighting in &history.sightings {
         let calls = by_key.get(&sighting.key).map(Vec::as_slice).unwrap_or_default();
@@ -79,5 +99,9 @@ mod tests {
     #[test]
     fn a_key_is_written_as_the_contract_says() {
         assert_eq!(lock_key("hot-1"), "namelock:chaos:2e5c228aaf7c85d5c926c753d9187bbb");
+        assert_eq!(
+            request_lock_key("c1-7"),
+            "namelock:~requests:8c5619e054a3c64b437d55407a760ebe"
+        );
     }
 }
