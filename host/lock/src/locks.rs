@@ -231,7 +231,6 @@ fn trusted_from(asked: LeaseInstant, clock: &LeaseClock) -> LeaseInstant {
 mod tests {
     use super::*;
 
-    // Shows P1: programs of the idiom know one server.
     #[tokio::test]
     async fn a_shared_namespace_has_one_memcached() {
         let open = |servers: &[&str], shared_with_idiom| {

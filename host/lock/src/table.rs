@@ -38,7 +38,7 @@ impl Table {
                           be changed while hosts run";
             return Err(OpenError::Config(reason.to_owned()));
         }
-        // Keeps P1: the programs of the idiom know one server, and exclude nobody whose names are on another one.
+        // The programs of the idiom know one server, and exclude nobody whose names are on another one.
         if let LockUrl::Memcached(servers) = url
             && config.shared_with_idiom
             && servers.len() > 1

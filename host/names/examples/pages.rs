@@ -1,7 +1,7 @@
 //! Measures whether a page of a list costs the same however many names there are.
 //!
 //! ```sh
-//! cargo run --release -p namelock-names --example pages -- sqlite:/tmp/pages.db
+//! cargo run --release -p namelock-names --example pages -- sqlite:pages.db
 //! cargo run --release -p namelock-names --example pages -- postgres://user@host/empty
 //! ```
 //!

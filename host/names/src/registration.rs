@@ -63,14 +63,14 @@ pub struct Save {
 
 impl Save {
     /// Returns the registration that it is once it is saved.
-    pub(crate) fn registered(&self, created_ms: u64, expires_ms: Option<u64>) -> Registration {
+    pub(crate) fn registered(self, created_ms: u64, expires_ms: Option<u64>) -> Registration {
         Registration {
             created_ms,
             expires_ms,
-            name: self.name.clone(),
-            owner: self.owner.clone(),
+            name: self.name,
+            owner: self.owner,
             fencing_token: self.fencing_token,
-            attributes: self.attributes.clone(),
+            attributes: self.attributes,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a write must satisfy, and how its values are stored.
 //!
-//! Both databases check these rules before they queue or send anything.
+//! Both databases check these rules before they queue or send anything, and say with one voice why a row was not changed.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use namelock_types::{FencingToken, check_name, check_owner};
 
 use crate::config::NamesConfig;
 use crate::error::SaveError;
-use crate::registration::{Lifetime, Save, Update};
+use crate::registration::{Lifetime, Registration, Save, Update};
 
 /// The longest lifetime, in years.
 const LIFETIME_YEARS_MAX: u64 = 100;
@@ -26,6 +26,29 @@ pub(crate) fn check_save(save: &Save, config: &NamesConfig) -> Result<(), SaveEr
     check_lifetime(save.lifetime)?;
     check_hold(save.hold, config.hold_max)?;
     check_attributes(&save.attributes, config.attributes_max, config.attribute_bytes_max)
+}
+
+/// Returns why a save cannot change the row that the name has, if that is so: its registration is active, a newer lease has
+/// written it, or it is held for another owner.
+pub(crate) fn refusal(
+    save: &Save,
+    row: Registration,
+    is_active: bool,
+    hold_ms: Option<i64>,
+    now_ms: i64,
+) -> Option<SaveError> {
+    if is_active {
+        return Some(SaveError::Taken(Box::new(row)));
+    }
+    if row.fencing_token > save.fencing_token {
+        return Some(SaveError::LeaseLost);
+    }
+    if row.owner == save.owner {
+        return None;
+    }
+    let retry_after = row.held_for(hold_ms, now_ms)?;
+    let last = Box::new(row);
+    Some(SaveError::Held { last, retry_after })
 }
 
 /// Checks everything about an update that does not depend on what the database holds.

@@ -30,6 +30,7 @@ use namelock_lock::Lease;
 use namelock_names::{Change, PastRequest, Registration, RequestKey};
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
+use wasmtime::error::Context as _;
 
 use crate::config::Tenant;
 use crate::database_time::DatabaseTime;
@@ -47,7 +48,6 @@ use crate::wit::bindings::RegistrarIndices;
 use crate::wit::bindings::exports::namelock::registration::handler as wit;
 use crate::wit::bindings::updating::UpdatesAloneIndices;
 use crate::wit::bindings::updating::exports::namelock::registration::updates;
-use crate::wit::written::Repeated;
 
 /// The longest text of a handler that a caller is told, in bytes.
 const DETAIL_BYTES_MAX: usize = 1024;
@@ -83,6 +83,24 @@ pub struct Written {
     pub registration: Registration,
     /// Whether an earlier call for the same request did it.
     pub replayed: bool,
+}
+
+impl Written {
+    /// What a request has written before; none: nothing is known of it.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::KeyReused`]: its key is that of another one.
+    pub fn before(past: PastRequest) -> Result<Option<Self>, CallError> {
+        match past {
+            PastRequest::Unknown => Ok(None),
+            PastRequest::Replayed(registration) => Ok(Some(Self {
+                registration: *registration,
+                replayed: true,
+            })),
+            PastRequest::KeyReused => Err(CallError::KeyReused),
+        }
+    }
 }
 
 /// A compiled component, ready for calls. Clones share it.
@@ -237,8 +255,6 @@ impl Handler {
         };
         let leases: Vec<_> = store.data_mut().leases.take_all().collect();
         let outcome = match ended {
-            // The database knows better than the handler can what has become of the request.
-            _ if store.data().writes.repeated.is_some() => repeated(store.data_mut()),
             End::Ran(Ok(Ok(registration))) => {
                 let confirmed = registration.and_then(|registration| store.data().received.confirm(registration));
                 Ok(confirmed.map(|registration| Written {
@@ -262,27 +278,24 @@ impl Handler {
                 })
             }
         };
+        let writes = std::mem::take(&mut store.data_mut().writes);
         // Keeps P3: however the guest ended, its leases are released before the answer is given. All at once: whether
         // they were still held is of no use to a handler that has ended, and when the lock service does not answer, the
         // lock crate goes on trying. Nor do they wait until it is the tenant's turn to give memory back.
-        let request = store.data().writes.unwritten_request();
         tokio::join!(end.in_turn(store), join_all(leases.into_iter().map(Lease::release)));
-        match (outcome, request) {
+        let past = match (&outcome, writes.unwritten_request()) {
             // What was sent before may have been done while this call ran, and the handler has refused it because of itself.
             (Err(error), Some(request)) if error.is_rejection() => {
-                let time = DatabaseTime::begin(&tenant.account);
+                let _time = DatabaseTime::begin(&tenant.account);
                 let found = powers.names.find_request(&tenant.id, request).await;
-                drop(time);
-                match found {
-                    Ok(PastRequest::Replayed(registration)) => Ok(Some(Written {
-                        registration: *registration,
-                        replayed: true,
-                    })),
-                    Ok(PastRequest::KeyReused) => Err(CallError::KeyReused),
-                    Ok(PastRequest::Unknown) | Err(_) => Err(error),
-                }
+                found.unwrap_or(PastRequest::Unknown)
             }
-            (outcome, _) => outcome,
+            _ => writes.past_request,
+        };
+        // The database knows better than the handler can what has become of the request.
+        match Written::before(past)? {
+            Some(written) => Ok(Some(written)),
+            None => outcome,
         }
     }
 
@@ -293,50 +306,38 @@ impl Handler {
         operation: Operation,
     ) -> wasmtime::Result<Result<Option<wit::Registration>, Rejection>> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
-        if let (Operation::Update(request), Some(updates)) = (&operation, &self.updates) {
-            let updates = updates.load(&mut *store, &instance)?;
-            let request = updates::Request {
-                name: request.name.clone(),
-                owner: request.owner.clone(),
-                change: request.change.clone().into(),
-            };
-            let answer = updates
-                .namelock_registration_updates()
-                .call_update(store, &request)
-                .await?;
-            return Ok(answer.map(Some).map_err(Rejection::OfUpdates));
-        }
-        let registrar = self.registrar.load(&mut *store, &instance)?;
-        let handler = registrar.namelock_registration_handler();
         match operation {
             Operation::Register(request) => {
+                let registrar = self.registrar.load(&mut *store, &instance)?;
                 let request = wit::Request {
                     name: request.name,
                     owner: request.owner,
                     lifetime_ms: request.lifetime.map(milliseconds),
                     attributes: request.attributes,
                 };
+                let handler = registrar.namelock_registration_handler();
                 let answer = handler.call_register(store, &request).await?;
                 Ok(answer.map(Some).map_err(Rejection::OfHandler))
             }
+            Operation::Update(request) => {
+                let updates = self.updates.as_ref().context("the component does not export updates")?;
+                let updates = updates.load(&mut *store, &instance)?;
+                let request = updates::Request {
+                    name: request.name,
+                    owner: request.owner,
+                    change: request.change.into(),
+                };
+                let updates = updates.namelock_registration_updates();
+                let answer = updates.call_update(store, &request).await?;
+                Ok(answer.map(Some).map_err(Rejection::OfUpdates))
+            }
             Operation::Free { name, owner } => {
+                let registrar = self.registrar.load(&mut *store, &instance)?;
+                let handler = registrar.namelock_registration_handler();
                 let answer = handler.call_free(store, &name, &owner).await?;
                 Ok(answer.map(|()| None).map_err(Rejection::OfHandler))
             }
-            Operation::Update(_) => wasmtime::bail!("the component does not export updates"),
         }
-    }
-}
-
-/// The answer to a request that was sent before, as a write of this call has found out.
-fn repeated(state: &mut State) -> Result<Option<Written>, CallError> {
-    match state.writes.repeated.take() {
-        Some(Repeated::Succeeded(registration)) => Ok(Some(Written {
-            registration: *registration,
-            replayed: true,
-        })),
-        Some(Repeated::Another) => Err(CallError::KeyReused),
-        None => Ok(None),
     }
 }
 

@@ -7,11 +7,11 @@
 //! - [`lifecycle`], [`rlimit`]: open, bind, serve, reload, drain, on one page;
 //! - [`tenants`]: the directory of tenants, which of them can be served, and who may call them;
 //! - [`admission`]: which calls may run now;
-//! - [`http`]: connections, the three calls, and what they read and write;
+//! - [`http`]: connections, the calls, and what they read and write;
 //! - [`error`]: the closed list of codes, and the one place that turns them into answers;
 //! - [`limits`]: renders the page of all limits from what `config` declares;
 //! - [`documents`]: the documents that are generated from declarations;
-//! - [`text`]: errors with their causes, on one bounded line;
+//! - [`text`]: errors with their causes, on one bounded line; [`hex`]: bytes as digits;
 //! - [`admin`], [`usage`], [`metrics`], [`telemetry`]: what an operator sees.
 //!
 //! The binary `namelock` is [`cli::run`] and nothing else, so a test can do whatever the binary does.
@@ -37,6 +37,7 @@ pub mod limits;
 
 pub mod documents;
 
+pub mod hex;
 pub mod text;
 
 pub mod admin;

@@ -85,7 +85,7 @@ pub(super) struct Lists {
 }
 
 /// What must be the same on all hosts besides the lists.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Times {
     lease_ms: u128,
     grace_ms: u128,
@@ -193,17 +193,14 @@ impl Lists {
     }
 }
 
-impl PartialEq for Times {
-    fn eq(&self, other: &Self) -> bool {
-        let of = |times: &Self| (times.lease_ms, times.grace_ms, times.ttl_s);
-        let hold = |times: &Self| times.hold_ms.or(self.hold_ms).or(other.hold_ms);
-        of(self) == of(other) && hold(self) == hold(other)
-    }
-}
-
-impl Eq for Times {}
-
 impl Times {
+    /// Whether hosts with these and with those times may serve together.
+    pub(super) fn agree(&self, other: &Self) -> bool {
+        let hold_ms = |times: &Self| times.hold_ms.or(self.hold_ms).or(other.hold_ms);
+        let of = |times: &Self| (times.lease_ms, times.grace_ms, times.ttl_s, hold_ms(times));
+        of(self) == of(other)
+    }
+
     pub(super) fn new(config: &LockConfig) -> Self {
         Self {
             lease_ms: config.lease.as_millis(),
@@ -235,7 +232,7 @@ impl Value {
         let in_force = before.lists.in_force();
         let has_come_from =
             of_this(&before.lists.current) && of_this(in_force) || self.lists.previous.as_ref() == Some(in_force);
-        self.base > before.base && self.lists != before.lists && self.times == before.times && has_come_from
+        self.base > before.base && self.lists != before.lists && self.times.agree(&before.times) && has_come_from
     }
 
     /// What a host with these lists knows of the change while this is the value.

@@ -173,7 +173,7 @@ impl Fleet {
         if is_removed(Safety::ListFingerprint) {
             return None;
         }
-        if found.times != self.times {
+        if !found.times.agree(&self.times) {
             return Some(format!(
                 "the fleet has {}, this host {}; all hosts must have the same lock.lease, lock.restart_grace, \
                  lock.exchange_timeout and lock.max_hold, and share the empty namespace or not. To change them, stop all hosts and \

@@ -48,7 +48,7 @@ pub(super) async fn apply(
                     let result = match write {
                         WriteOne::Save(save) => {
                             let (created_ms, expires_ms) = times(&row)?;
-                            Some(save.registered(created_ms, expires_ms))
+                            Some(save.clone().registered(created_ms, expires_ms))
                         }
                         WriteOne::Update(_) => Some(registration(&row)?),
                         WriteOne::Free(_) => None,

@@ -10,6 +10,7 @@ use crate::past_request::PastRequest;
 use crate::quota::Usage;
 use crate::registration::{Registration, Save};
 use crate::request::RequestKey;
+use crate::rules::refusal;
 use crate::sweep::Swept;
 
 /// The row of a name: its registration, and whether that is active now.
@@ -26,20 +27,7 @@ pub(super) struct NameRow {
 impl NameRow {
     /// Returns why the row cannot be changed by a save.
     pub(super) fn refuses(self, save: &Save) -> Option<SaveError> {
-        if self.active {
-            return Some(SaveError::Taken(Box::new(self.registration)));
-        }
-        if self.registration.fencing_token > save.fencing_token {
-            return Some(SaveError::LeaseLost);
-        }
-        if self.registration.owner == save.owner {
-            return None;
-        }
-        let held = self.registration.held_for(self.hold_ms, self.now_ms);
-        held.map(|retry_after| SaveError::Held {
-            last: Box::new(self.registration),
-            retry_after,
-        })
+        refusal(save, self.registration, self.active, self.hold_ms, self.now_ms)
     }
 }
 

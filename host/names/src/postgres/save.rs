@@ -3,7 +3,6 @@
 use tokio::time::Instant;
 
 use crate::error::{NamesError, SaveError};
-use crate::past_request::PastRequest;
 use crate::postgres::parameters::{Kind, Stored, of_free, of_save, of_update};
 use crate::postgres::quotas::Quotas;
 use crate::postgres::rows::{registration, times, usage};
@@ -49,14 +48,7 @@ pub(super) async fn save(
                 quotas.room.saw(&save.tenant, usage(&row)?, begin);
             }
             let (created_ms, expires_ms) = times(&row)?;
-            return Ok(Registration {
-                created_ms,
-                expires_ms,
-                name: save.name,
-                owner: save.owner,
-                fencing_token: save.fencing_token,
-                attributes: save.attributes,
-            });
+            return Ok(save.registered(created_ms, expires_ms));
         }
         match obstacle_to_save(server, &save).await? {
             Obstacle::Refused(error) => return Err(error),
@@ -161,11 +153,7 @@ async fn repetition(
     let Some(request) = request else {
         return Ok(None);
     };
-    Ok(match server.past_request(tenant, request).await? {
-        PastRequest::Unknown => None,
-        PastRequest::Replayed(registration) => Some(SaveError::Replayed(registration)),
-        PastRequest::KeyReused => Some(SaveError::KeyReused),
-    })
+    Ok(server.past_request(tenant, request).await?.refusal())
 }
 
 /// What was in the way of a write has gone each time before it could be read.

@@ -8,6 +8,7 @@ use crate::past_request::PastRequest;
 use crate::quota::Usage;
 use crate::registration::{Registration, Save};
 use crate::request::RequestKey;
+use crate::rules::refusal;
 
 /// The active registration of a name: tenant, name, now.
 const ACTIVE: &str = "
@@ -42,20 +43,7 @@ pub(super) struct NameRow {
 impl NameRow {
     /// Returns why the row cannot be changed by a save.
     pub(super) fn refuses(self, save: &Save, now: i64) -> Option<SaveError> {
-        if self.active {
-            return Some(SaveError::Taken(Box::new(self.registration)));
-        }
-        if self.registration.fencing_token > save.fencing_token {
-            return Some(SaveError::LeaseLost);
-        }
-        if self.registration.owner == save.owner {
-            return None;
-        }
-        let held = self.registration.held_for(self.hold_ms, now);
-        held.map(|retry_after| SaveError::Held {
-            last: Box::new(self.registration),
-            retry_after,
-        })
+        refusal(save, self.registration, self.active, self.hold_ms, now)
     }
 }
 

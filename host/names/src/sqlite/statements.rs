@@ -17,7 +17,6 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, params};
 
 use crate::error::{NamesError, SaveError};
-use crate::past_request::PastRequest;
 use crate::quota::Usage;
 use crate::registration::{Free, Lifetime, Registration, Save, Update};
 use crate::request::RequestKey;
@@ -132,14 +131,7 @@ pub(super) fn save(
         // The row was not changed: its registration is active or held, or it has seen a newer fencing token.
         return Err(refusal(&save, transaction, now)?.unwrap_or(SaveError::LeaseLost));
     };
-    Ok(Registration {
-        created_ms,
-        expires_ms,
-        name: save.name,
-        owner: save.owner,
-        fencing_token: save.fencing_token,
-        attributes: save.attributes,
-    })
+    Ok(save.registered(created_ms, expires_ms))
 }
 
 /// Refuses a row that the tenant's quota has no room for.
@@ -248,11 +240,8 @@ fn refuse_repetition(
     let Some(request) = request else {
         return Ok(());
     };
-    match find_request(transaction, tenant, &request)? {
-        PastRequest::Unknown => Ok(()),
-        PastRequest::Replayed(registration) => Err(SaveError::Replayed(registration)),
-        PastRequest::KeyReused => Err(SaveError::KeyReused),
-    }
+    let refusal = find_request(transaction, tenant, &request)?.refusal();
+    refusal.map_or(Ok(()), Err)
 }
 
 fn cached<'a>(connection: &'a Connection, sql: &str) -> rusqlite::Result<CachedStatement<'a>> {

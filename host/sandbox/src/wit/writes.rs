@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use namelock_account::Limit;
 use namelock_lock::Lease;
-use namelock_names::{Free, RequestKey, Save, Update};
+use namelock_names::{Free, PastRequest, RequestKey, Save, Update};
 use namelock_types::FencingToken;
 use tokio::time::Instant;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
 use super::names::NamesView;
-use super::written::Repeated;
 use crate::error::Cause;
 use crate::leases::LeaseHandle;
 use crate::wit::bindings::namelock::registration::names::{self, Change, New, SaveError};
@@ -136,11 +135,11 @@ impl NamesView<'_> {
             }
             namelock_names::SaveError::Replayed(registration) => {
                 let told = names::Registration::from((*registration).clone());
-                self.writes.repeated = Some(Repeated::Succeeded(registration));
+                self.writes.past_request = PastRequest::Replayed(registration);
                 SaveError::Taken(told)
             }
             namelock_names::SaveError::KeyReused => {
-                self.writes.repeated = Some(Repeated::Another);
+                self.writes.past_request = PastRequest::KeyReused;
                 SaveError::Unavailable(error.to_string())
             }
             namelock_names::SaveError::LeaseLost => self.lease_lost(),

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use namelock_names::{ApplyError, RequestKey};
+use namelock_names::{ApplyError, PastRequest, RequestKey};
 
 /// What a call has written.
 #[derive(Debug, Default)]
@@ -17,19 +17,10 @@ pub(crate) struct Writes {
     pub(crate) begun: u32,
     /// The request that it is made for, until a write has taken it along.
     pub(super) request: Option<RequestKey>,
-    /// What the database knows of the request.
-    pub(crate) repeated: Option<Repeated>,
+    /// What a write has found out of it: that it was done before, or that its key is that of another one.
+    pub(crate) past_request: PastRequest,
     /// For how long the name that it wanted to save last is held for its last owner.
     pub(crate) held: Option<Duration>,
-}
-
-/// A request that was sent before, as a write has found out.
-#[derive(Debug)]
-pub(crate) enum Repeated {
-    /// It has succeeded, with this registration.
-    Succeeded(Box<namelock_names::Registration>),
-    /// The key is that of another one.
-    Another,
 }
 
 impl Writes {

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
+use namelock_names::NamesError;
 use namelock_sandbox::{CallError, Cause};
 use serde::Serialize;
 
@@ -153,6 +154,12 @@ impl From<AdmissionError> for Problem {
             AdmissionError::Host { after } => (ErrorKind::Overloaded, after),
         };
         Self::new(kind, refused.to_string()).after(after)
+    }
+}
+
+impl From<NamesError> for Problem {
+    fn from(error: NamesError) -> Self {
+        Self::new(ErrorKind::NamesUnavailable, "the names database does not answer").because(&error)
     }
 }
 

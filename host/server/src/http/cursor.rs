@@ -7,18 +7,14 @@ use sha2::{Digest, Sha256};
 
 use super::address::ListOf;
 use crate::error::{ErrorKind, Problem};
+use crate::hex::{from_hex, hex};
 
 /// Bytes of the digest.
 const DIGEST_BYTES: usize = 8;
 
 /// Writes the cursor behind this name.
 pub(super) fn write(tenant: &str, list: &ListOf, name: &str) -> String {
-    let digest = digest(tenant, list, name);
-    digest
-        .iter()
-        .chain(name.as_bytes())
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&[digest(tenant, list, name).as_slice(), name.as_bytes()].concat())
 }
 
 /// Reads the name behind which a page begins.
@@ -44,16 +40,6 @@ fn digest(tenant: &str, list: &ListOf, name: &str) -> [u8; DIGEST_BYTES] {
     }
     let digest = digest.finalize();
     std::array::from_fn(|at| digest[at])
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let pairs = text.as_bytes().chunks_exact(2);
-    pairs
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
 }
 
 #[cfg(test)]

@@ -13,9 +13,13 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use namelock_lock::{AcquireError, Lease, Locks};
 use namelock_names::{Lifetime, RequestKey};
-use namelock_sandbox::{Request, Tenant, UpdateRequest};
+use namelock_sandbox::{CallError, DatabaseTime, Request, Tenant, UpdateRequest, Written};
+use namelock_types::{Safety, is_removed};
 
+use super::app::App;
 use crate::error::{ErrorKind, Problem};
+use crate::hex::hex;
+use crate::tenants::Ready;
 
 /// The header.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -138,25 +142,47 @@ pub(super) struct Keyed {
 }
 
 /// A request with a key that has begun, and keeps others with this key from running.
-pub(super) struct Begun {
+struct Begun {
     /// The key as it is remembered.
-    pub(super) key: RequestKey,
+    key: RequestKey,
     lease: Lease,
 }
 
 impl Begun {
-    pub(super) async fn end(self) {
+    async fn end(self) {
         // Whether it was still held is of no use to anybody now.
         let _ = self.lease.release().await;
     }
 }
 
+/// Runs a request, or answers it as it was answered before if it was sent with a key and has succeeded.
+pub(super) async fn once<F: Future<Output = Result<Written, CallError>>>(
+    app: &App,
+    ready: &Ready,
+    keyed: Option<Keyed>,
+    run: impl FnOnce(Option<RequestKey>) -> F,
+) -> Result<Written, Problem> {
+    let Some(keyed) = keyed.filter(|_| !is_removed(Safety::Idempotency)) else {
+        return Ok(run(None).await?);
+    };
+    let begun = begin(&app.powers.locks, &ready.tenant, keyed).await?;
+    let time = DatabaseTime::begin(&ready.tenant.account);
+    let past = app.powers.names.find_request(&ready.tenant.id, begun.key).await;
+    drop(time);
+    let written = match Written::before(past?) {
+        Ok(None) => run(Some(begun.key)).await,
+        Ok(Some(written)) => Ok(written),
+        Err(reused) => Err(reused),
+    };
+    begun.end().await;
+    Ok(written?)
+}
+
 /// Takes the lock on a key, which whoever sent the request before may still have.
-pub(super) async fn begin(locks: &Locks, tenant: &Tenant, keyed: Keyed) -> Result<Begun, Problem> {
+async fn begin(locks: &Locks, tenant: &Tenant, keyed: Keyed) -> Result<Begun, Problem> {
     let parts: Vec<_> = keyed.fingerprint.0.iter().map(Vec::as_slice).collect();
     let key = RequestKey::new(&tenant.id, &keyed.key, &parts);
-    let name: String = key.key.iter().map(|byte| format!("{byte:02x}")).collect();
-    let lease = acquire(locks, &name).await?;
+    let lease = acquire(locks, &hex(&key.key)).await?;
     Ok(Begun { key, lease })
 }
 

@@ -21,15 +21,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use namelock_names::{ListQuery, NamesError, PastRequest, RequestKey};
+use namelock_names::ListQuery;
 use namelock_sandbox::{CallError, DatabaseTime, Written};
-use namelock_types::{Safety, is_removed};
 
 pub use self::app::App;
 pub use self::body::BodyLimits;
 
 use self::address::{NAME, NAMES};
-use self::idempotency::{Fingerprint, Keyed};
+use self::idempotency::Fingerprint;
 use self::observe::{RequestId, observe};
 use crate::admission::Admitted;
 use crate::error::{ErrorKind, Problem};
@@ -68,7 +67,7 @@ async fn register(
             .handler
             .register(&app.powers, &ready.tenant, id.as_str(), request, key)
     };
-    let saved = once(&app, &ready, keyed, run).await?;
+    let saved = idempotency::once(&app, &ready, keyed, run).await?;
     let location = address::location(&ready.tenant.id, &saved.registration.name);
     let mut response = answer(&saved, StatusCode::CREATED)?;
     if let Ok(location) = location.try_into() {
@@ -105,33 +104,7 @@ async fn update(
             .handler
             .update(&app.powers, &ready.tenant, id.as_str(), request, key)
     };
-    answer(&once(&app, &ready, keyed, run).await?, StatusCode::OK)
-}
-
-/// Runs a request, or answers it as it was answered before if it was sent with a key and has succeeded.
-async fn once<F: Future<Output = Result<Written, CallError>>>(
-    app: &App,
-    ready: &Ready,
-    keyed: Option<Keyed>,
-    run: impl FnOnce(Option<RequestKey>) -> F,
-) -> Result<Written, Problem> {
-    let Some(keyed) = keyed.filter(|_| !is_removed(Safety::Idempotency)) else {
-        return Ok(run(None).await?);
-    };
-    let begun = idempotency::begin(&app.powers.locks, &ready.tenant, keyed).await?;
-    let time = DatabaseTime::begin(&ready.tenant.account);
-    let found = app.powers.names.find_request(&ready.tenant.id, begun.key).await;
-    drop(time);
-    let written = match found.map_err(names_failed)? {
-        PastRequest::Replayed(registration) => Ok(Written {
-            registration: *registration,
-            replayed: true,
-        }),
-        PastRequest::KeyReused => Err(CallError::KeyReused),
-        PastRequest::Unknown => run(Some(begun.key)).await,
-    };
-    begun.end().await;
-    Ok(written?)
+    answer(&idempotency::once(&app, &ready, keyed, run).await?, StatusCode::OK)
 }
 
 fn answer(written: &Written, status: StatusCode) -> Result<Response, Problem> {
@@ -166,7 +139,7 @@ async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response,
     let time = DatabaseTime::begin(&ready.tenant.account);
     let page = app.powers.names.list(query).await;
     drop(time);
-    let page = page.map_err(names_failed)?;
+    let page = page?;
     let next = page.next.map(|name| cursor::write(&ready.tenant.id, &list, &name));
     let write = || wire::page(&page.registrations, next);
     let body = ready.handler.on_behalf(&ready.tenant.account, write).await?;
@@ -182,7 +155,7 @@ async fn find(State(app): State<Arc<App>>, request: Request) -> Result<Response,
     let time = DatabaseTime::begin(&ready.tenant.account);
     let found = app.powers.names.find(&ready.tenant.id, &name).await;
     drop(time);
-    let registration = found.map_err(names_failed)?;
+    let registration = found?;
     let none = || Problem::new(ErrorKind::NotFound, "this name has no active registration");
     let body = wire::registration(&registration.ok_or_else(none)?)?;
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
@@ -219,10 +192,6 @@ async fn wrong_method() -> Problem {
     )
 }
 
-fn names_failed(error: NamesError) -> Problem {
-    Problem::new(ErrorKind::NamesUnavailable, "the names database does not answer").because(&error)
-}
-
 /// Finds the tenant in the address.
 ///
 /// Whether a tenant exists is no secret, as its id is part of every address: the answer for an unknown tenant does not
@@ -244,188 +213,4 @@ fn admit(ready: &Ready, headers: &HeaderMap, right: Right) -> Result<Admitted, P
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use axum::body::Body;
-    use axum::http::Version;
-    use http_body_util::BodyExt;
-    use namelock_lock::{LockConfig, LockUrl, Locks};
-    use namelock_names::{NamesConfig, NamesUrl};
-    use namelock_sandbox::{CacheConfig, CompilerConfig, Powers, Sandbox, SandboxConfig};
-    use serde_json::Value;
-    use tempfile::TempDir;
-    use tower::ServiceExt;
-
-    use super::observe::REQUEST_ID;
-    use super::*;
-    use crate::admission::Calls;
-    use crate::config::Limits;
-    use crate::metrics::Now;
-    use crate::tenants::{Rules, Tenants, directory};
-
-    /// A host whose only tenant, `broken`, has no component.
-    struct Host {
-        app: Arc<App>,
-        _dir: TempDir,
-    }
-
-    impl Host {
-        async fn start() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let tenants = dir.path().join("tenants");
-            std::fs::create_dir_all(tenants.join("broken")).unwrap();
-            let config = SandboxConfig {
-                instances: 1,
-                ..SandboxConfig::default()
-            };
-            let compiler = CompilerConfig {
-                cache: CacheConfig {
-                    dir: dir.path().join("cache"),
-                    files: 1,
-                    bytes: 1,
-                },
-                ..CompilerConfig::default()
-            };
-            let limits = Limits::default();
-            let rules = Rules {
-                defaults: &limits,
-                max: &limits,
-                hold_max: Duration::MAX,
-                shared_namespace: &[],
-            };
-            let candidates = directory::scan(&tenants, &rules).unwrap();
-            let tenants = Tenants::new(Sandbox::new(&config, compiler).unwrap());
-            tenants.load(candidates).await;
-            let names = NamesUrl::Sqlite(dir.path().join("names.db"));
-            let app = App {
-                tenants: Arc::new(tenants),
-                powers: Powers {
-                    locks: Locks::open(&LockUrl::Memory, LockConfig::default()).unwrap(),
-                    names: namelock_names::open(&names, NamesConfig::default()).await.unwrap(),
-                },
-                calls: Calls::new(1, 0, Duration::from_millis(1)),
-                metrics: Arc::default(),
-                body: BodyLimits {
-                    max: 64,
-                    timeout: Duration::from_millis(50),
-                },
-            };
-            Self {
-                app: Arc::new(app),
-                _dir: dir,
-            }
-        }
-
-        async fn ask(&self, method: &str, uri: &str) -> Response {
-            let request = Request::builder().method(method).uri(uri).header("host", "t");
-            let request = request.header(REQUEST_ID, "mine-1");
-            self.send(request.body(Body::empty()).unwrap()).await
-        }
-
-        fn metrics(&self) -> String {
-            self.app.metrics.render(&Now {
-                calls_running: 0,
-                log_lines_dropped: 0,
-                log_queue_bytes: 0,
-                tenants: &[],
-                tenants_max: 0,
-            })
-        }
-
-        async fn send(&self, request: Request) -> Response {
-            router(Arc::clone(&self.app)).oneshot(request).await.unwrap()
-        }
-    }
-
-    async fn json(response: Response) -> Value {
-        serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
-    }
-
-    // Shows P7: a request for a tenant that is unknown or cannot be served is refused with a code.
-    #[tokio::test]
-    async fn a_request_that_reaches_no_handler_gets_its_code() {
-        let host = Host::start().await;
-        let check = async |method: &str, uri: &str, status: u16, code: &str| {
-            let response = host.ask(method, uri).await;
-            assert_eq!(response.status(), status, "{method} {uri}");
-            assert_eq!(response.headers()["content-type"], "application/problem+json");
-            assert_eq!(response.headers()["x-request-id"], "mine-1");
-            let body = json(response).await;
-            assert_eq!(
-                (&body["code"], &body["status"]),
-                (&Value::from(code), &Value::from(status)),
-                "{method} {uri}"
-            );
-            assert_eq!(body["request_id"], "mine-1");
-        };
-        check("GET", "/", 404, "not_found").await;
-        check("GET", "/v1", 404, "not_found").await;
-        check("GET", "/v1/acme", 404, "not_found").await;
-        check("GET", "/v2/acme/names/n", 404, "not_found").await;
-        check("GET", "/v1/acme/names/a/b", 404, "not_found").await;
-        check("POST", "/v1/acme/names", 404, "unknown_tenant").await;
-        check("GET", "/v1/acme/names/n", 404, "unknown_tenant").await;
-        check("DELETE", "/v1/acme/names/n?owner=o", 404, "unknown_tenant").await;
-        check("GET", "/v1/../names/n", 404, "unknown_tenant").await;
-        check("GET", "/v1/..%2f..%2fetc/names/n", 404, "unknown_tenant").await;
-        check("GET", "/v1/ACME/names/n", 404, "unknown_tenant").await;
-        check("GET", "/v1/%zz/names/n", 400, "invalid_request").await;
-        check("GET", "/v1/%ff/names/n", 400, "invalid_request").await;
-        check("POST", "/v1/broken/names", 503, "tenant_unavailable").await;
-        check("GET", "/v1/broken/names/n", 503, "tenant_unavailable").await;
-        check("DELETE", "/v1/b%72oken/names/n?owner=o", 503, "tenant_unavailable").await;
-    }
-
-    #[tokio::test]
-    async fn a_wrong_method_is_told_the_allowed_ones() {
-        let host = Host::start().await;
-        let check = async |method: &str, uri: &str, allow: &str| {
-            let response = host.ask(method, uri).await;
-            assert_eq!(response.status(), 405, "{method} {uri}");
-            assert_eq!(response.headers()["allow"], allow, "{method} {uri}");
-            assert_eq!(json(response).await["code"], "unsupported");
-        };
-        check("PUT", "/v1/acme/names", "GET,HEAD,POST").await;
-        check("DELETE", "/v1/acme/names", "GET,HEAD,POST").await;
-        check("PUT", "/v1/acme/names/n", "GET,HEAD,PATCH,DELETE").await;
-        check("POST", "/v1/acme/names/n", "GET,HEAD,PATCH,DELETE").await;
-    }
-
-    #[tokio::test]
-    async fn a_request_has_one_host_since_http_1_1() {
-        let host = Host::start().await;
-        let check = async |version: Version, hosts: &[&str], status: u16| {
-            let request = Request::builder().version(version).uri("/v1/acme/names/n");
-            let request = hosts
-                .iter()
-                .fold(request, |request, host| request.header("host", *host));
-            let response = host.send(request.body(Body::empty()).unwrap()).await;
-            assert_eq!(response.status(), status, "{version:?} {hosts:?}");
-        };
-        check(Version::HTTP_11, &["a"], 404).await;
-        check(Version::HTTP_11, &[], 400).await;
-        check(Version::HTTP_11, &["a", "a"], 400).await;
-        check(Version::HTTP_10, &[], 404).await;
-    }
-
-    #[tokio::test]
-    async fn every_request_is_counted_under_its_operation() {
-        let host = Host::start().await;
-        host.ask("POST", "/v1/acme/names").await;
-        host.ask("HEAD", "/v1/acme/names/n").await;
-        host.ask("DELETE", "/v1/broken/names/n").await;
-        host.ask("GET", "/nothing").await;
-        host.ask("PUT", "/v1/acme/names/n").await;
-        let text = host.metrics();
-        for line in [
-            r#"namelock_requests_total{operation="register",code="unknown_tenant"} 1"#,
-            r#"namelock_requests_total{operation="find",code="unknown_tenant"} 1"#,
-            r#"namelock_requests_total{operation="free",code="tenant_unavailable"} 1"#,
-            r#"namelock_requests_total{operation="other",code="not_found"} 1"#,
-            r#"namelock_requests_total{operation="other",code="unsupported"} 1"#,
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
-        }
-    }
-}
+mod tests;

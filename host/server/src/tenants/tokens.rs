@@ -18,6 +18,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+use crate::hex::{from_hex, hex};
+
 /// Most tokens of one tenant; each costs a comparison in every request.
 const TOKENS_MAX: usize = 64;
 
@@ -186,7 +188,7 @@ impl Tokens {
         if self.0.iter().any(|token| token.name == name) {
             return Err(InvalidTokens::Twice(name));
         }
-        let Some(sha256) = from_hex(&sha256) else {
+        let Some(sha256) = from_hex(&sha256).and_then(|bytes| bytes.try_into().ok()) else {
             return Err(InvalidTokens::Hash(name));
         };
         if self.0.iter().any(|token| token.sha256 == sha256) {
@@ -244,21 +246,6 @@ fn secret_of(headers: &HeaderMap) -> Option<&[u8]> {
 fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=64).contains(&name.len()) && name.bytes().all(allowed)
-}
-
-fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 2 * bytes.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A token that was just made and not shown to anybody yet.

@@ -122,8 +122,8 @@ fn the_longest_hold_is_agreed_on_unless_a_value_does_not_tell() {
         hold_ms: None,
         ..minute
     };
-    assert_ne!(minute, hour);
-    assert!(silent == minute && hour == silent && silent == silent);
+    assert!(!minute.agree(&hour) && !hour.agree(&minute));
+    assert!(silent.agree(&minute) && hour.agree(&silent) && silent.agree(&silent));
     assert_eq!(silent.to_string(), "lease=10000ms grace=10000ms ttl=13s");
     assert_eq!(minute.to_string(), "lease=10000ms grace=10000ms ttl=13s hold=60000ms");
 }
