@@ -1,6 +1,6 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
 .PHONY: help run test hostile rename lint build bench bench-neighbour bench-overload bench-compile bench-waiting bench-fairness \
-	audit fuzz chaos chaos-negative fleet setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl
+	audit fuzz chaos chaos-negative test-upgrade fleet setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl
 
 COMPONENTS := target/components
 HANDLERS := rooms rename
@@ -16,6 +16,7 @@ help:
 	@echo 'make bench-neighbour, -overload, -compile, -waiting, -fairness  a tenant that spins; eight times too much; compile bombs; one hot name; shared by two hosts'
 	@echo 'make fleet  memcached, PostgreSQL and three hosts on this machine, until Ctrl-C'
 	@echo 'make chaos  a fleet under faults for ten minutes; make chaos-negative: would it be noticed?'
+	@echo 'make test-upgrade  a fleet of the version before is upgraded under load, host by host'
 	@echo 'make audit, make fuzz  the dependencies; what comes from outside'
 
 ## Set-up
@@ -126,6 +127,22 @@ chaos-negative: setup
 	$(CHAOS_BUILD) --features namelock/removable-safeties
 	@mkdir -p target/negative && cp target/debug/namelock target/negative/host
 	target/debug/namelock-chaos negative target/negative/host 1 $(SAFETIES)
+
+# A fleet of the last version with schema 3 is upgraded to this one, host by host, under load, on PostgreSQL and on SQLite. The old
+# binary is built once, which takes as long as the first build, from the history: a shallow clone does not have it.
+UPGRADE_FROM := 33fbe0206000e0fb07aca60b17a28d01551e6565
+UPGRADE_DIR := target/upgrade
+test-upgrade: setup $(UPGRADE_DIR)/$(UPGRADE_FROM)
+	$(CHAOS_BUILD)
+	target/debug/namelock-chaos upgrade $(UPGRADE_DIR)/$(UPGRADE_FROM) target/debug/namelock
+
+$(UPGRADE_DIR)/$(UPGRADE_FROM):
+	@rm -rf $(UPGRADE_DIR)/source && mkdir -p $(UPGRADE_DIR)/source
+	@git cat-file -e $(UPGRADE_FROM) 2>/dev/null || { echo 'the version to upgrade from is not in this clone: git fetch --unshallow' >&2; exit 1; }
+	@echo 'building the version to upgrade from, once (about ten minutes: wasmtime is large)'
+	git archive $(UPGRADE_FROM) | tar -x -C $(UPGRADE_DIR)/source
+	cargo build --manifest-path $(UPGRADE_DIR)/source/Cargo.toml --target-dir $(UPGRADE_DIR)/build --package namelock --bin namelock
+	@cp $(UPGRADE_DIR)/build/debug/namelock $@
 
 # memcached, PostgreSQL and three hosts on this machine, to look at; until Ctrl-C.
 fleet: build setup-memcached setup-postgresql

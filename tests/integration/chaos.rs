@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use namelock_chaos::clients::Load;
 use namelock_chaos::database::Kind;
-use namelock_chaos::fleet::HOSTS;
+use namelock_chaos::fleet::{CONFIG, HOSTS};
 use namelock_chaos::nemesis::Plan;
 use namelock_chaos::report::Report;
+use namelock_chaos::upgrade::{self, Upgrade};
 use namelock_chaos::{Run, run};
 
 /// A run with fewer faults would show nothing.
@@ -35,6 +36,7 @@ async fn a_fleet_keeps_its_promises_for_a_minute() {
         } else {
             Kind::Postgres { standby: false }
         },
+        config: CONFIG,
         without: String::new(),
     };
     let outcome = run(&minute, |_| false).await.unwrap();
@@ -46,4 +48,27 @@ async fn a_fleet_keeps_its_promises_for_a_minute() {
     assert_eq!(outcome.violations, []);
     // After each fault every host has registered names again.
     assert!(report.registered >= FAULTS_MIN * HOSTS, "{}", report.text());
+}
+
+// Shows P3: hosts are stopped and started one after the other, and no request fails. `make test-upgrade` does the same from
+// the version before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_are_replaced_one_by_one_and_no_request_fails() {
+    for (seed, database) in [
+        (1, Kind::Postgres { standby: false }),
+        (2, Kind::Sqlite { own_disk: false }),
+    ] {
+        let host = PathBuf::from(env!("CARGO_BIN_EXE_namelock"));
+        let upgrade = Upgrade {
+            from: host.clone(),
+            to: host,
+            database,
+            seed,
+            rows: 1000,
+            registrations: 20,
+        };
+        let outcome = upgrade::run(&upgrade).await.unwrap();
+        print!("{}", Report::of(seed, &outcome).text());
+        assert_eq!(outcome.violations, []);
+    }
 }

@@ -29,6 +29,8 @@ const COLD: u32 = 4000;
 pub enum Load {
     /// A bit of everything.
     Mixed,
+    /// The same by clients that never hang up, with handlers that hold no lock for long.
+    Patient,
     /// Handlers that save without a look, and owners that free what they have soon, so that a late write finds it free.
     Blind,
     /// Handlers that hold the locks of hot names for nearly as long as a lease lasts.
@@ -191,9 +193,9 @@ impl Client {
                 _ => self.random.random_range(0..HOSTS),
             };
             let kind = match (self.load, self.random.random_range(0..100)) {
-                (Load::Mixed | Load::Blind, 0..60)
+                (Load::Mixed | Load::Patient | Load::Blind, 0..60)
                 | (Load::LongHolds | Load::ShortHolds | Load::WholeLeases, 0..90) => Kind::Register,
-                (Load::Mixed, 60..82) => Kind::Find,
+                (Load::Mixed | Load::Patient, 60..82) => Kind::Find,
                 _ if self.mine.is_empty() => Kind::Find,
                 _ => Kind::Free,
             };
@@ -216,6 +218,9 @@ impl Client {
         let mut host = host;
         for attempt in 1..=ATTEMPTS {
             let begin_us = now_us();
+            let fleet = Arc::clone(&self.fleet);
+            let (in_service, _gate) = fleet.in_service(host).await;
+            host = in_service;
             let answer = self.call(host, kind, &name, &owner, &wish).await;
             let is_open = kind == Kind::Register && answer.is_open();
             self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(Call {
@@ -243,7 +248,7 @@ impl Client {
 
     fn name(&mut self) -> String {
         let (hot_share, names) = match self.load {
-            Load::Mixed => (60, HOT),
+            Load::Mixed | Load::Patient => (60, HOT),
             Load::Blind | Load::LongHolds => (90, HOT),
             // So few that each is held all the time.
             Load::WholeLeases => (100, 6),
@@ -266,7 +271,7 @@ impl Client {
         };
         // One in twenty clients hangs up before it has heard.
         let patience = match self.random.random_range(0..20) {
-            0 => Duration::from_millis(self.random.random_range(1..200)),
+            0 if self.load != Load::Patient => Duration::from_millis(self.random.random_range(1..200)),
             _ => PATIENCE,
         };
         let answer = async {
@@ -290,7 +295,7 @@ impl Client {
             (Load::LongHolds, _) => random.random_range(1500..2600),
             (Load::WholeLeases, _) if self.number < AT_HOME => 5000,
             (Load::WholeLeases, _) => random.random_range(50..400),
-            (Load::ShortHolds, _) => random.random_range(1..60),
+            (Load::ShortHolds | Load::Patient, _) => random.random_range(1..60),
             (Load::Mixed | Load::Blind, 0..40) => 0,
             (Load::Mixed | Load::Blind, 40..95) => random.random_range(1..60),
             (Load::Mixed | Load::Blind, _) => random.random_range(300..1900),

@@ -34,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is asked meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The tenant of the rows that are there to be migrated.
+const FILLED: &str = "filled";
+
 /// Writes down every version of every row, in the transaction that makes it.
 const POSTGRES_AUDIT: &str = "
     CREATE TABLE chaos_history (
@@ -203,6 +206,64 @@ impl Database {
         match self {
             Self::Postgres { .. } => Ok(self.client().await?.batch_execute(POSTGRES_AUDIT).await?),
             Self::Sqlite { file, .. } => Ok(open(file)?.execute_batch(SQLITE_AUDIT)?),
+        }
+    }
+
+    /// Adds rows of a tenant that nobody calls, once a host of any version has made the tables.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be asked.
+    pub async fn fill(&self, rows: u32) -> anyhow::Result<()> {
+        match self {
+            Self::Postgres { .. } => {
+                let sql = format!(
+                    "INSERT INTO namelock_registrations (tenant, name, owner, created_ms, expires_ms, fencing_token, attributes)
+                    SELECT '{FILLED}', convert_to('n' || i, 'UTF8'), 'o', 1, NULL, 1, '[]' FROM generate_series(1, {rows}) i"
+                );
+                Ok(self.client().await?.batch_execute(&sql).await?)
+            }
+            Self::Sqlite { file, .. } => Ok(open(file)?.execute_batch(&format!(
+                "INSERT INTO registrations (tenant, name, owner, created_ms, expires_ms, fencing_token, attributes)
+                WITH RECURSIVE i(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM i WHERE n < {rows})
+                SELECT '{FILLED}', 'n' || n, 'o', 1, NULL, 1, '[]' FROM i"
+            ))?),
+        }
+    }
+
+    /// How many of these rows there are.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be asked.
+    pub async fn filled(&self) -> anyhow::Result<i64> {
+        let sql =
+            |table: &str| format!("SELECT count(*) FROM {table} WHERE tenant = '{FILLED}' AND freed_token IS NULL");
+        match self {
+            Self::Postgres { .. } => {
+                let row = self
+                    .client()
+                    .await?
+                    .query_one(&sql("namelock_registrations"), &[])
+                    .await?;
+                Ok(row.get(0))
+            }
+            Self::Sqlite { file, .. } => Ok(open(file)?.query_row(&sql("registrations"), [], |row| row.get(0))?),
+        }
+    }
+
+    /// The version of the tables.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be asked.
+    pub async fn version(&self) -> anyhow::Result<i64> {
+        match self {
+            Self::Postgres { .. } => {
+                let sql = "SELECT max(version)::bigint FROM namelock_schema";
+                Ok(self.client().await?.query_one(sql, &[]).await?.get(0))
+            }
+            Self::Sqlite { file, .. } => Ok(open(file)?.pragma_query_value(None, "user_version", |row| row.get(0))?),
         }
     }
 

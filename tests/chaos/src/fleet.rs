@@ -12,6 +12,7 @@ use anyhow::Context;
 use namelock_test_artifacts::guests;
 use namelock_test_servers::{Memcached, free_port};
 use tempfile::TempDir;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::Run;
 use crate::clients::Call;
@@ -46,7 +47,7 @@ pub const LOCK_LIFE: Duration = Duration::from_secs(7);
 const STOP: Duration = Duration::from_secs(30);
 
 /// Short times everywhere, so that a minute is long. The retention is the shortest that the host takes, so that purges come.
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
     [lock]
     lease = "3s"
     max_hold = "10s"
@@ -80,6 +81,8 @@ pub struct Fleet {
     database: Database,
     /// One for each memcached, then that of PostgreSQL, if there is one.
     proxies: Vec<Proxy>,
+    /// One for each host: read by whoever calls it, written while it is out of service.
+    gates: Vec<RwLock<()>>,
     // Last, because the hosts write into it.
     _folder: TempDir,
 }
@@ -126,7 +129,7 @@ impl Fleet {
         let tenant = folder.path().join("tenants").join(TENANT);
         fs::create_dir_all(&tenant)?;
         fs::copy(guests::CRITICAL_SECTION, tenant.join("handler.wasm"))?;
-        write_configs(folder.path(), CONFIG)?;
+        write_configs(folder.path(), run.config)?;
         let setup = Setup {
             binary: run.host.clone(),
             folder: folder.path().to_owned(),
@@ -146,6 +149,7 @@ impl Fleet {
             server_clocks,
             database,
             proxies,
+            gates: (0..=HOSTS).map(|_| RwLock::default()).collect(),
             _folder: folder,
         };
         for host in 0..HOSTS {
@@ -158,6 +162,35 @@ impl Fleet {
     /// The address of a host's API.
     pub fn url(&self, host: usize) -> String {
         format!("http://{}/v1/{TENANT}/names", self.addresses[host])
+    }
+
+    /// Takes a host out of service, as a load balancer does: nobody calls it any more, and calls that run end.
+    pub async fn take_out(&self, host: usize) -> RwLockWriteGuard<'_, ()> {
+        self.gates[host].write().await
+    }
+
+    /// A host to call, with its gate: this one, or another one while it is out of service.
+    pub async fn in_service(&self, host: usize) -> (usize, RwLockReadGuard<'_, ()>) {
+        match self.gates[host].try_read() {
+            Ok(gate) => (host, gate),
+            Err(_) => {
+                let other = (host + 1) % HOSTS;
+                (other, self.gates[other].read().await)
+            }
+        }
+    }
+
+    /// Stops a host in an orderly way, starts another binary in its place, and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start, or is never ready.
+    pub fn replace_host(&self, host: usize, binary: &Path) -> anyhow::Result<()> {
+        let mut host = self.host(host);
+        host.stop(STOP);
+        host.set_binary(binary);
+        host.start(&Misfit::default())?;
+        host.wait_until_ready()
     }
 
     /// How many hosts clients may call: the newcomer is the last of them, while it is there.

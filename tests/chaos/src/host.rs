@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use namelock_test_servers::Process;
+use anyhow::{Context, bail, ensure};
+use namelock_test_servers::{Process, wait_until_ready};
 
 use crate::clock::Clock;
 use crate::fleet::now_us;
@@ -49,6 +49,8 @@ pub struct Host {
     names: PathBuf,
     listen: SocketAddr,
     process: Option<Process>,
+    /// Where the process that was started last is administered.
+    admin: Option<SocketAddr>,
     /// How often it was started.
     lives: usize,
     folder: PathBuf,
@@ -72,6 +74,7 @@ impl Host {
             names: folder.join("hosts"),
             listen,
             process: None,
+            admin: None,
             lives: 0,
             clock: Arc::new(Clock::new(&folder)?),
             folder,
@@ -131,10 +134,27 @@ impl Host {
         let file = File::create(&log)?;
         // It ends with the process.
         thread::spawn(move || read(stderr, file, &clock, &said));
-        if process.listening(START).is_none() {
+        let Some((_, admin)) = process.listening(START) else {
             bail!("a host does not start within {START:?}: {}", fs::read_to_string(log)?);
-        }
+        };
+        self.admin = Some(admin);
         self.process = Some(process);
+        Ok(())
+    }
+
+    /// What is started the next time.
+    pub fn set_binary(&mut self, binary: &Path) {
+        binary.clone_into(&mut self.setup.binary);
+    }
+
+    /// Waits until it is ready to serve.
+    ///
+    /// # Errors
+    ///
+    /// When it never is.
+    pub fn wait_until_ready(&self) -> anyhow::Result<()> {
+        let admin = self.admin.context("it was never started")?;
+        ensure!(wait_until_ready(admin, START), "a host is not ready within {START:?}");
         Ok(())
     }
 

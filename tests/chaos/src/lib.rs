@@ -12,7 +12,8 @@
 //! - [`history`]: what is known afterwards: calls, the database's own record of every write, critical sections;
 //! - [`checker`]: what must hold of a history;
 //! - [`report`]: JSON, and a page with a timeline;
-//! - [`negative`]: the same against hosts with a safety taken out, which must be caught.
+//! - [`negative`]: the same against hosts with a safety taken out, which must be caught;
+//! - [`upgrade`]: no faults, but a fleet that is upgraded host by host.
 //!
 //! `namelock-chaos run` runs each seed with one kind of database: an odd one with PostgreSQL, an even one with SQLite.
 //!
@@ -38,6 +39,7 @@ pub mod probes;
 pub mod proxy;
 pub mod report;
 pub mod sampler;
+pub mod upgrade;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -70,6 +72,8 @@ pub struct Run {
     pub load: Load,
     /// Which database the fleet has.
     pub database: Kind,
+    /// The configuration of its hosts.
+    pub config: &'static str,
     /// The safeties that its hosts run without, as `NAMELOCK_WITHOUT` wants them.
     pub without: String,
 }

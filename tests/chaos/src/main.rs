@@ -1,4 +1,4 @@
-//! `namelock-chaos run HOST SECONDS SEED…` and `namelock-chaos negative HOST SEED [SAFETY…]`.
+//! `namelock-chaos run HOST SECONDS SEED…`, `namelock-chaos negative HOST SEED [SAFETY…]` and `namelock-chaos upgrade FROM TO`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,9 +7,11 @@ use anyhow::{Context, bail, ensure};
 use namelock_chaos::clients::Load;
 use namelock_chaos::database::Kind;
 use namelock_chaos::disk;
+use namelock_chaos::fleet::CONFIG;
 use namelock_chaos::negative::{self, SAFETIES};
 use namelock_chaos::nemesis::Plan;
 use namelock_chaos::report::Report;
+use namelock_chaos::upgrade::Upgrade;
 use namelock_chaos::{Run, run};
 
 #[tokio::main]
@@ -32,8 +34,36 @@ async fn main() -> anyhow::Result<()> {
             }
             Ok(())
         }
-        _ => bail!("usage: namelock-chaos run HOST SECONDS SEED… | namelock-chaos negative HOST SEED [SAFETY…]"),
+        ["upgrade", from, to] => {
+            upgrade(from, to, 1, Kind::Postgres { standby: false }).await?;
+            upgrade(from, to, 2, Kind::Sqlite { own_disk: false }).await
+        }
+        _ => bail!(
+            "usage: namelock-chaos run HOST SECONDS SEED… | namelock-chaos negative HOST SEED [SAFETY…] | namelock-chaos upgrade FROM TO"
+        ),
     }
+}
+
+/// Upgrades a fleet from one binary to another, and prints what it was.
+async fn upgrade(from: &str, to: &str, seed: u64, database: Kind) -> anyhow::Result<()> {
+    println!("upgrading three hosts on {database:?}");
+    let what = Upgrade {
+        from: binary(Path::new(from))?,
+        to: binary(Path::new(to))?,
+        database,
+        seed,
+        rows: 200_000,
+        registrations: 500,
+    };
+    let outcome = namelock_chaos::upgrade::run(&what).await?;
+    print!("{}", Report::of(seed, &outcome).text());
+    ensure!(outcome.violations.is_empty(), "a promise was broken");
+    Ok(())
+}
+
+fn binary(path: &Path) -> anyhow::Result<PathBuf> {
+    path.canonicalize()
+        .with_context(|| format!("there is no {}; build it first", path.display()))
 }
 
 /// Runs with one seed, prints what it was, and writes the report.
@@ -49,15 +79,14 @@ async fn one(host: &Path, seconds: u64, seed: u64) -> anyhow::Result<()> {
         disk::prove()?;
     }
     let what = Run {
-        host: host
-            .canonicalize()
-            .with_context(|| format!("there is no {}; build it first", host.display()))?,
+        host: binary(host)?,
         seed,
         time: Duration::from_secs(seconds),
         faults_min: 1,
         plan: Plan::Everything,
         load: Load::Mixed,
         database,
+        config: CONFIG,
         without: String::new(),
     };
     let outcome = run(&what, |_| false).await?;

@@ -13,6 +13,7 @@ use crate::Run;
 use crate::checker::Violation;
 use crate::clients::Load;
 use crate::database::Kind;
+use crate::fleet::CONFIG;
 use crate::nemesis::Plan;
 
 /// For how long a missing safety is looked for.
@@ -197,6 +198,7 @@ pub async fn run(safety: &'static Safety, host: &Path, seed: u64) -> anyhow::Res
         plan: safety.plan,
         load: safety.load,
         database: safety.database,
+        config: CONFIG,
         without,
     };
     ensure!(

@@ -126,6 +126,24 @@ impl<'a> Report<'a> {
             self.sections,
             self.violations.len()
         );
+        if !self.faults.is_empty() {
+            self.write_faults(&mut text);
+        }
+        for (answer, times) in &self.answers {
+            let _ = writeln!(text, "{answer:<36} {times:>9}");
+        }
+        for (check, times) in &self.violations_by_check {
+            let of_it = self.violations.iter().filter(|violation| violation.check == *check);
+            let _ = writeln!(text, "VIOLATION {check}, {times} times");
+            for violation in of_it.take(5) {
+                let _ = writeln!(text, "    {}", violation.what);
+            }
+        }
+        text
+    }
+
+    /// What came of the faults, for each kind and each name.
+    fn write_faults(&self, text: &mut String) {
         let _ = writeln!(
             text,
             "{:<36} {:>5} {:>16} {:>18} {:>22}",
@@ -152,17 +170,6 @@ impl<'a> Report<'a> {
             let without = without.map(|ms| format!("{ms} ms")).unwrap_or_default();
             let _ = writeln!(text, "{name:<36} {without:>18} {until:>23} ms");
         }
-        for (answer, times) in &self.answers {
-            let _ = writeln!(text, "{answer:<36} {times:>9}");
-        }
-        for (check, times) in &self.violations_by_check {
-            let of_it = self.violations.iter().filter(|violation| violation.check == *check);
-            let _ = writeln!(text, "VIOLATION {check}, {times} times");
-            for violation in of_it.take(5) {
-                let _ = writeln!(text, "    {}", violation.what);
-            }
-        }
-        text
     }
 
     fn page(&self, outcome: &Outcome) -> String {
