@@ -191,10 +191,20 @@ async fn attack(host: Arc<Host>, guest: Guest, round: String, end: Instant) -> (
     let mut count = 0;
     while Instant::now() < end || count < CALLS_MIN {
         let code = post(&client, &host, &id(name), &format!("{round} {count}")).await;
-        assert_eq!(code, expect, "{name}");
+        assert_eq!(code, expect, "{name}: {}", said_of(&host, &id(name)));
         count += 1;
     }
     (guest, count)
+}
+
+/// The last lines of the host's log about a tenant that say that something went wrong.
+fn said_of(host: &Host, tenant: &str) -> String {
+    let (log, tenant) = (host.log(), format!("tenant=\"{tenant}\""));
+    let lines = log
+        .lines()
+        .rev()
+        .filter(|line| line.contains(&tenant) && line.contains("broke down"));
+    lines.take(3).collect::<Vec<_>>().join("\n")
 }
 
 /// Registers names at a steady rate as long as not too many calls are unanswered, and tells how long each took.

@@ -36,6 +36,7 @@ const CONFIG: &str = r#"
 const TENANT: &str = r#"
     [settings]
     wait_ms = 20000
+    swap_with_others = true
 "#;
 
 /// The codes of a request that has changed nothing: somebody else was faster.

@@ -249,7 +249,7 @@ pub enum SaveError {
     #[error("the name is taken")]
     Taken(Registration),
     /// The lease is lost, or does not last as long as a write may take, or the name has been granted to another holder
-    /// since.
+    /// since, or the registration is not the one any more that this call has received last under the lease.
     #[error("the lease on the name was lost")]
     LeaseLost,
     /// The database does not answer. The write may or may not have been done. Or the tenant is at a limit; then nothing

@@ -57,7 +57,7 @@ impl Claim {
         Ok((claim, grant))
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 

@@ -5,10 +5,11 @@
 //! machine is suspended (`clock`).
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use namelock_types::FencingToken;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -17,8 +18,9 @@ use crate::clock::{LeaseClock, LeaseInstant};
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
 use crate::grant::{Both, Grant};
+use crate::shared::Shared;
 
-/// The right to one name until a deadline. Dropping it releases it in the background.
+/// The right to one name until a deadline. Dropping it releases it in the background, once nobody keeps it any longer.
 pub struct Lease {
     name: String,
     fencing_token: FencingToken,
@@ -26,8 +28,16 @@ pub struct Lease {
     /// Shared with everybody who waits for the lease's end.
     deadline: watch::Sender<LeaseInstant>,
     epoch: Option<Both<EpochWatch>>,
-    claim: Claim,
+    shared: Arc<Shared>,
+    /// None once it is released.
+    claim: Option<Claim>,
+    /// Those who keep it; none: nobody ever did.
+    keepers: OnceLock<watch::Sender<()>>,
 }
+
+/// Keeps a lease from being released before it expires, while something may still happen in its name: see [`Lease::keep`].
+#[derive(Debug, Clone)]
+pub struct LeaseKeeper(#[expect(dead_code, reason = "is seen by the sender when it is dropped")] watch::Receiver<()>);
 
 /// The end of a lease, for whoever must not run on past it.
 #[derive(Clone)]
@@ -48,6 +58,7 @@ impl Lease {
     /// Makes a lease of a claim that was granted. It is trusted from `asked`, the instant before the table was asked.
     pub(crate) fn new(name: &str, asked: LeaseInstant, claim: Claim, grant: Grant) -> Self {
         claim.expect_expiry(asked);
+        let shared = Arc::clone(claim.shared());
         let watch = |granted, current| EpochWatch { granted, current };
         let watches = |current: Both<_>| Both {
             first: watch(grant.epochs.first, current.first),
@@ -61,9 +72,11 @@ impl Lease {
             name: name.to_owned(),
             fencing_token: grant.fencing_token,
             since: asked,
-            deadline: watch::Sender::new(asked + claim.shared().config.lease),
+            deadline: watch::Sender::new(asked + shared.config.lease),
             epoch: claim.table_epoch().map(watches),
-            claim,
+            shared,
+            claim: Some(claim),
+            keepers: OnceLock::new(),
         }
     }
 
@@ -95,7 +108,16 @@ impl Lease {
     }
 
     fn clock(&self) -> &Arc<LeaseClock> {
-        &self.claim.shared().clock
+        &self.shared.clock
+    }
+
+    /// Keeps the lock in the table after this lease was released or dropped, until the last keeper is dropped or the lease is
+    /// over, whichever comes first.
+    ///
+    /// A write that was sent and not answered may still be done. Whoever has the name next would then decide on what is about
+    /// to be overwritten; so there is no next one before that is known.
+    pub fn keep(&self) -> LeaseKeeper {
+        LeaseKeeper(self.keepers.get_or_init(|| watch::Sender::new(())).subscribe())
     }
 
     /// The end of this lease, for another task to wait for.
@@ -119,10 +141,13 @@ impl Lease {
         if self.remaining().is_zero() {
             return Err(Lost::Gone);
         }
-        match self.claim.renew().await {
+        let Some(claim) = &mut self.claim else {
+            return Err(Lost::Gone);
+        };
+        match claim.renew().await {
             Ok(()) => {
-                self.claim.expect_expiry(asked);
-                let config = &self.claim.shared().config;
+                claim.expect_expiry(asked);
+                let config = &self.shared.config;
                 let deadline = (asked + config.lease).min(self.since + config.max_hold);
                 self.deadline.send_replace(deadline);
                 Ok(())
@@ -141,16 +166,54 @@ impl Lease {
     ///
     /// [`Lost::Gone`] when somebody else may have held the name before this. [`Lost::Unknown`] when the lock service
     /// did not answer; the release is then tried again in the background until the lock has expired.
-    pub async fn release(self) -> Result<(), Lost> {
+    pub async fn release(mut self) -> Result<(), Lost> {
         let held = self.clock().now().saturating_duration_since(self.since);
-        self.claim.shared().hold_time.record(held);
-        self.claim.release().await
+        self.shared.hold_time.record(held);
+        if self.is_kept() {
+            return if self.remaining().is_zero() {
+                Err(Lost::Gone)
+            } else {
+                Ok(())
+            };
+        }
+        match self.claim.take() {
+            Some(claim) => claim.release().await,
+            None => Err(Lost::Gone),
+        }
     }
 
     /// Releases a lease that no caller had: how long leases are held does not follow from it. What is not known to be
     /// released is left to the background.
-    pub(crate) async fn give_back(self) {
-        let _ = self.claim.release().await;
+    pub(crate) async fn give_back(mut self) {
+        if let Some(claim) = self.claim.take() {
+            let _ = claim.release().await;
+        }
+    }
+
+    fn is_kept(&self) -> bool {
+        self.keepers.get().is_some_and(|keepers| !keepers.is_closed())
+    }
+}
+
+impl Drop for Lease {
+    // Keeps P3: what is kept is released once it is not, and a lock that is kept to its end has expired by then.
+    fn drop(&mut self) {
+        let Some(claim) = self.claim.take() else {
+            return;
+        };
+        let (keepers, runtime) = (self.keepers.take(), Handle::try_current());
+        if let (Some(keepers), Ok(runtime)) = (keepers, runtime)
+            && !keepers.is_closed()
+        {
+            let (clock, deadline) = (Arc::clone(self.clock()), *self.deadline.borrow());
+            runtime.spawn(async move {
+                tokio::select! {
+                    () = keepers.closed() => {}
+                    () = clock.sleep_until(deadline) => {}
+                }
+                drop(claim);
+            });
+        }
     }
 }
 
@@ -212,3 +275,6 @@ impl EpochWatch {
         *self.current.borrow() != Some(self.granted)
     }
 }
+
+#[cfg(test)]
+mod tests;

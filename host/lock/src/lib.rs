@@ -68,7 +68,7 @@ pub use config::{LockConfig, LockUrl};
 pub use epochs::{EpochSource, NewEpoch, OwnEpochs, Standing};
 pub use error::{AcquireError, Lost, OpenError};
 pub use key::LockKey;
-pub use lease::{Lease, LeaseEnd};
+pub use lease::{Lease, LeaseEnd, LeaseKeeper};
 pub use locks::Locks;
 #[cfg(fuzzing)]
 pub use memcached::fuzz_reply;

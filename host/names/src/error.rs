@@ -31,7 +31,8 @@ pub enum SaveError {
     /// The name has this active registration.
     #[error("the name is taken")]
     Taken(Box<Registration>),
-    /// The lease had ended when the write began, or a newer lease has written the name.
+    /// The lease had ended when the write began, or a newer lease has written the name, or the registration is not what was
+    /// [`Seen`](crate::Seen) of it. Nothing was written.
     #[error("the lease was lost before the name was written")]
     LeaseLost,
     /// The database does not answer. The write may or may not have been done.

@@ -7,6 +7,7 @@
 //! In reading order:
 //!
 //! - `registration`: what is stored, and what a write consists of;
+//! - `seen`: what a caller had read when it decided on a write; `keep`: what lasts until that is decided;
 //! - `request`: requests that may be repeated;
 //! - `past_request`: what such a request has done;
 //! - `transaction`: several writes as one;
@@ -32,6 +33,7 @@
 //! - A registration is active from `created_ms` up to, but not including, `expires_ms`: at that instant the name is
 //!   free. What has ended or was freed stays so, and nothing ends early, whatever is done to a wall clock.
 //! - A write with a smaller fencing token than the row has seen is refused, even when the name is free.
+//! - A write that was decided on what another lease has overwritten since is refused.
 //! - What was saved is on disk before the answer is given (P2).
 //! - A tenant that is at its quota, or that floods the database with writes, is in nobody else's way (P6).
 
@@ -40,6 +42,7 @@ mod config;
 mod epoch;
 mod error;
 mod fair;
+mod keep;
 mod list;
 mod names;
 mod open;
@@ -50,6 +53,7 @@ mod registration;
 mod request;
 mod room;
 mod rules;
+mod seen;
 mod sqlite;
 mod sweep;
 mod transaction;
@@ -58,6 +62,7 @@ mod url;
 pub use config::NamesConfig;
 pub use epoch::{EpochStanding, NewEpoch};
 pub use error::{ApplyError, NamesError, OpenError, SaveError};
+pub use keep::Keep;
 pub use list::{ListQuery, Page};
 pub use namelock_types::FencingToken;
 pub use names::Names;
@@ -67,5 +72,6 @@ pub use quota::{Quota, QuotaKind, Usage};
 pub use registration::{Change, Free, Lifetime, Registration, Save, Update};
 pub use request::RequestKey;
 pub use rules::{LIFETIME_MAX, check_attributes};
+pub use seen::Seen;
 pub use transaction::WriteOne;
 pub use url::NamesUrl;

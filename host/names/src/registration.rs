@@ -5,8 +5,10 @@ use std::time::Duration;
 use namelock_types::FencingToken;
 use tokio::time::Instant;
 
+use crate::keep::Keep;
 use crate::quota::Quota;
 use crate::request::RequestKey;
+use crate::seen::Seen;
 
 /// A name that has an owner, for a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub struct Save {
     pub hold: Duration,
     /// The request that saves it, if it may be repeated.
     pub request: Option<RequestKey>,
+    /// What lasts until it is decided whether this is written.
+    pub keep: Keep,
 }
 
 impl Save {
@@ -92,6 +96,11 @@ pub struct Update {
     pub quota: Quota,
     /// The request that asks for it, if it may be repeated.
     pub request: Option<RequestKey>,
+    /// What the caller has read of the name under this lease. If another lease has written it since, the write is refused as
+    /// [`LeaseLost`](crate::SaveError::LeaseLost).
+    pub seen: Seen,
+    /// What lasts until it is decided whether this is written.
+    pub keep: Keep,
 }
 
 /// What changes of a registration; none: it stays as it is.
@@ -125,4 +134,9 @@ pub struct Free {
     pub fencing_token: FencingToken,
     /// Until when the lease provably lasts; the write does not begin later.
     pub deadline: Instant,
+    /// What the caller has read of the name under this lease. If another lease has written it since, the write is refused as
+    /// [`LeaseLost`](crate::SaveError::LeaseLost).
+    pub seen: Seen,
+    /// What lasts until it is decided whether this is written.
+    pub keep: Keep,
 }

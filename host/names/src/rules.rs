@@ -9,6 +9,7 @@ use namelock_types::{FencingToken, check_name, check_owner};
 use crate::config::NamesConfig;
 use crate::error::SaveError;
 use crate::registration::{Lifetime, Registration, Save, Update};
+use crate::seen::Seen;
 
 /// The longest lifetime, in years.
 const LIFETIME_YEARS_MAX: u64 = 100;
@@ -109,6 +110,16 @@ pub fn check_attributes(attributes: &[(String, String)], count_max: usize, bytes
 /// away.
 pub(crate) fn stored_token(token: FencingToken) -> Result<i64, SaveError> {
     i64::try_from(token.get()).map_err(|_| invalid(format!("the fencing token {token} is too large to be stored")))
+}
+
+/// Returns the token that a row must have to be as it was seen, unless it has that of the write itself; none: any. No lease has
+/// a negative one.
+pub(crate) fn stored_seen(seen: Seen) -> Result<Option<i64>, SaveError> {
+    match seen {
+        Seen::Unread => Ok(None),
+        Seen::Free => Ok(Some(-1)),
+        Seen::Registered(token) => stored_token(token).map(Some),
+    }
 }
 
 /// Returns attributes as databases store them: a JSON array of [key, value] pairs, which keeps their order.

@@ -2,6 +2,7 @@
 
 use crate::config::NamesConfig;
 use crate::error::{ApplyError, SaveError};
+use crate::keep::Keep;
 use crate::quota::Quota;
 use crate::registration::{Free, Save, Update};
 use crate::request::RequestKey;
@@ -44,6 +45,15 @@ impl WriteOne {
             Self::Save(save) => save.deadline,
             Self::Update(update) => update.deadline,
             Self::Free(free) => free.deadline,
+        }
+    }
+
+    /// Returns what lasts until it is decided whether it is written.
+    pub(crate) fn keep(&self) -> &Keep {
+        match self {
+            Self::Save(save) => &save.keep,
+            Self::Update(update) => &update.keep,
+            Self::Free(free) => &free.keep,
         }
     }
 
@@ -135,6 +145,11 @@ impl Writes {
             return Err(ApplyError::Write { index, error });
         }
         Ok(Self { writes, quota })
+    }
+
+    /// Returns what lasts until it is decided whether they are written.
+    pub(crate) fn keeps(&self) -> impl Iterator<Item = &Keep> {
+        self.writes.iter().map(|(_, write)| write.keep())
     }
 
     /// Returns the write whose lease ends first, and when that is.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use namelock_names::{
-    ApplyError, Change, FencingToken, Free, Names, NamesConfig, OpenError, Quota, QuotaKind, RequestKey, Save,
-    SaveError, Update, Usage, WriteOne, open,
+    ApplyError, Change, FencingToken, Free, Keep, Names, NamesConfig, OpenError, Quota, QuotaKind, RequestKey, Save,
+    SaveError, Seen, Update, Usage, WriteOne, open,
 };
 use namelock_test_servers::Postgres;
 use tokio_postgres::{Client, NoTls, Transaction};
@@ -42,6 +42,7 @@ fn save(name: &str, fencing_token: u64) -> Save {
         attributes: Vec::new(),
         fencing_token: FencingToken::new(fencing_token),
         deadline: tokio::time::Instant::now() + Duration::from_secs(60),
+        keep: Keep::default(),
         quota: Quota::default(),
         hold: Duration::ZERO,
         request: None,
@@ -350,6 +351,8 @@ fn free(name: &str, fencing_token: u64) -> Free {
         name: name.to_owned(),
         fencing_token: FencingToken::new(fencing_token),
         deadline: tokio::time::Instant::now() + Duration::from_secs(60),
+        seen: Seen::Unread,
+        keep: Keep::default(),
     }
 }
 
@@ -607,6 +610,8 @@ async fn an_update_that_waits_beyond_the_end_of_its_lease_changes_nothing() {
                 change: Change::default(),
                 fencing_token: FencingToken::new(7),
                 deadline: ends,
+                seen: Seen::Unread,
+                keep: Keep::default(),
                 quota: Quota::default(),
                 request: None,
             };

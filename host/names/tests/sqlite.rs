@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use namelock_names::{
-    FencingToken, Free, Names, NamesConfig, NamesUrl, OpenError, Quota, Save, SaveError, Usage, open,
+    FencingToken, Free, Keep, Names, NamesConfig, NamesUrl, OpenError, Quota, Save, SaveError, Seen, Usage, open,
 };
 use rusqlite::Connection;
 
@@ -31,6 +31,7 @@ fn save(name: &str) -> Save {
         attributes: Vec::new(),
         fencing_token: FencingToken::new(1),
         deadline: tokio::time::Instant::now() + Duration::from_secs(10),
+        keep: Keep::default(),
         quota: Quota::default(),
         hold: Duration::ZERO,
         request: None,
@@ -43,6 +44,8 @@ fn free(name: &str) -> Free {
         name: name.to_owned(),
         fencing_token: FencingToken::new(1),
         deadline: tokio::time::Instant::now() + Duration::from_secs(10),
+        seen: Seen::Unread,
+        keep: Keep::default(),
     }
 }
 

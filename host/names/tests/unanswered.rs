@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use namelock_names::{FencingToken, Names, NamesConfig, Quota, Registration, Save, SaveError, open};
+use namelock_names::{FencingToken, Keep, Names, NamesConfig, Quota, Registration, Save, SaveError, open};
 use namelock_test_servers::{Postgres, PostgresPair};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -45,6 +45,7 @@ fn save(name: &str) -> Save {
         attributes: Vec::new(),
         fencing_token: FencingToken::new(1),
         deadline: tokio::time::Instant::now() + PATIENCE,
+        keep: Keep::default(),
         quota: Quota::default(),
         hold: Duration::ZERO,
         request: None,

@@ -27,7 +27,6 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use namelock_account::{Account, Counter, Limit};
 use namelock_lock::Lease;
-use namelock_names::{Change, PastRequest, Registration, RequestKey};
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 use wasmtime::error::Context as _;
@@ -35,11 +34,12 @@ use wasmtime::error::Context as _;
 use crate::config::Tenant;
 use crate::database_time::DatabaseTime;
 use crate::epoch::EpochTicker;
-use crate::error::CallError;
+use crate::error::{CallError, Cause};
 use crate::long_run::{LongRuns, Place};
 use crate::meter::{Meter, metered};
 use crate::milliseconds::milliseconds;
 use crate::powers::Powers;
+use crate::request::{Repeatable, Request, UpdateRequest, Written};
 use crate::service::Services;
 use crate::state::State;
 use crate::store::{self, StoreEnd, Unstoppable};
@@ -51,57 +51,6 @@ use crate::wit::bindings::updating::exports::namelock::registration::updates;
 
 /// The longest text of a handler that a caller is told, in bytes.
 const DETAIL_BYTES_MAX: usize = 1024;
-
-/// What a caller asks a handler to register.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// The name, unchanged.
-    pub name: String,
-    /// Who shall have it.
-    pub owner: String,
-    /// For how long, if the caller has a wish.
-    pub lifetime: Option<Duration>,
-    /// Whatever else the caller sent.
-    pub attributes: Vec<(String, String)>,
-}
-
-/// What a caller asks a handler to change.
-#[derive(Debug, Clone)]
-pub struct UpdateRequest {
-    /// The name, unchanged.
-    pub name: String,
-    /// Who asks.
-    pub owner: String,
-    /// What is to become of its registration.
-    pub change: Change,
-}
-
-/// A registration that a call has saved or changed.
-#[derive(Debug, Clone)]
-pub struct Written {
-    /// The registration.
-    pub registration: Registration,
-    /// Whether an earlier call for the same request did it.
-    pub replayed: bool,
-}
-
-impl Written {
-    /// What a request has written before; none: nothing is known of it.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError::KeyReused`]: its key is that of another one.
-    pub fn before(past: PastRequest) -> Result<Option<Self>, CallError> {
-        match past {
-            PastRequest::Unknown => Ok(None),
-            PastRequest::Replayed(registration) => Ok(Some(Self {
-                registration: *registration,
-                replayed: true,
-            })),
-            PastRequest::KeyReused => Err(CallError::KeyReused),
-        }
-    }
-}
 
 /// A compiled component, ready for calls. Clones share it.
 #[derive(Clone)]
@@ -154,7 +103,7 @@ impl Handler {
         }
     }
 
-    /// Runs the handler's `register`, and returns a registration that the database really gave to this call. `key` is that of a
+    /// Runs the handler's `register`, and returns a registration that the database really gave to this call. `repeatable` is a
     /// request that may be sent again.
     ///
     /// # Errors
@@ -166,10 +115,10 @@ impl Handler {
         tenant: &Arc<Tenant>,
         request_id: &str,
         request: Request,
-        key: Option<RequestKey>,
+        repeatable: Option<Repeatable>,
     ) -> Result<Written, CallError> {
         let operation = Operation::Register(request);
-        written(self.call(powers, tenant, request_id, operation, key).await?)
+        written(self.call(powers, tenant, request_id, operation, repeatable).await?)
     }
 
     /// Whether the component lets registrations be changed.
@@ -188,13 +137,13 @@ impl Handler {
         tenant: &Arc<Tenant>,
         request_id: &str,
         request: UpdateRequest,
-        key: Option<RequestKey>,
+        repeatable: Option<Repeatable>,
     ) -> Result<Written, CallError> {
         if !self.lets_update() {
             return Err(CallError::Unsupported);
         }
         let operation = Operation::Update(request);
-        written(self.call(powers, tenant, request_id, operation, key).await?)
+        written(self.call(powers, tenant, request_id, operation, repeatable).await?)
     }
 
     /// Runs the handler's `free`.
@@ -228,14 +177,14 @@ impl Handler {
         tenant: &Arc<Tenant>,
         request_id: &str,
         operation: Operation,
-        key: Option<RequestKey>,
+        repeatable: Option<Repeatable>,
     ) -> Result<Option<Written>, CallError> {
         let limits = &tenant.limits;
         let meter = Meter::default();
         let place = self.long_runs.place(&tenant.account);
         let mut store = Store::new(
             self.pre.engine(),
-            State::new(powers, &self.services, tenant, request_id, key),
+            State::new(powers, &self.services, tenant, request_id, repeatable),
         );
         store::limit(&mut store, &meter, &self.ticker);
         let end = StoreEnd::new(&place, &meter);
@@ -278,19 +227,26 @@ impl Handler {
                 })
             }
         };
-        let writes = std::mem::take(&mut store.data_mut().writes);
+        let writes = &mut store.data_mut().writes;
+        let (unwritten, past_request) = (writes.unwritten_request(), std::mem::take(&mut writes.past_request));
+        // What is still undecided keeps it itself.
+        drop(std::mem::take(&mut writes.keep));
         // Keeps P3: however the guest ended, its leases are released before the answer is given. All at once: whether
         // they were still held is of no use to a handler that has ended, and when the lock service does not answer, the
         // lock crate goes on trying. Nor do they wait until it is the tenant's turn to give memory back.
         tokio::join!(end.in_turn(store), join_all(leases.into_iter().map(Lease::release)));
-        let past = match (&outcome, writes.unwritten_request()) {
+        let past = match (&outcome, unwritten) {
             // What was sent before may have been done while this call ran, and the handler has refused it because of itself.
             (Err(error), Some(request)) if error.is_rejection() => {
                 let _time = DatabaseTime::begin(&tenant.account);
                 let found = powers.names.find_request(&tenant.id, request).await;
-                found.unwrap_or(PastRequest::Unknown)
+                // A refusal would be final, and may be wrong.
+                found.map_err(|_| CallError::Unavailable {
+                    detail: "it cannot be told whether the request was done before".to_owned(),
+                    cause: Some(Cause::NamesUnavailable),
+                })?
             }
-            _ => writes.past_request,
+            _ => past_request,
         };
         // The database knows better than the handler can what has become of the request.
         match Written::before(past)? {

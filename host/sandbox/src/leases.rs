@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use namelock_lock::Lease;
+use namelock_names::Seen;
 
 use crate::lease_watch::LeaseWatch;
 
@@ -14,9 +15,15 @@ use crate::lease_watch::LeaseWatch;
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct LeaseHandle(usize);
 
+/// A lease, and what the call has read of its name since it has it.
+struct Held {
+    lease: Lease,
+    seen: Seen,
+}
+
 /// The leases of one call, no more than a limit at once.
 pub(crate) struct Leases {
-    entries: Vec<Option<Lease>>,
+    entries: Vec<Option<Held>>,
     watch: Arc<LeaseWatch>,
     limit: usize,
     /// How many it held at once.
@@ -48,26 +55,46 @@ impl Leases {
 
     pub(crate) fn insert(&mut self, handle: &LeaseHandle, lease: Lease) {
         self.watch.set(handle.0, Some(lease.end()));
-        self.entries[handle.0] = Some(lease);
+        self.entries[handle.0] = Some(Held {
+            lease,
+            seen: Seen::Unread,
+        });
     }
 
     pub(crate) fn get(&self, handle: &LeaseHandle) -> Option<&Lease> {
-        self.entries.get(handle.0)?.as_ref()
+        Some(&self.entries.get(handle.0)?.as_ref()?.lease)
+    }
+
+    /// Notes what the call has read of a name. Before it has the lease on it, that says nothing: others may write.
+    pub(crate) fn saw(&mut self, name: &str, seen: Seen) {
+        let held = self.entries.iter_mut().flatten().find(|held| held.lease.name() == name);
+        if let Some(held) = held {
+            held.seen = seen;
+        }
+    }
+
+    /// What the call has read of the name of this lease.
+    pub(crate) fn seen(&self, handle: &LeaseHandle) -> Seen {
+        let held = self.entries.get(handle.0).and_then(Option::as_ref);
+        held.map_or(Seen::Unread, |held| held.seen)
     }
 
     pub(crate) fn get_mut(&mut self, handle: &LeaseHandle) -> Option<&mut Lease> {
-        self.entries.get_mut(handle.0)?.as_mut()
+        Some(&mut self.entries.get_mut(handle.0)?.as_mut()?.lease)
     }
 
     pub(crate) fn take(&mut self, handle: &LeaseHandle) -> Option<Lease> {
-        let lease = self.entries.get_mut(handle.0)?.take()?;
+        let lease = self.entries.get_mut(handle.0)?.take()?.lease;
         self.watch.set(handle.0, None);
         Some(lease)
     }
 
     /// Takes everything that is still held.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Lease> {
-        std::mem::take(&mut self.entries).into_iter().flatten()
+        std::mem::take(&mut self.entries)
+            .into_iter()
+            .flatten()
+            .map(|held| held.lease)
     }
 
     /// Returns the watch that tells when one of them is lost.
@@ -87,7 +114,7 @@ impl Leases {
 
     /// Whether it holds the lease on this name.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.entries.iter().flatten().any(|lease| lease.name() == name)
+        self.entries.iter().flatten().any(|held| held.lease.name() == name)
     }
 
     pub(crate) fn limit(&self) -> usize {

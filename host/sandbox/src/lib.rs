@@ -11,7 +11,7 @@
 //! - `engine`, `epoch`: how wasmtime is set up, and the thread that interrupts running guests;
 //! - [`compiler`], [`cache`]: components are compiled in a process of their own, and the outcome is kept;
 //! - `unfit`: what a component is refused for; [`sandbox`]: loads a component; [`powers`]: what its calls are given;
-//! - [`handler`]: one call from its beginning to its end, however it ends; `store`, `state`: what the host keeps for
+//! - [`request`]: what a call is made for; [`handler`]: one call from its beginning to its end, however it ends; `store`, `state`: what the host keeps for
 //!   it, and gives back; `trap`: what is said of one that broke down;
 //! - `leases`, `lease_watch`: the leases of a call, which ends when one of them is lost;
 //! - `long_run`, `meter`, `limiter`, `log`, `clock`: what keeps a call from disturbing others: turns, running time,
@@ -33,6 +33,7 @@ pub mod config;
 pub mod error;
 pub mod handler;
 pub mod powers;
+pub mod request;
 pub mod sandbox;
 
 mod clock;
@@ -60,7 +61,8 @@ pub use cache::{CacheError, Digest};
 pub use config::{CacheConfig, CallLimits, CompilerConfig, SandboxConfig, Settings, Tenant};
 pub use database_time::DatabaseTime;
 pub use error::{CallError, Cause, LoadError, SandboxError};
-pub use handler::{Handler, Request, UpdateRequest, Written};
+pub use handler::Handler;
 pub use powers::Powers;
+pub use request::{Repeatable, Request, UpdateRequest, Written};
 pub use sandbox::{Loaded, Sandbox, Wasm};
 pub use unfit::Unfit;

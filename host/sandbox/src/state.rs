@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use namelock_names::RequestKey;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
@@ -13,6 +12,7 @@ use crate::leases::Leases;
 use crate::limiter::Limiter;
 use crate::log::TenantLog;
 use crate::powers::Powers;
+use crate::request::Repeatable;
 use crate::service::Services;
 use crate::wit::locks::LocksView;
 use crate::wit::names::{NamesView, Received};
@@ -54,7 +54,7 @@ impl State {
         services: &Arc<Services>,
         tenant: &Arc<Tenant>,
         request_id: &str,
-        request: Option<RequestKey>,
+        request: Option<Repeatable>,
     ) -> Self {
         let limits = &tenant.limits;
         let log = TenantLog::new(&tenant.account, request_id, limits.log_bytes);
@@ -104,7 +104,7 @@ impl State {
             service: &self.services.names,
             tenant: &self.tenant,
             writes: &mut self.writes,
-            leases: &self.leases,
+            leases: &mut self.leases,
             table: &mut self.table,
             received: &mut self.received,
             cause: &mut self.cause,

@@ -133,6 +133,7 @@ impl StoreEnd {
         self.book(&mut store);
         // Keeps P3: leases do not wait for their store; dropped, they are the reaper's.
         store.data_mut().leases.take_all().for_each(drop);
+        drop(std::mem::take(&mut store.data_mut().writes.keep));
         if is_light(&store) {
             // By the clock on the wall, which costs less than this takes; it is too short to be interrupted often.
             let (account, began) = (Arc::clone(&store.data().tenant.account), Instant::now());

@@ -1,11 +1,13 @@
 //! Requests whose first answer was lost, or did not say what has been done: whatever has failed, the key tells.
 
+use std::io::Write;
+
 use namelock_test_artifacts::guests;
 use namelock_test_servers::{Memcached, Postgres, PostgresPair};
 use serde_json::json;
 
 use super::{FOREVER_MS, count, held, registered, repeats, room, send, until_created};
-use crate::fixture::{Builder, LONG_CALLS, LONG_LEASES, eventually, no_lock_is_left};
+use crate::fixture::{Answer, Builder, Host, LONG_CALLS, LONG_LEASES, eventually, no_lock_is_left};
 
 /// Leases that end soon, so that the locks of a host that was killed expire while a test waits.
 const SHORT_LEASES: &str = r#"
@@ -188,4 +190,95 @@ async fn a_commit_that_was_not_answered_is_found_by_its_key() {
     let answer = until_created(&host, "codes", "k", &body, &codes).await;
     assert!(answer.is_replayed(), "the first write was done: {:?}", answer.body);
     assert_eq!(count(&host, "codes").await, 1);
+}
+
+/// Hands the room `room` of ann to somebody over, and tells what was answered.
+async fn hand_over(host: &Host, key: &str, to: &str) -> Answer {
+    let change = json!({ "owner": "ann", "new_owner": to });
+    host.patch_keyed("demo", "room", key, &change).await
+}
+
+/// Waits until bob has the room, to whom it was given first, and neither the one who was given it later nor ann.
+async fn until_bob_has_it(hosts: [&Host; 2]) {
+    eventually("the first change is done", async || {
+        let first = hand_over(hosts[0], "first", "bob").await;
+        first.status == 200 && first.body["owner"] == "bob" && first.is_replayed()
+    })
+    .await;
+    eventually("the second one is refused", async || {
+        let second = hand_over(hosts[1], "second", "carl").await;
+        assert_ne!(second.status, 200, "{:?}", second.body);
+        second.code() == "forbidden"
+    })
+    .await;
+    assert_eq!(hosts[1].get("demo", "room").await.body["owner"], "bob");
+}
+
+// Shows P1: a change that was decided on what an earlier write is about to overwrite is refused, also where the lock of the
+// earlier one has expired meanwhile.
+#[tokio::test]
+async fn what_is_written_late_is_not_overwritten_by_who_did_not_know_of_it() {
+    let (memcached, pair) = (Memcached::start(), PostgresPair::start(&[]));
+    let start = || {
+        let builder = Builder::new().config(SHORT_LEASES).lock(&memcached);
+        builder.names_url(&pair.primary.url()).demo().start()
+    };
+    let (one, two) = (start(), start());
+    assert_eq!(one.post_json("demo", &room("room", "ann")).await.status, 201);
+    assert_eq!(two.post_json("demo", &room("other", "ann")).await.status, 201);
+    pair.standby.signal("STOP");
+    hand_over(&one, "first", "bob")
+        .await
+        .is_problem(503, "names_unavailable");
+    // Nobody else has the name while it is open whether that is done, but for no longer than the lease lasts. Then another
+    // change, too, is sent on what there is to be read, and waits for the row.
+    let mut codes = Vec::new();
+    eventually("another one is sent", async || {
+        codes.push(hand_over(&two, "second", "carl").await.code());
+        codes.last().unwrap() == "names_unavailable"
+    })
+    .await;
+    assert!(
+        codes[..codes.len() - 1].iter().all(|code| code == "name_busy"),
+        "{codes:?}"
+    );
+    pair.standby.signal("CONT");
+    until_bob_has_it([&one, &two]).await;
+}
+
+// Shows P1: the lock of a caller that hangs up lasts until it is known whether its write is done.
+#[tokio::test]
+async fn a_caller_that_hangs_up_keeps_the_name_until_its_write_is_decided() {
+    let (memcached, pair) = (Memcached::start(), PostgresPair::start(&[]));
+    let config = format!("{LONG_LEASES}[names]\ntimeout = \"10s\"\n");
+    let start = || {
+        let builder = Builder::new().config(&config).lock(&memcached);
+        builder.names_url(&pair.primary.url()).demo().start()
+    };
+    let (one, two) = (start(), start());
+    assert_eq!(one.post_json("demo", &room("room", "ann")).await.status, 201);
+    pair.standby.signal("STOP");
+    let body = json!({ "owner": "ann", "new_owner": "bob" }).to_string();
+    let head = "PATCH /v1/demo/names/room HTTP/1.1\r\nhost: t\r\nidempotency-key: first\r\n";
+    let mut caller = one.connect();
+    let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+    caller.write_all(request.as_bytes()).unwrap();
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'namelock'";
+    eventually("its write waits for the standby", async || {
+        pair.primary.ask(waiting).as_deref() == Some("1")
+    })
+    .await;
+    drop(caller);
+    eventually("the host knows that it has gone", async || {
+        let metrics = one.admin("/metrics").await.body;
+        let gone = |line: &str| line.contains("client_gone") && line.ends_with(" 1");
+        metrics.as_str().unwrap().lines().any(gone)
+    })
+    .await;
+    hand_over(&two, "second", "carl").await.is_problem(423, "name_busy");
+    hand_over(&two, "first", "bob").await.is_problem(423, "name_busy");
+    pair.standby.signal("CONT");
+    until_bob_has_it([&one, &two]).await;
+    no_lock_is_left(&memcached).await;
 }

@@ -5,9 +5,14 @@
 //! | attribute | meaning |
 //! |---|---|
 //! | `rename_from` | free this name, which the caller has, and give the caller the new one for as long and with the same attributes |
-//! | `swap_with` | the caller has the name of the request or this one: each owner gets the name of the other |
+//! | `swap_with` | each owner gets the name of the other; the caller has both names |
 //!
-//! The setting `wait_ms` says how long to wait for the locks, in milliseconds; 0, the default: it tries once.
+//! Its settings, in the table `[settings]` of the tenant's `tenant.toml`:
+//!
+//! | setting | meaning | default |
+//! |---|---|---|
+//! | `wait_ms` | how long to wait for the locks, in milliseconds | 0: try once |
+//! | `swap_with_others` | whether it is enough that the caller has one of the two names, and the other owner is not asked | false |
 
 use std::time::Duration;
 
@@ -81,7 +86,13 @@ fn swap(request: &Request, other: &str) -> Result<Registration, Rejection> {
             return Err(one_lease_each());
         };
         let (first, second) = (taken(&request.name)?, taken(other)?);
-        if ![&first, &second].iter().any(|found| found.owner == request.owner) {
+        let is_callers = [&first, &second].map(|found| found.owner == request.owner);
+        // Nobody gives away what is another one's, unless the tenant says that this is what names are for.
+        let is_allowed = match swaps_with_others()? {
+            true => is_callers.contains(&true),
+            false => !is_callers.contains(&false),
+        };
+        if !is_allowed {
             return Err(not_yours());
         }
         let mut swapped = apply(vec![hand_over(one, second.owner), hand_over(two, first.owner)])?;
@@ -113,6 +124,10 @@ fn missing(name: &str) -> Rejection {
 
 fn one_lease_each() -> Rejection {
     Rejection::Unavailable("the host gave another number of results than it was asked for".to_owned())
+}
+
+fn swaps_with_others() -> Result<bool, SettingError> {
+    Ok(setting_parsed("swap_with_others")?.unwrap_or(false))
 }
 
 fn wait() -> Result<Duration, SettingError> {

@@ -41,6 +41,7 @@ pub(super) async fn apply(
             usage: parameters![tenant.to_owned()],
             quota: writes.quota,
             until,
+            _keep: writes.keeps().cloned().collect(),
         };
         let place = match server.ask(tenant, Work::Write(until), transaction).await {
             Ok(Outcome::Done(rows)) => {

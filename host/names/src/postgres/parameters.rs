@@ -9,7 +9,7 @@ use crate::postgres::time::Until;
 use crate::quota::Usage;
 use crate::registration::{Free, Lifetime, Save, Update};
 use crate::request::RequestKey;
-use crate::rules::{stored_attributes, stored_count, stored_hold, stored_ms, stored_token};
+use crate::rules::{stored_attributes, stored_count, stored_hold, stored_ms, stored_seen, stored_token};
 
 /// Which statement saves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +81,7 @@ pub(super) fn of_update(server: &Server, update: &Update, until: Instant) -> Res
         stored_count(update.quota.bytes),
         key,
         fingerprint,
+        stored_seen(update.seen)?,
     ])
 }
 
@@ -91,6 +92,7 @@ pub(super) fn of_free(server: &Server, free: &Free, until: Instant) -> Result<Pa
         stored_token(free.fencing_token)?,
         server.now(),
         Until(until),
+        stored_seen(free.seen)?,
     ])
 }
 

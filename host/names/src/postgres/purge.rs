@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::config::PURGE_INTERVAL;
 use crate::fair::NO_TENANT;
+use crate::keep::Keep;
 use crate::postgres::pool::Pool;
 use crate::postgres::rows::swept;
 use crate::postgres::sql::Sql;
@@ -61,6 +62,7 @@ async fn purge(
         work: Work::Purge,
         sql: Arc::clone(&sql.purge),
         parameters: parameters![sweep.from_ms, before, held, sweep.rows],
+        _keep: Keep::default(),
     };
     let purged = statement::run(pool, NO_TENANT, Work::Purge, purge).await;
     let row = purged.map_err(|error| error_chain(&error))?.row;

@@ -43,7 +43,7 @@ pub(super) async fn save(
             (false, _) => (&server.sql.save_with_extras, Kind::WithExtras),
         };
         let parameters = of_save(server, &save, &stored, kind, until);
-        if let Some(row) = server.write(&save.tenant, sql, parameters, until).await? {
+        if let Some(row) = server.write(&save.tenant, sql, parameters, until, &save.keep).await? {
             if !is_ample {
                 quotas.room.saw(&save.tenant, usage(&row)?, begin);
             }
@@ -82,7 +82,7 @@ pub(super) async fn update(
 ) -> Result<Option<Registration>, SaveError> {
     for _ in 0..TRIES {
         let parameters = of_update(server, &update, until)?;
-        let updated = server.write(&update.tenant, &server.sql.update, parameters, until);
+        let updated = server.write(&update.tenant, &server.sql.update, parameters, until, &update.keep);
         if let Some(row) = updated.await? {
             return Ok(Some(registration(&row)?));
         }
@@ -108,7 +108,8 @@ pub(super) async fn obstacle_to_update(server: &Server, update: &Update) -> Resu
         return Ok((Obstacle::NoRegistration, Usage::default()));
     };
     let old = &found.registration;
-    if old.fencing_token > update.fencing_token {
+    let own = update.fencing_token;
+    if old.fencing_token > own || update.seen.is_outdated(old.fencing_token, own) {
         return Ok((Obstacle::Refused(SaveError::LeaseLost), Usage::default()));
     }
     let change = &update.change;
@@ -121,7 +122,7 @@ pub(super) async fn obstacle_to_update(server: &Server, update: &Update) -> Resu
 pub(super) async fn free(server: &Server, free: Free, until: Instant) -> Result<bool, SaveError> {
     for _ in 0..TRIES {
         let parameters = of_free(server, &free, until)?;
-        let freed = server.write(&free.tenant, &server.sql.free, parameters, until);
+        let freed = server.write(&free.tenant, &server.sql.free, parameters, until, &free.keep);
         if freed.await?.is_some() {
             return Ok(true);
         }
@@ -138,8 +139,14 @@ pub(super) async fn free(server: &Server, free: Free, until: Instant) -> Result<
 pub(super) async fn obstacle_to_free(server: &Server, free: &Free) -> Result<Obstacle, SaveError> {
     let found = server.row(&free.tenant, &free.name).await?;
     Ok(match found.filter(|found| found.active) {
-        Some(found) if found.registration.fencing_token > free.fencing_token => Obstacle::Refused(SaveError::LeaseLost),
-        Some(found) => Obstacle::Gone(Some(found.usage)),
+        Some(found) => {
+            let (found_token, own) = (found.registration.fencing_token, free.fencing_token);
+            if found_token > own || free.seen.is_outdated(found_token, own) {
+                Obstacle::Refused(SaveError::LeaseLost)
+            } else {
+                Obstacle::Gone(Some(found.usage))
+            }
+        }
         None => Obstacle::NoRegistration,
     })
 }

@@ -9,6 +9,7 @@ use tokio_postgres::Row;
 
 use crate::error::{ApplyError, NamesError, SaveError};
 use crate::fair::NO_TENANT;
+use crate::keep::Keep;
 use crate::past_request::PastRequest;
 use crate::postgres::pool::{Pool, give_back};
 use crate::postgres::rows::{NameRow, name_row, past_request};
@@ -46,8 +47,15 @@ impl Server {
         sql: &Text,
         parameters: Parameters,
         lease_ends: Instant,
+        keep: &Keep,
     ) -> Result<Option<Row>, SaveError> {
-        let answer = self.ask_one(tenant, Work::Write(lease_ends), sql, parameters).await;
+        let one = One {
+            work: Work::Write(lease_ends),
+            sql: Arc::clone(sql),
+            parameters,
+            _keep: keep.clone(),
+        };
+        let answer = self.ask(tenant, one.work, one).await;
         match answer {
             Ok(answer) => Ok(answer.row),
             // What it is, a read will tell.
@@ -81,8 +89,13 @@ impl Server {
         sql: &Text,
         parameters: Parameters,
     ) -> Result<Answer, StatementError> {
-        let sql = Arc::clone(sql);
-        self.ask(tenant, work, One { work, sql, parameters }).await
+        let one = One {
+            work,
+            sql: Arc::clone(sql),
+            parameters,
+            _keep: Keep::default(),
+        };
+        self.ask(tenant, work, one).await
     }
 
     /// Runs a job, once the time is known.

@@ -51,7 +51,7 @@ use std::sync::Arc;
 
 use tokio_postgres::error::SqlState;
 
-use self::conditions::{BYTES, REGISTRATION, USED, is_active, is_in_time, is_no_newer_than, now};
+use self::conditions::{BYTES, REGISTRATION, USED, is_active, is_as_seen, is_in_time, is_no_newer_than, now};
 use self::names::{Check, list, save, update};
 
 /// The server's clock in whole milliseconds since 1970.
@@ -103,7 +103,7 @@ pub(super) struct Sql {
     pub(super) list: Text,
     /// The same of the owner `$8`.
     pub(super) list_of_owner: Text,
-    /// Ends the active registration. Returns a row if there was one.
+    /// Ends the active registration, if it is that with the token `$6`. Returns a row if there was one.
     pub(super) free: Text,
     /// Reads the row of a name, and whether its registration is active now.
     pub(super) row: Text,
@@ -163,9 +163,10 @@ impl Sql {
             free: text(&format!(
                 "UPDATE namelock_registrations AS r
                 SET expires_ms = greatest(created_ms, {now}), fencing_token = $3, freed_token = $3
-                WHERE tenant = $1 AND name = $2 AND {} AND {}
+                WHERE tenant = $1 AND name = $2 AND {} AND {} AND {}
                 RETURNING {}",
                 is_no_newer_than(3),
+                is_as_seen(3, 6),
                 is_active(&now(4)),
                 is_in_time("$5", "$4"),
                 now = now(4),

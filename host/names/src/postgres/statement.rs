@@ -21,6 +21,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::fair::NO_TENANT;
+use crate::keep::Keep;
 use crate::postgres::pool::{ConnectError, Connection, Pool, give_back};
 use crate::postgres::sql::Text;
 use crate::postgres::turns::{Kind, Turn};
@@ -104,6 +105,8 @@ pub(super) struct One {
     pub(super) work: Work,
     pub(super) sql: Text,
     pub(super) parameters: Parameters,
+    /// Lasts until the server has answered.
+    pub(super) _keep: Keep,
 }
 
 /// A job and what it is for, without its connection.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row, Statement};
 
+use crate::keep::Keep;
 use crate::postgres::pool::Connection;
 use crate::postgres::sql::{Sql, Text, commit};
 use crate::postgres::statement::{Job, Parameters, references};
@@ -32,6 +33,8 @@ pub(super) struct Transaction {
     pub(super) quota: Quota,
     /// When the first of the leases ends.
     pub(super) until: Instant,
+    /// Lasts until it is decided.
+    pub(super) _keep: Vec<Keep>,
 }
 
 /// The statements for one name.

@@ -21,7 +21,7 @@ use crate::quota::Usage;
 use crate::registration::{Free, Lifetime, Registration, Save, Update};
 use crate::request::RequestKey;
 use crate::room::Room;
-use crate::rules::{stored_attributes, stored_hold, stored_ms, stored_token};
+use crate::rules::{stored_attributes, stored_hold, stored_ms, stored_seen, stored_token};
 use crate::sqlite::rows::{NameRow, find_request, name_row, registration, times, usage};
 
 /// Saves a registration: tenant, name, owner, now, lifetime, fencing token, attributes. Returns when it begins and ends.
@@ -71,12 +71,13 @@ const UPDATE: &str = "
         AND (expires_ms IS NULL OR expires_ms > max(created_ms, ?3)) AND fencing_token <= ?4
     RETURNING name, owner, created_ms, expires_ms, fencing_token, attributes";
 
-/// Ends the active registration: tenant, name, now, fencing token. A process of the version before, which looks at its end
+/// Ends the active registration: tenant, name, now, fencing token, and the one that was seen. A process of the version before, which looks at its end
 /// alone, sees it ended too.
 const FREE: &str = "
     UPDATE registrations SET expires_ms = max(created_ms, ?3), fencing_token = ?4, freed_token = ?4
     WHERE tenant = ?1 AND name = ?2 AND freed_token IS NOT fencing_token
-        AND (expires_ms IS NULL OR expires_ms > max(created_ms, ?3)) AND fencing_token <= ?4";
+        AND (expires_ms IS NULL OR expires_ms > max(created_ms, ?3)) AND fencing_token <= ?4
+        AND (?5 IS NULL OR fencing_token IN (?4, ?5))";
 
 /// Refuses a write of a transaction that has ended.
 pub(super) fn ends_not(transaction: &Transaction<'_>) -> Result<(), NamesError> {
@@ -182,7 +183,8 @@ pub(super) fn update(
     else {
         return Ok(None);
     };
-    if found.fencing_token > update.fencing_token {
+    let own = update.fencing_token;
+    if found.fencing_token > own || update.seen.is_outdated(found.fencing_token, own) {
         return Err(SaveError::LeaseLost);
     }
     let owner = change.owner.as_deref().unwrap_or(&found.owner);
@@ -221,7 +223,8 @@ pub(super) fn update(
 pub(super) fn free(free: &Free, transaction: &Transaction<'_>, now: i64) -> Result<bool, SaveError> {
     may_begin(transaction, free.deadline)?;
     let token = stored_token(free.fencing_token)?;
-    let ended = cached(transaction, FREE)?.execute(params![free.tenant, free.name, now, token])?;
+    let ended =
+        cached(transaction, FREE)?.execute(params![free.tenant, free.name, now, token, stored_seen(free.seen)?])?;
     if ended > 0 {
         return Ok(true);
     }

@@ -29,6 +29,7 @@ use crate::config::{NamesConfig, PURGE_INTERVAL};
 use crate::epoch::{EpochStanding, NewEpoch};
 use crate::error::{ApplyError, NamesError, SaveError};
 use crate::fair::{NO_TENANT, Taker};
+use crate::keep::Keep;
 use crate::registration::{Free, Registration, Save, Update};
 use crate::room::Room;
 use crate::rules::stored_ms;
@@ -125,6 +126,8 @@ impl Writer {
     // Keeps P2: callers are answered only after the commit, and the commit flushes to the disk (`synchronous=FULL`).
     fn commit(&mut self, batch: &mut Vec<Write>) {
         let mut done = Vec::with_capacity(batch.len());
+        // Until the transaction has ended, however it does.
+        let mut keep = Vec::new();
         let purges = self.purge_at <= Instant::now();
         let committed = self
             .connection
@@ -141,13 +144,14 @@ impl Writer {
                         });
                 }
                 let room = &self.room;
-                done.extend(
-                    batch
-                        .drain(..)
-                        .filter_map(|write| write.run(&transaction, time.now_ms, room)),
-                );
+                for write in batch.drain(..) {
+                    keep.extend(write.keep());
+                    done.extend(write.run(&transaction, time.now_ms, room));
+                }
                 transaction.commit()
             });
+        // Whoever is answered finds what it keeps its own again.
+        drop(keep);
         match committed {
             Ok(()) => {
                 if done.iter().any(Done::is_over_quota) {
@@ -198,6 +202,17 @@ impl Write {
             Self::Free(free, _) => &free.tenant,
             Self::Apply(tenant, ..) => tenant,
             Self::BeginEpoch(..) | Self::CheckEpoch(..) | Self::KeepTime | Self::Try(_) => NO_TENANT,
+        }
+    }
+
+    /// What lasts until it is decided.
+    fn keep(&self) -> Vec<Keep> {
+        match self {
+            Self::Save(save, _) => vec![save.keep.clone()],
+            Self::Update(update, _) => vec![update.keep.clone()],
+            Self::Free(free, _) => vec![free.keep.clone()],
+            Self::Apply(_, writes, _) => writes.keeps().cloned().collect(),
+            Self::BeginEpoch(..) | Self::CheckEpoch(..) | Self::KeepTime | Self::Try(_) => Vec::new(),
         }
     }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use namelock_names::{
-    Change, FencingToken, Free, Names, NamesConfig, NamesUrl, Quota, Registration, Save, SaveError, Update, Usage, open,
+    Change, FencingToken, Free, Keep, Names, NamesConfig, NamesUrl, Quota, Registration, Save, SaveError, Seen, Update,
+    Usage, open,
 };
 use namelock_test_servers::Postgres;
 use tokio::time::Instant;
@@ -36,6 +37,7 @@ mod holds;
 mod lists;
 mod quota;
 mod requests;
+mod seen;
 mod transactions;
 mod updates;
 
@@ -114,6 +116,7 @@ fn save(name: &str, owner: &str, fencing_token: u64) -> Save {
         attributes: Vec::new(),
         fencing_token: FencingToken::new(fencing_token),
         deadline: Instant::now() + Duration::from_secs(10),
+        keep: Keep::default(),
         quota: Quota::default(),
         hold: Duration::ZERO,
         request: None,
@@ -128,6 +131,8 @@ fn update(name: &str, fencing_token: u64) -> Update {
         change: Change::default(),
         fencing_token: FencingToken::new(fencing_token),
         deadline: Instant::now() + Duration::from_secs(10),
+        seen: Seen::Unread,
+        keep: Keep::default(),
         quota: Quota::default(),
         request: None,
     }
@@ -139,6 +144,8 @@ fn free(name: &str, fencing_token: u64) -> Free {
         name: name.to_owned(),
         fencing_token: FencingToken::new(fencing_token),
         deadline: Instant::now() + Duration::from_secs(10),
+        seen: Seen::Unread,
+        keep: Keep::default(),
     }
 }
 

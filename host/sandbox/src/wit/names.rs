@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use namelock_account::Limit;
-use namelock_names::{ListQuery, Names, WriteOne};
+use namelock_names::{ListQuery, Names, Seen, WriteOne};
 use namelock_types::{LengthError, check_name, check_owner};
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
@@ -30,7 +30,7 @@ pub(crate) struct NamesView<'a> {
     pub(crate) service: &'a Service,
     pub(crate) tenant: &'a Tenant,
     pub(crate) writes: &'a mut Writes,
-    pub(crate) leases: &'a Leases,
+    pub(crate) leases: &'a mut Leases,
     /// The handles of the guest; mutable only because a shared reference to them cannot be sent to another thread.
     pub(crate) table: &'a mut ResourceTable,
     pub(crate) received: &'a mut Received,
@@ -68,9 +68,12 @@ impl Host for NamesView<'_> {
         let found = self.names.find(&self.tenant.id, &name).await;
         drop(time);
         Ok(match found {
-            Ok(registration) => {
+            Ok(found) => {
                 self.service.answered();
-                Ok(registration.map(|registration| self.receive(registration)))
+                if found.is_none() {
+                    self.saw(&name, None);
+                }
+                Ok(found.map(|registration| self.receive(registration)))
             }
             Err(error) => Err(self.names_error(&error)),
         })
@@ -108,10 +111,13 @@ impl Host for NamesView<'_> {
             Ok(update) => update,
             Err(refused) => return Ok(Err(refused)),
         };
-        let request = update.request;
+        let (request, name) = (update.request, update.name.clone());
         let time = self.database_time();
         let updated = self.names.update(update).await;
         drop(time);
+        if let Ok(None) = updated {
+            self.saw(&name, None);
+        }
         let request = request.filter(|_| !matches!(updated, Ok(None)));
         let updated = self.written(updated, request);
         Ok(updated.map(|updated| updated.map(|registration| self.receive(registration))))
@@ -122,9 +128,12 @@ impl Host for NamesView<'_> {
             Ok(free) => free,
             Err(refused) => return Ok(Err(refused)),
         };
-        let time = self.database_time();
+        let (time, name) = (self.database_time(), free.name.clone());
         let freed = self.names.free(free).await;
         drop(time);
+        if freed.is_ok() {
+            self.saw(&name, None);
+        }
         Ok(self.written(freed, None))
     }
 
@@ -158,9 +167,15 @@ impl Host for NamesView<'_> {
             }
             all.push(write);
         }
+        let names: Vec<_> = all.iter().map(|write| write.name().to_owned()).collect();
         let time = self.database_time();
         let applied = self.names.apply(&self.tenant.id, all).await;
         drop(time);
+        for (name, written) in names.iter().zip(applied.iter().flatten()) {
+            if written.is_none() {
+                self.saw(name, None);
+            }
+        }
         let applied = self.written(applied.map_err(one_error), request);
         Ok(applied.map(|all| {
             let received = all
@@ -230,10 +245,17 @@ impl NamesView<'_> {
         })
     }
 
-    /// Notes a registration that the database gave to this call.
+    /// Notes a registration that the database gave to this call: its handler may return it, and decides on it.
     fn receive(&mut self, registration: namelock_names::Registration) -> Registration {
+        self.saw(&registration.name, Some(&registration));
         self.received.record(&registration);
         registration.into()
+    }
+
+    /// Notes what the database has said of a name; none: it has no active registration.
+    pub(super) fn saw(&mut self, name: &str, found: Option<&namelock_names::Registration>) {
+        let seen = found.map_or(Seen::Free, |found| Seen::Registered(found.fencing_token));
+        self.leases.saw(name, seen);
     }
 
     fn names_error(&mut self, error: &namelock_names::NamesError) -> NamesError {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use namelock_account::Limit;
 use namelock_lock::Lease;
-use namelock_names::{Free, PastRequest, RequestKey, Save, Update};
+use namelock_names::{Free, Keep, PastRequest, RequestKey, Save, Seen, Update};
 use namelock_types::FencingToken;
 use tokio::time::Instant;
 use wasmtime::Result;
@@ -21,6 +21,8 @@ struct WriteAuthority {
     name: String,
     fencing_token: FencingToken,
     deadline: Instant,
+    seen: Seen,
+    keep: Keep,
 }
 
 impl NamesView<'_> {
@@ -44,6 +46,7 @@ impl NamesView<'_> {
             quota: self.tenant.limits.quota,
             hold: self.tenant.hold,
             request: self.writes.request,
+            keep: authority.keep,
         }))
     }
 
@@ -63,6 +66,8 @@ impl NamesView<'_> {
             deadline: authority.deadline,
             quota: self.tenant.limits.quota,
             request: self.writes.request,
+            seen: authority.seen,
+            keep: authority.keep,
         }))
     }
 
@@ -72,6 +77,8 @@ impl NamesView<'_> {
             name: authority.name,
             fencing_token: authority.fencing_token,
             deadline: authority.deadline,
+            seen: authority.seen,
+            keep: authority.keep,
         }))
     }
 
@@ -98,12 +105,20 @@ impl NamesView<'_> {
     /// Returns the right to write the name of a lease; none where the lease may end before a write does.
     // Keeps P5: a write begins only under a lease that provably lasts for as long as the database may take.
     fn write_authority(&self, handle: &Resource<LeaseHandle>) -> Result<Option<WriteAuthority>> {
-        let lease = self.leases.get(self.table.get(handle)?);
+        let handle = self.table.get(handle)?;
         let lasts = |lease: &&Lease| lease.remaining() > self.names.deadline();
-        Ok(lease.filter(lasts).map(|lease| WriteAuthority {
+        let Some(lease) = self.leases.get(handle).filter(lasts) else {
+            return Ok(None);
+        };
+        // Keeps P1: nobody else has the name, or runs the request again, while it is open whether this writes.
+        let mut keep = self.writes.keep.clone();
+        keep.add(lease.keep());
+        Ok(Some(WriteAuthority {
             name: lease.name().to_owned(),
             fencing_token: lease.fencing_token(),
             deadline: lease.deadline(),
+            seen: self.leases.seen(handle),
+            keep,
         }))
     }
 
@@ -128,7 +143,10 @@ impl NamesView<'_> {
     /// Turns a failed write into what the guest is told: enough to act on, nothing about the host.
     fn save_error(&mut self, error: namelock_names::SaveError) -> SaveError {
         match error {
-            namelock_names::SaveError::Taken(registration) => SaveError::Taken((*registration).into()),
+            namelock_names::SaveError::Taken(registration) => {
+                self.saw(&registration.name, Some(&registration));
+                SaveError::Taken((*registration).into())
+            }
             namelock_names::SaveError::Held { last, retry_after } => {
                 self.writes.held = Some(retry_after);
                 SaveError::Taken((*last).into())

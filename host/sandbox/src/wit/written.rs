@@ -8,7 +8,9 @@
 
 use std::time::Duration;
 
-use namelock_names::{ApplyError, PastRequest, RequestKey};
+use namelock_names::{ApplyError, Keep, PastRequest, RequestKey};
+
+use crate::request::Repeatable;
 
 /// What a call has written.
 #[derive(Debug, Default)]
@@ -17,6 +19,8 @@ pub(crate) struct Writes {
     pub(crate) begun: u32,
     /// The request that it is made for, until a write has taken it along.
     pub(super) request: Option<RequestKey>,
+    /// What lasts while a write of this request is undecided.
+    pub(crate) keep: Keep,
     /// What a write has found out of it: that it was done before, or that its key is that of another one.
     pub(crate) past_request: PastRequest,
     /// For how long the name that it wanted to save last is held for its last owner.
@@ -24,9 +28,11 @@ pub(crate) struct Writes {
 }
 
 impl Writes {
-    pub(crate) fn of(request: Option<RequestKey>) -> Self {
+    pub(crate) fn of(request: Option<Repeatable>) -> Self {
+        let (request, keep) = request.map(|request| (request.key, request.keep)).unzip();
         Self {
             request,
+            keep: keep.unwrap_or_default(),
             ..Self::default()
         }
     }

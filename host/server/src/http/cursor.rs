@@ -23,7 +23,11 @@ pub(super) fn read(tenant: &str, list: &ListOf, cursor: &str) -> Result<String, 
         let detail = "after= is not `next` of a page of this very list; begin without it";
         Problem::new(ErrorKind::InvalidRequest, detail)
     };
-    let bytes = from_hex(cursor).ok_or_else(invalid)?;
+    let is_written_so = |cursor: &&str| !cursor.bytes().any(|byte| byte.is_ascii_uppercase());
+    let bytes = Some(cursor)
+        .filter(is_written_so)
+        .and_then(from_hex)
+        .ok_or_else(invalid)?;
     let (digest_of_it, name) = bytes.split_at_checked(DIGEST_BYTES).ok_or_else(invalid)?;
     let name = std::str::from_utf8(name).map_err(|_| invalid())?;
     if digest(tenant, list, name) != digest_of_it {
@@ -71,6 +75,7 @@ mod tests {
             &cursor[..cursor.len() - 2],
             &cursor[2..],
             &changed,
+            &cursor.to_uppercase(),
             "é",
             &"ff".repeat(20),
         ] {

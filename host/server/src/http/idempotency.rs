@@ -6,14 +6,15 @@
 //!
 //! While the first request runs, there is nothing to find yet. Who begins therefore takes a lock on its key, which is one like
 //! those on names; who does not get it hears `name_busy`. That lock spares handlers a second run. It is not what the promise
-//! hangs on: if it is lost, the database still lets only one of the two write.
+//! hangs on: if it is lost, the database still lets only one of the two write. It outlasts the call while one of its writes is
+//! undecided: who sends the request again then hears `name_busy`, and not what a handler makes of a half-known state.
 
 use std::time::Duration;
 
 use axum::http::HeaderMap;
 use namelock_lock::{AcquireError, Lease, Locks};
-use namelock_names::{Lifetime, RequestKey};
-use namelock_sandbox::{CallError, DatabaseTime, Request, Tenant, UpdateRequest, Written};
+use namelock_names::{Keep, Lifetime, RequestKey};
+use namelock_sandbox::{CallError, DatabaseTime, Repeatable, Request, Tenant, UpdateRequest, Written};
 use namelock_types::{Safety, is_removed};
 
 use super::app::App;
@@ -149,6 +150,13 @@ struct Begun {
 }
 
 impl Begun {
+    /// The request, whose lock lasts while one of its writes is undecided.
+    fn repeatable(&self) -> Repeatable {
+        let mut keep = Keep::default();
+        keep.add(self.lease.keep());
+        Repeatable { key: self.key, keep }
+    }
+
     async fn end(self) {
         // Whether it was still held is of no use to anybody now.
         let _ = self.lease.release().await;
@@ -160,7 +168,7 @@ pub(super) async fn once<F: Future<Output = Result<Written, CallError>>>(
     app: &App,
     ready: &Ready,
     keyed: Option<Keyed>,
-    run: impl FnOnce(Option<RequestKey>) -> F,
+    run: impl FnOnce(Option<Repeatable>) -> F,
 ) -> Result<Written, Problem> {
     let Some(keyed) = keyed.filter(|_| !is_removed(Safety::Idempotency)) else {
         return Ok(run(None).await?);
@@ -170,7 +178,7 @@ pub(super) async fn once<F: Future<Output = Result<Written, CallError>>>(
     let past = app.powers.names.find_request(&ready.tenant.id, begun.key).await;
     drop(time);
     let written = match Written::before(past?) {
-        Ok(None) => run(Some(begun.key)).await,
+        Ok(None) => run(Some(begun.repeatable())).await,
         Ok(Some(written)) => Ok(written),
         Err(reused) => Err(reused),
     };

@@ -82,7 +82,14 @@ fn invalid(detail: impl AsRef<str>) -> Problem {
 }
 
 fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| invalid(format!("the body is not valid JSON for this call: {error}")))
+    // serde would take an array for an object, its members in the order of the fields.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(invalid("the body is a JSON object, and nothing else"));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        let error = error.to_string().replace("expected u64", "expected a whole number");
+        invalid(format!("the body is not valid JSON for this call: {error}"))
+    })
 }
 
 /// Reads the body of a request to register.

@@ -8,6 +8,8 @@ use namelock_types::FencingToken;
 use tokio_postgres::NoTls;
 
 use super::*;
+use crate::keep::Keep;
+use crate::seen::Seen;
 use crate::{Free, Names, NamesConfig, PastRequest, Quota, RequestKey, Save, SaveError};
 
 /// As version 3 saves: owner, token, and for how long.
@@ -72,6 +74,7 @@ fn save(owner: &str, token: u64, key: Option<&str>) -> Save {
         attributes: Vec::new(),
         fencing_token: FencingToken::new(token),
         deadline: tokio::time::Instant::now() + Duration::from_secs(60),
+        keep: Keep::default(),
         quota: Quota::default(),
         hold: Duration::from_secs(if key.is_some() { 3600 } else { 0 }),
         request: key.map(request),
@@ -88,6 +91,8 @@ fn free(token: u64) -> Free {
         name: "a".to_owned(),
         fencing_token: FencingToken::new(token),
         deadline: tokio::time::Instant::now() + Duration::from_secs(60),
+        seen: Seen::Unread,
+        keep: Keep::default(),
     }
 }
 

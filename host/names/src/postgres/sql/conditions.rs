@@ -58,6 +58,12 @@ pub(super) fn is_no_newer_than(parameter: u8) -> String {
     }
 }
 
+/// Returns the condition that no other lease has written the row since it was read: it has the token that was seen, the
+/// parameter `seen`, or that of this write, `own`. Where nothing was read, any will do.
+pub(super) fn is_as_seen(own: u8, seen: u8) -> String {
+    format!("coalesce(r.fencing_token IN (${own}, ${seen}::bigint), true)")
+}
+
 /// Returns an expression that raises an error if the write comes later than `left` says, in milliseconds from the time `sent`.
 // Keeps P5: nothing is written under a lease that has ended while the statement was on its way or waited.
 pub(super) fn is_in_time(left: &str, sent: &str) -> String {

@@ -1,7 +1,8 @@
 //! The statements that save, change and list registrations.
 
 use crate::postgres::sql::conditions::{
-    BYTES, REGISTRATION, USED, has_ended, is_active, is_in_time, is_no_newer_than, is_not_held, is_unused_key, now,
+    BYTES, REGISTRATION, USED, has_ended, is_active, is_as_seen, is_in_time, is_no_newer_than, is_not_held,
+    is_unused_key, now,
 };
 
 /// What a save checks beside the row of its name.
@@ -67,7 +68,7 @@ pub(super) fn save(check: Check, timeout_ms: i64) -> String {
 
 /// Returns the statement that changes the active registration of the name `$2` under the token `$3`: to the owner `$6` and the
 /// attributes `$7`, none: as they are; and if `$8`, to the lifetime `$9`, none: without end. The quota has `$10` bytes. `$11` and
-/// `$12` are the key and fingerprint of a request.
+/// `$12` are the key and fingerprint of a request, `$13` the token that was seen.
 pub(super) fn update(timeout_ms: i64) -> String {
     let now = now(4, timeout_ms);
     let growth = "(coalesce(octet_length($6::bytea) - octet_length(r.owner), 0)
@@ -78,11 +79,12 @@ pub(super) fn update(timeout_ms: i64) -> String {
             fencing_token = $3,
             extras_token = CASE WHEN extras_token IS NULL AND $11::bytea IS NULL THEN NULL ELSE $3 END,
             update_key = coalesce($11, update_key), update_fingerprint = coalesce($12::bytea, update_fingerprint)
-        WHERE tenant = $1 AND name = $2 AND {} AND {} AND {}
+        WHERE tenant = $1 AND name = $2 AND {} AND {} AND {} AND {}
             AND ({growth} <= 0 OR (SELECT u.bytes FROM ({USED}) AS u) + {growth} <= $10::bigint)
             AND coalesce(request_key <> $11, true) AND coalesce(update_key <> $11, true)
         RETURNING {REGISTRATION}, {BYTES}::bigint AS bytes, {}",
         is_no_newer_than(3),
+        is_as_seen(3, 13),
         is_active(&now),
         is_unused_key("$11"),
         is_in_time("$5", "$4"),

@@ -3,6 +3,8 @@
 use namelock_types::FencingToken;
 
 use super::*;
+use crate::keep::Keep;
+use crate::seen::Seen;
 use crate::{Free, NamesUrl, PastRequest, Quota, RequestKey, Save, SaveError};
 
 /// As version 3 saves: name, owner, time, lifetime, token.
@@ -48,6 +50,7 @@ fn save(owner: &str, token: u64, key: Option<&str>) -> Save {
         attributes: Vec::new(),
         fencing_token: FencingToken::new(token),
         deadline: tokio::time::Instant::now() + Duration::from_secs(60),
+        keep: Keep::default(),
         quota: Quota::default(),
         hold: Duration::from_secs(if key.is_some() { 3600 } else { 0 }),
         request: key.map(request),
@@ -64,6 +67,8 @@ fn free(token: u64) -> Free {
         name: "a".to_owned(),
         fencing_token: FencingToken::new(token),
         deadline: tokio::time::Instant::now() + Duration::from_secs(60),
+        seen: Seen::Unread,
+        keep: Keep::default(),
     }
 }
 

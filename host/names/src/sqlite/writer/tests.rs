@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
 use crate::quota::Quota;
+use crate::seen::Seen;
 use crate::sqlite::clock::Machine;
 use crate::sqlite::rows::active;
 use crate::sqlite::schema;
@@ -59,6 +60,7 @@ fn save(name: &str, fencing_token: u64, lifetime_ms: Option<u64>) -> Save {
         attributes: Vec::new(),
         fencing_token: FencingToken::new(fencing_token),
         deadline: deadline(),
+        keep: Keep::default(),
         quota: Quota::default(),
         hold: Duration::ZERO,
         request: None,
@@ -71,6 +73,8 @@ fn free(name: &str, fencing_token: u64) -> Free {
         name: name.to_owned(),
         fencing_token: FencingToken::new(fencing_token),
         deadline: deadline(),
+        seen: Seen::Unread,
+        keep: Keep::default(),
     }
 }
 

@@ -26,8 +26,10 @@ fn a_wrong_body_says_what_is_wrong() {
         assert!(problem.detail().contains(expect), "{body}: {}", problem.detail());
     };
     let long = "x".repeat(256);
-    check("", ErrorKind::InvalidRequest, "EOF");
-    check("[]", ErrorKind::InvalidRequest, "expected struct");
+    for body in ["", "[]", "null", "7", r#"["n","o",null,null]"#, "{"] {
+        let expect = if body == "{" { "EOF" } else { "a JSON object" };
+        check(body, ErrorKind::InvalidRequest, expect);
+    }
     check(r#"{"name":"n"}"#, ErrorKind::InvalidRequest, "missing field `owner`");
     check(
         r#"{"name":"n","owner":"o","x":1}"#,
@@ -52,7 +54,7 @@ fn a_wrong_body_says_what_is_wrong() {
     check(
         r#"{"name":"n","owner":"o","lifetime_ms":1.5}"#,
         ErrorKind::InvalidRequest,
-        "1.5",
+        "`1.5`, expected a whole number",
     );
     check(
         r#"{"name":"n","owner":"o","attributes":{"a":1}}"#,

@@ -1,0 +1,67 @@
+//! What a call is made for, and what it leaves.
+
+use std::time::Duration;
+
+use namelock_names::{Change, Keep, PastRequest, Registration, RequestKey};
+
+use crate::error::CallError;
+
+/// What a caller asks a handler to register.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The name, unchanged.
+    pub name: String,
+    /// Who shall have it.
+    pub owner: String,
+    /// For how long, if the caller has a wish.
+    pub lifetime: Option<Duration>,
+    /// Whatever else the caller sent.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// What a caller asks a handler to change.
+#[derive(Debug, Clone)]
+pub struct UpdateRequest {
+    /// The name, unchanged.
+    pub name: String,
+    /// Who asks.
+    pub owner: String,
+    /// What is to become of its registration.
+    pub change: Change,
+}
+
+/// A registration that a call has saved or changed.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The registration.
+    pub registration: Registration,
+    /// Whether an earlier call for the same request did it.
+    pub replayed: bool,
+}
+
+impl Written {
+    /// What a request has written before; none: nothing is known of it.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::KeyReused`]: its key is that of another one.
+    pub fn before(past: PastRequest) -> Result<Option<Self>, CallError> {
+        match past {
+            PastRequest::Unknown => Ok(None),
+            PastRequest::Replayed(registration) => Ok(Some(Self {
+                registration: *registration,
+                replayed: true,
+            })),
+            PastRequest::KeyReused => Err(CallError::KeyReused),
+        }
+    }
+}
+
+/// A request that may be sent again.
+#[derive(Debug, Clone)]
+pub struct Repeatable {
+    /// Its key, which its first write takes along.
+    pub key: RequestKey,
+    /// What lasts for as long as one of its writes may still be done, so that it is not run again before that is known.
+    pub keep: Keep,
+}
