@@ -120,9 +120,9 @@ async fn a_tenant_with_a_bad_component_does_not_stop_the_others() {
         .tenant("bad-namespace", ROOMS, "namespace = 'demo'")
         .start();
     let why = [
-        ("empty", "cannot be compiled"),
-        ("garbage", "cannot be compiled"),
-        ("module", "cannot be compiled"),
+        ("empty", "is no WebAssembly binary"),
+        ("garbage", "is no WebAssembly binary"),
+        ("module", "is a core module"),
         ("no-export", "it exports no namelock:registration/handler@0.1"),
         ("wants-http", "wasi:http/outgoing-handler@0.2.0"),
         ("bad-toml", "limits.memory"),
@@ -244,7 +244,7 @@ async fn a_memcached_that_is_down_at_the_start_is_used_once_it_is_up() {
 async fn the_reason_of_a_fault_is_in_the_log_and_not_in_the_answer() {
     let host = Builder::new()
         .tenant("t", guests::TRAP_HOLDING_LEASE, "")
-        .tenant_bytes("broken", b"this is no component", "")
+        .tenant_bytes("broken", b"\0asm\x0d\0\x01\0this is no component", "")
         .start();
     let ask = async |tenant: &str, id: &str| {
         let body = json!({ "name": "a", "owner": "ann" }).to_string();

@@ -55,7 +55,7 @@ async fn an_operator_sees_what_each_tenant_uses() {
     assert!(
         broken["refused"]
             .as_str()
-            .is_some_and(|why| why.contains("cannot be compiled")),
+            .is_some_and(|why| why.contains("is no WebAssembly binary")),
         "{broken}"
     );
     assert_eq!(host.admin("/tenants/nobody").await.status, 404);

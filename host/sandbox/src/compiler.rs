@@ -29,6 +29,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub use self::check::{Inspection, Need, inspect};
 use self::child::{COMPILED, REFUSED, UNFIT, read_unfit};
 pub use self::child::{ChildConfig, ChildError, compile};
 use self::confine::LACKING;

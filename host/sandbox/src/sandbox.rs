@@ -42,6 +42,11 @@ impl Wasm {
         }
     }
 
+    /// The component.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Its length.
     pub fn bytes(&self) -> usize {
         self.bytes.len()

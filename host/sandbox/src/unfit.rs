@@ -16,7 +16,8 @@ pub struct Unfit {
 }
 
 impl Unfit {
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
         self.imports.is_empty() && self.problems.is_empty()
     }
 
@@ -55,7 +56,7 @@ impl Unfit {
 }
 
 /// The beginning of a name on one line; a name that nobody has checked yet may hold anything.
-fn cut(name: &str) -> String {
+pub(crate) fn cut(name: &str) -> String {
     let mut end = String::new();
     for c in name.chars().flat_map(char::escape_debug) {
         if end.len() + c.len_utf8() > NAME_BYTES_MAX {

@@ -10,6 +10,7 @@ use namelock_types::{Safety, is_removed};
 
 use crate::config::source::ConfigError;
 use crate::config::{Config, ServeFlags};
+use crate::develop::check::{self, CheckFlags};
 use crate::lifecycle::{self, Addresses, RunError};
 use crate::telemetry::{self, LogWriter};
 use crate::tenants::tokens::{NewToken, NewTokenError, Right};
@@ -39,6 +40,13 @@ enum Command {
     ///
     /// Exit codes: 0 after a drained stop, 2 for bad usage or configuration, 1 for everything else.
     Serve(ServeFlags),
+    /// Says everything at once that a host would refuse a component for, without a server.
+    ///
+    /// It looks at the imports and exports and their types, at instances, memories and tables, and at the tenant.toml; then it
+    /// compiles the component, and shows how near it comes to each limit.
+    ///
+    /// Exit codes: 0 if it fits, 1 if it is refused, 2 for bad usage or configuration.
+    Check(CheckFlags),
     /// Creates secrets for callers.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -90,6 +98,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), RunError
         Ok(Cli {
             command: Command::Token(TokenCommand::New(flags)),
         }) => token_new(&flags),
+        Ok(Cli {
+            command: Command::Check(flags),
+        }) => check::run(&flags),
         Ok(Cli {
             command: Command::Compile(flags),
         }) => compile(&flags),
@@ -209,6 +220,7 @@ mod tests {
         let help = [
             help_of("namelock --help"),
             help_of("namelock serve --help"),
+            help_of("namelock check --help"),
             help_of("namelock token new --help"),
         ]
         .join("\n");

@@ -12,6 +12,7 @@
 //! - [`limits`]: renders the page of all limits from what `config` declares;
 //! - [`documents`]: the documents that are generated from declarations;
 //! - [`text`]: errors with their causes, on one bounded line; [`hex`]: bytes as digits;
+//! - [`develop`]: what the author of a handler uses;
 //! - [`admin`], [`usage`], [`metrics`], [`telemetry`]: what an operator sees.
 //!
 //! The binary `namelock` is [`cli::run`] and nothing else, so a test can do whatever the binary does.
@@ -39,6 +40,8 @@ pub mod documents;
 
 pub mod hex;
 pub mod text;
+
+pub mod develop;
 
 pub mod admin;
 pub mod metrics;

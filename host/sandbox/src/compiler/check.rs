@@ -14,7 +14,7 @@ use wasmparser::{
 
 use crate::engine::COMPONENT_MAX;
 use crate::imports;
-use crate::unfit::Unfit;
+use crate::unfit::{Unfit, cut};
 
 /// How deep components and modules may be nested.
 const DEPTH_MAX: usize = 64;
@@ -29,12 +29,52 @@ const HANDLER: &str = "namelock:registration/handler@0.1";
 /// What is said of a component without it.
 const NO_WORLD: &str = "does not fit the world namelock:registration/registrar@0.1.1";
 
+/// What every version of that interface begins with.
+const ANY_HANDLER: &str = "namelock:registration/handler";
+
+/// What a binary begins with.
+const MAGIC: &[u8] = b"\0asm";
+
+/// What is said of anything else.
+const NO_BINARY: &str = "is no WebAssembly binary; give the component that the build has made";
+
 /// What is said of a core module.
 const CORE_MODULE: &str = "is a core module and no component; build it for wasm32-wasip2, or make a component of it with \
                            `wasm-tools component new`";
 
 /// The size of a page of a memory, as a power of two, unless the memory says otherwise.
 const PAGE_BYTES_LOG2: u32 = 16;
+
+/// What an instance takes of something, and how much of it there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// Of what, in the plural.
+    pub what: &'static str,
+    /// How much the component has.
+    pub has: u64,
+    /// How much it may have.
+    pub most: u64,
+}
+
+impl Need {
+    const fn new(what: &'static str, has: u64, most: u64) -> Self {
+        Self { what, has, most }
+    }
+
+    fn problem(&self) -> Option<String> {
+        let Self { what, has, most } = self;
+        (has > most).then(|| format!("has {has} {what}, and {most} are allowed"))
+    }
+}
+
+/// What is known of a component before it is compiled.
+#[derive(Debug, Clone, Default)]
+pub struct Inspection {
+    /// What it is refused for.
+    pub unfit: Unfit,
+    /// What each instance of it takes; empty where that is not known.
+    pub needs: Vec<Need>,
+}
 
 /// What instantiating something once takes.
 #[derive(Clone, Copy, Default)]
@@ -67,23 +107,19 @@ impl Needs {
         self.table_elements = self.table_elements.max(other.table_elements);
     }
 
-    fn problems(&self, memory_max: u64) -> Vec<String> {
+    fn compare(&self, memory_max: u64) -> [Need; 5] {
         let max = &COMPONENT_MAX;
         [
-            ("core instances", self.core_instances, max.core_instances),
-            ("memories", self.memories, max.memories),
-            ("tables", self.tables, max.tables),
-            ("bytes in a memory at its start", self.memory_bytes, memory_max),
-            (
+            Need::new("core instances", self.core_instances, max.core_instances),
+            Need::new("memories", self.memories, max.memories),
+            Need::new("tables", self.tables, max.tables),
+            Need::new("bytes in a memory at its start", self.memory_bytes, memory_max),
+            Need::new(
                 "elements in a table at its start",
                 self.table_elements,
                 max.table_elements,
             ),
         ]
-        .into_iter()
-        .filter(|(_, has, most)| has > most)
-        .map(|(what, has, most)| format!("has {has} {what}, and {most} are allowed"))
-        .collect()
     }
 }
 
@@ -97,77 +133,99 @@ struct Open {
     components: Vec<Needs>,
 }
 
-/// Lists everything that this component would be refused for; `memory_max` is the largest memory in bytes.
+/// Looks at a component as the compiler does before it compiles one; `memory_max` is the largest memory in bytes.
 // Keeps P6: what no handler may be is refused before it costs a compiler its time.
-pub(super) fn check(wasm: &[u8], memory_max: u64) -> Unfit {
-    let mut unfit = Unfit::default();
-    let mut exports_handler = false;
-    let mut open: Vec<Open> = Vec::new();
-    for payload in Parser::new(0).parse_all(wasm) {
-        let Ok(payload) = payload else { return unfit };
-        let depth = open.len();
-        match payload {
-            Payload::Version { encoding, .. } => {
-                let is_module = encoding == Encoding::Module;
-                if depth == 0 && is_module {
-                    unfit.problems.push(CORE_MODULE.to_owned());
-                    return unfit;
+pub fn inspect(wasm: &[u8], memory_max: u64) -> Inspection {
+    let mut inspection = Inspection::default();
+    if wasm.starts_with(MAGIC) {
+        inspection.read(wasm, memory_max);
+    } else {
+        inspection.unfit.problems.push(NO_BINARY.to_owned());
+    }
+    inspection
+}
+
+impl Inspection {
+    fn read(&mut self, wasm: &[u8], memory_max: u64) {
+        let unfit = &mut self.unfit;
+        let mut handler: Option<&str> = None;
+        let mut open: Vec<Open> = Vec::new();
+        for payload in Parser::new(0).parse_all(wasm) {
+            let Ok(payload) = payload else { return };
+            let depth = open.len();
+            match payload {
+                Payload::Version { encoding, .. } => {
+                    let is_module = encoding == Encoding::Module;
+                    if depth == 0 && is_module {
+                        unfit.problems.push(CORE_MODULE.to_owned());
+                        return;
+                    }
+                    if depth == DEPTH_MAX {
+                        unfit.problems.push(format!("is nested deeper than {DEPTH_MAX} levels"));
+                        return;
+                    }
+                    let needs = if is_module { Needs::MODULE } else { Needs::default() };
+                    open.push(Open {
+                        is_module,
+                        needs,
+                        ..Open::default()
+                    });
                 }
-                if depth == DEPTH_MAX {
-                    unfit.problems.push(format!("is nested deeper than {DEPTH_MAX} levels"));
-                    return unfit;
-                }
-                let needs = if is_module { Needs::MODULE } else { Needs::default() };
-                open.push(Open {
-                    is_module,
-                    needs,
-                    ..Open::default()
-                });
-            }
-            Payload::End(_) => {
-                let Some(ended) = open.pop() else { return unfit };
-                match open.last_mut() {
-                    Some(outer) if ended.is_module => outer.modules.push(ended.needs),
-                    Some(outer) => outer.components.push(ended.needs),
-                    None => {
-                        unfit.problems.extend(ended.needs.problems(memory_max));
-                        if !exports_handler {
-                            unfit.problems.push(format!("{NO_WORLD}: it exports no {HANDLER}"));
+                Payload::End(_) => {
+                    let Some(ended) = open.pop() else { return };
+                    match open.last_mut() {
+                        Some(outer) if ended.is_module => outer.modules.push(ended.needs),
+                        Some(outer) => outer.components.push(ended.needs),
+                        None => {
+                            self.needs = ended.needs.compare(memory_max).into();
+                            unfit.problems.extend(self.needs.iter().filter_map(Need::problem));
+                            match handler {
+                                None => unfit.problems.push(format!("{NO_WORLD}: it exports no {HANDLER}")),
+                                Some(other) if !is_handler(other) => {
+                                    let problem = format!("{NO_WORLD}: it exports {}, and not {HANDLER}", cut(other));
+                                    unfit.problems.push(problem);
+                                }
+                                Some(_) => {}
+                            }
                         }
                     }
                 }
-            }
-            Payload::ComponentImportSection(imports) if depth == 1 => {
-                for import in imports.into_iter().flatten() {
-                    // A type that is imported by itself is no power; whether it fits is checked later.
-                    let is_type = matches!(import.ty, ComponentTypeRef::Type(_));
-                    if !is_type && !imports::is_granted(import.name.name) {
-                        unfit.import(import.name.name);
-                    }
-                    open[0].imported(import.ty);
-                }
-            }
-            Payload::ComponentExportSection(exports) => {
-                for export in exports.into_iter().flatten() {
-                    exports_handler |= depth == 1 && is_handler(export.name.name);
-                    if let Some(inner) = open.last_mut() {
-                        inner.exported(export.kind, export.index);
+                Payload::ComponentImportSection(imports) if depth == 1 => {
+                    for import in imports.into_iter().flatten() {
+                        // A type that is imported by itself is no power; whether it fits is checked later.
+                        let is_type = matches!(import.ty, ComponentTypeRef::Type(_));
+                        if !is_type && !imports::is_granted(import.name.name) {
+                            unfit.import(import.name.name);
+                        }
+                        open[0].imported(import.ty);
                     }
                 }
-            }
-            Payload::CustomSection(custom) if custom.name() == "name" => {
-                let longest = longest_function_name(custom.data_reader());
-                if longest > FUNCTION_NAME_BYTES_MAX {
-                    unfit.problems.push(format!(
+                Payload::ComponentExportSection(exports) => {
+                    for export in exports.into_iter().flatten() {
+                        let name = export.name.name;
+                        // What fits counts, also where it is exported in other versions too.
+                        if depth == 1 && name.starts_with(ANY_HANDLER) && handler.is_none_or(|other| !is_handler(other))
+                        {
+                            handler = Some(name);
+                        }
+                        if let Some(inner) = open.last_mut() {
+                            inner.exported(export.kind, export.index);
+                        }
+                    }
+                }
+                Payload::CustomSection(custom) if custom.name() == "name" => {
+                    let longest = longest_function_name(custom.data_reader());
+                    if longest > FUNCTION_NAME_BYTES_MAX {
+                        unfit.problems.push(format!(
                         "has a function whose name is {longest} bytes long, and {FUNCTION_NAME_BYTES_MAX} are allowed"
                     ));
-                    return unfit;
+                        return;
+                    }
                 }
+                payload => section(&mut open, payload),
             }
-            payload => section(&mut open, payload),
         }
     }
-    unfit
 }
 
 /// The length of the longest name that a name section gives to a function. What cannot be parsed ends it, as it does for

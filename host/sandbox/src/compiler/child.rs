@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use wasmtime::{Engine, InstanceAllocationStrategy};
 
-use super::check::check;
+use super::check::inspect;
 use super::confine;
 use crate::engine::compiler_config;
 use crate::unfit::Unfit;
@@ -126,7 +126,7 @@ pub fn compile(config: &ChildConfig, mut input: impl Read, mut output: impl Writ
 
 /// Checks a component, and compiles it if nothing is wrong.
 fn answer(wasm: &[u8], memory_max: u64) -> (u8, Vec<u8>) {
-    let unfit = check(wasm, memory_max);
+    let unfit = inspect(wasm, memory_max).unfit;
     if !unfit.is_empty() {
         return (UNFIT, write_unfit(&unfit).into_bytes());
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use namelock_sandbox::SandboxError;
 use namelock_sandbox::compiler::ChildError;
@@ -49,6 +50,14 @@ pub enum RunError {
     /// This process was started as a compiler and could not do its work.
     #[error("cannot compile a component")]
     Compile(#[source] ChildError),
+    /// A host would refuse a component; what was printed says for what.
+    #[error("{} would be refused, for {problems} reason{}", .component.display(), if *.problems == 1 { "" } else { "s" })]
+    Refused {
+        /// The component.
+        component: PathBuf,
+        /// How many reasons there are.
+        problems: usize,
+    },
     /// The requested output could not be written.
     #[error("cannot write to standard output")]
     Print(#[source] io::Error),
@@ -72,6 +81,7 @@ impl RunError {
             Self::Sandbox(SandboxError::Engine(_) | SandboxError::Clock(_))
             | Self::Bind { .. }
             | Self::Compile(_)
+            | Self::Refused { .. }
             | Self::Print(_)
             | Self::Runtime(_) => 1,
         }

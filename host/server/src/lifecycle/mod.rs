@@ -164,7 +164,7 @@ async fn keep_loading(
 }
 
 /// What the configuration says about every `tenant.toml`.
-fn rules(config: &Config) -> Rules<'_> {
+pub(crate) fn rules(config: &Config) -> Rules<'_> {
     Rules {
         defaults: &config.limits,
         max: &config.limits_max,

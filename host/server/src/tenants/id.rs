@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -27,6 +28,16 @@ impl FromStr for TenantId {
 }
 
 impl TenantId {
+    /// The tenant whose directory this is; none: its name is not the id of one.
+    pub fn of_directory(dir: &Path) -> Option<Self> {
+        dir.canonicalize().ok()?.file_name()?.to_str()?.parse().ok()
+    }
+
+    /// A tenant of whom nothing is known.
+    pub fn somebody() -> Self {
+        Self("tenant".into())
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -47,8 +58,6 @@ impl Borrow<str> for TenantId {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use proptest::prelude::*;
 
     use super::*;

@@ -17,7 +17,7 @@ mod error;
 mod files;
 mod id;
 mod loader;
-mod plan;
+pub(crate) mod plan;
 mod table;
 pub mod tokens;
 

@@ -37,16 +37,16 @@ pub struct Rules<'a> {
 }
 
 /// What a `tenant.toml` and the defaults of the host make of a tenant.
-pub(super) struct Plan {
-    pub(super) tenant: Arc<Tenant>,
+pub(crate) struct Plan {
+    pub(crate) tenant: Arc<Tenant>,
     /// The path of the component.
-    pub(super) component: PathBuf,
-    pub(super) component_max: usize,
+    pub(crate) component: PathBuf,
+    pub(crate) component_max: usize,
     /// Bytes of what the component may be compiled to.
-    pub(super) artifact_max: usize,
-    pub(super) admission: AdmissionLimits,
-    pub(super) budgets: Budgets,
-    pub(super) tokens: Tokens,
+    pub(crate) artifact_max: usize,
+    pub(crate) admission: AdmissionLimits,
+    pub(crate) budgets: Budgets,
+    pub(crate) tokens: Tokens,
 }
 
 impl fmt::Debug for Plan {
@@ -110,7 +110,7 @@ impl Visitor<'_> for SettingVisitor {
 
 impl Plan {
     /// Reads the `tenant.toml` in `dir`, if there is one.
-    pub(super) fn read(id: &TenantId, dir: &Path, rules: &Rules<'_>) -> Result<Self, TenantError> {
+    pub(crate) fn read(id: &TenantId, dir: &Path, rules: &Rules<'_>) -> Result<Self, TenantError> {
         let path = dir.join("tenant.toml");
         let source = match open_if_there(&path)? {
             Some(file) => Source::read_from(file, &path, SETTINGS_FILE_MAX)?,
@@ -121,7 +121,7 @@ impl Plan {
 
     /// Makes a plan of the text of a `tenant.toml`, which is empty if the tenant has none. An error has everything that
     /// is wrong.
-    fn parse(id: &TenantId, dir: &Path, source: &Source, rules: &Rules<'_>) -> Result<Self, TenantError> {
+    pub(crate) fn parse(id: &TenantId, dir: &Path, source: &Source, rules: &Rules<'_>) -> Result<Self, TenantError> {
         let path = dir.join("tenant.toml");
         let location = |key: &str| format!("{}, {key}", path.display());
         let (file, mut wrong) = source.parse_all::<TenantFile>();
@@ -171,7 +171,7 @@ impl Plan {
     }
 
     /// Reads the component, up to its limit, on a thread that may block.
-    pub(super) async fn read_component(self: &Arc<Self>) -> Result<Wasm, TenantError> {
+    pub(crate) async fn read_component(self: &Arc<Self>) -> Result<Wasm, TenantError> {
         let (plan, path) = (Arc::clone(self), self.component.clone());
         let read = tokio::task::spawn_blocking(move || plan.read_component_blocking());
         read.await.unwrap_or_else(|panic| {
