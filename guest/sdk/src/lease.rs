@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     bindings::namelock::registration::locks as wit,
     duration::{millis, wait_millis},
+    host::locks as host,
 };
 
 /// Runs `block` under the lock on `name`, which keeps every other call on any machine from working on the name.
@@ -36,7 +37,7 @@ where
 ///
 /// [`AcquireError`] says why the lease was not granted. None of its cases disturbs the current holder of the name.
 pub fn acquire(name: &str, wait: Duration) -> Result<Lease, AcquireError> {
-    Ok(Lease(wit::acquire(name, wait_millis(wait))?))
+    Ok(Lease(host::acquire(name, wait_millis(wait))?))
 }
 
 /// Runs `block` under the locks on all of `names`, as [`name_lock`] does for one: with all of them, or not at all. Its
@@ -65,7 +66,7 @@ where
 /// [`AcquireError`] says why none was granted.
 pub fn acquire_all(names: &[&str], wait: Duration) -> Result<Vec<Lease>, AcquireError> {
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-    let leases = wit::acquire_all(&names, wait_millis(wait))?;
+    let leases = host::acquire_all(&names, wait_millis(wait))?;
     Ok(leases.into_iter().map(Lease).collect())
 }
 
@@ -75,7 +76,7 @@ pub fn acquire_all(names: &[&str], wait: Duration) -> Result<Vec<Lease>, Acquire
 /// lease on a name to write the name: see [`Lease::save`], [`Lease::update`] and [`Lease::free`]. If a lease is lost
 /// while a call holds it, the host ends the call at once.
 #[derive(Debug)]
-pub struct Lease(pub(crate) wit::Lease);
+pub struct Lease(pub(crate) host::Lease);
 
 impl Lease {
     /// Returns the name, exactly as it was acquired.
@@ -113,7 +114,7 @@ impl Lease {
     ///
     /// [`Lost`] if the lease was lost before, or if that is unknown.
     pub fn release(self) -> Result<(), Lost> {
-        Ok(wit::release(self.0)?)
+        Ok(host::release(self.0)?)
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! # A complete handler
 //!
-//! ```no_run
+//! ```
 //! use std::time::Duration;
 //!
 //! use namelock_guest::{Handler, Registration, Rejection, Request, find, name_lock};
@@ -43,6 +43,14 @@
 //! }
 //!
 //! namelock_guest::export!(Codes);
+//!
+//! // A test on the development machine; see "Tests" below.
+//! let world = namelock_guest::fake::World::new();
+//! let code = world.register::<Codes>(namelock_guest::fake::request(" ab12 ", "ada"))?;
+//! assert_eq!(code.name, "AB12");
+//! let second = world.register::<Codes>(namelock_guest::fake::request("ab12", "bob"));
+//! assert_eq!(second, Err(Rejection::Taken));
+//! # Ok::<_, Rejection>(())
 //! ```
 //!
 //! Its `Cargo.toml` has `crate-type = ["cdylib"]` under `[lib]` and depends on this crate. Install the target once, by
@@ -76,12 +84,38 @@
 //! - Memory, processor time and the number of leases are limited per call. There are no files, no sockets and no
 //!   environment variables.
 //!
-//! The crate also compiles for the machine it is developed on, so that a handler's own logic can be tested there. The
-//! functions that call the host ([`acquire`], [`find`], [`setting`] and everything built on them) panic there.
+//! # Tests
+//!
+//! The crate also compiles for the machine it is developed on, so that `cargo test` runs a handler without WebAssembly.
+//! With the feature `fake`, what a handler calls is an in-memory host, which a test sets up by `fake::World`: it
+//! registers names and holds locks as other callers, sets settings, takes services down and moves the clock.
+//!
+//! ```toml
+//! [dev-dependencies]
+//! namelock-guest = { path = "../namelock/guest/sdk", features = ["fake"] }
+//! ```
+//!
+//! Without the feature, the functions that call the host ([`acquire`], [`find`], [`setting`] and everything built on
+//! them) panic natively. A component never has the fake in it, even if the feature is on.
+//!
+//! # Random numbers
+//!
+//! `getrandom::fill(&mut bytes)` of the crate `getrandom` 0.4, and `rand` on top of it, draw from the host
+//! (`wasi:random`), different numbers in every call; there is nothing to switch on. They count towards the call's limit
+//! of random bytes.
+//!
+//! ```
+//! let mut bytes = [0; 8];
+//! getrandom::fill(&mut bytes)?;
+//! # Ok::<_, getrandom::Error>(())
+//! ```
 
 pub mod bindings;
 mod duration;
+#[cfg(all(feature = "fake", not(target_arch = "wasm32")))]
+pub mod fake;
 mod handler;
+mod host;
 mod lease;
 mod names;
 mod settings;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{bindings::namelock::registration::names as wit, duration::millis, lease::Lease};
+use crate::{bindings::namelock::registration::names as wit, duration::millis, host::names as host, lease::Lease};
 
 pub use wit::Registration;
 
@@ -12,7 +12,7 @@ pub use wit::Registration;
 ///
 /// [`NamesError`] if the database does not answer, or if `name` is not 1 to 255 bytes long.
 pub fn find(name: &str) -> Result<Option<Registration>, NamesError> {
-    Ok(wit::find(name)?)
+    Ok(host::find(name)?)
 }
 
 /// Which registrations [`list`] returns.
@@ -65,7 +65,7 @@ pub fn list(query: &Query) -> Result<Page, NamesError> {
         after,
         limit,
     } = query.clone();
-    let page = wit::list(&wit::Query {
+    let page = host::list(&wit::Query {
         prefix,
         owner,
         after,
@@ -125,7 +125,7 @@ impl From<wit::Change> for Change {
 
 /// One of several writes that are done together, by [`apply`].
 #[derive(Debug)]
-pub struct Write<'a>(wit::Write<'a>);
+pub struct Write<'a>(host::Write<'a>);
 
 impl<'a> Write<'a> {
     /// Saves a registration, as [`Lease::save`] does.
@@ -152,7 +152,7 @@ impl<'a> Write<'a> {
 
     fn new(lease: &'a Lease, action: wit::Action) -> Self {
         let lease = &lease.0;
-        Self(wit::Write { lease, action })
+        Self(host::Write { lease, action })
     }
 }
 
@@ -167,7 +167,7 @@ impl<'a> Write<'a> {
 /// save. A name to change or to free that has no active registration is [`SaveError::Invalid`].
 pub fn apply(writes: Vec<Write<'_>>) -> Result<Vec<Option<Registration>>, SaveError> {
     let writes: Vec<_> = writes.into_iter().map(|write| write.0).collect();
-    Ok(wit::apply(&writes)?)
+    Ok(host::apply(&writes)?)
 }
 
 impl Lease {
@@ -182,7 +182,7 @@ impl Lease {
     /// [`SaveError`] says what prevented the write; it is [`SaveError::Taken`] only if the request of this call has
     /// succeeded before.
     pub fn update(&self, change: Change) -> Result<Option<Registration>, SaveError> {
-        Ok(wit::update(&self.0, &change.into())?)
+        Ok(host::update(&self.0, &change.into())?)
     }
 
     /// Saves a registration of this lease's name. It begins now and lasts `lifetime`; none: without end.
@@ -200,7 +200,7 @@ impl Lease {
         lifetime: Option<Duration>,
         attributes: &[(String, String)],
     ) -> Result<Registration, SaveError> {
-        Ok(wit::save(&self.0, owner, lifetime.map(millis), attributes)?)
+        Ok(host::save(&self.0, owner, lifetime.map(millis), attributes)?)
     }
 
     /// Ends the active registration of this lease's name, now. Returns whether there was one.
@@ -209,7 +209,7 @@ impl Lease {
     ///
     /// [`SaveError`] says what prevented the write; it is never [`SaveError::Taken`].
     pub fn free(&self) -> Result<bool, SaveError> {
-        Ok(wit::free(&self.0)?)
+        Ok(host::free(&self.0)?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, str::FromStr};
 
-use crate::bindings::wasi::config::store as wit;
+use crate::{bindings::wasi::config::store as wit, host::store as host};
 
 /// Returns the setting `key`, or none if it is not set.
 ///
@@ -11,7 +11,7 @@ use crate::bindings::wasi::config::store as wit;
 /// [`SettingError::Unreadable`] if the host could not read it. This differs from "not set", so that a handler does not
 /// go on with a default that the tenant has overridden.
 pub fn setting(key: &str) -> Result<Option<String>, SettingError> {
-    wit::get(key).map_err(|error| {
+    host::get(key).map_err(|error| {
         let (wit::Error::Upstream(reason) | wit::Error::Io(reason)) = error;
         SettingError::Unreadable {
             key: key.to_owned(),
@@ -22,10 +22,12 @@ pub fn setting(key: &str) -> Result<Option<String>, SettingError> {
 
 /// Returns the setting `key` as a `T`, or none if it is not set.
 ///
-/// ```no_run
-/// # fn wait() -> Result<std::time::Duration, namelock_guest::SettingError> {
+/// ```
+/// # let world = namelock_guest::fake::World::new();
+/// # world.set("wait_ms", 500);
 /// let wait_ms = namelock_guest::setting_parsed("wait_ms")?.unwrap_or(0);
-/// # Ok(std::time::Duration::from_millis(wait_ms)) }
+/// assert_eq!(wait_ms, 500); // with `wait_ms = 500` in the tenant's file
+/// # Ok::<_, namelock_guest::SettingError>(())
 /// ```
 ///
 /// A value that is not a `T` is also written to the tenant's log, in one line with its key and the reason, whatever the

@@ -17,6 +17,8 @@
 //! | `default_lifetime_ms` | how long a room lasts if the caller does not say, in milliseconds | 86400000: a day |
 
 pub mod name;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
