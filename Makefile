@@ -3,7 +3,7 @@
 	audit fuzz chaos chaos-negative test-upgrade fleet setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl
 
 COMPONENTS := target/components
-HANDLERS := rooms rename
+HANDLERS := rooms rename usernames subdomains campaign-codes
 
 help:
 	@echo 'make run    build, then run one host with the tenant "demo" (no server needed)'
@@ -49,7 +49,7 @@ build: setup-wasm
 	cargo build --release --package namelock
 	cargo build --profile guest --target wasm32-wasip2 $(addprefix --package ,$(HANDLERS))
 	@mkdir -p $(COMPONENTS)
-	@for handler in $(HANDLERS); do cp target/wasm32-wasip2/guest/$$handler.wasm $(COMPONENTS)/$$handler.wasm; done
+	@for handler in $(HANDLERS); do cp target/wasm32-wasip2/guest/$$(echo $$handler | tr - _).wasm $(COMPONENTS)/$$handler.wasm; done
 
 run: build
 	@mkdir -p target/run/tenants/demo
@@ -73,8 +73,8 @@ rename: setup
 lint: setup-wasm
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy --package namelock-guest --package rooms --package rename --target wasm32-wasip2 -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+	cargo clippy --package namelock-guest $(addprefix --package ,$(HANDLERS)) --target wasm32-wasip2 -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --features namelock-guest/fake
 
 # Each prints its figures, and fails when a bound is broken.
 bench: build setup-memcached
