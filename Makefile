@@ -1,6 +1,6 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
 .PHONY: help run test hostile rename lint build bench bench-neighbour bench-overload bench-compile bench-waiting bench-fairness \
-	audit fuzz chaos chaos-negative test-upgrade fleet setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl
+	audit fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl setup-python
 
 COMPONENTS := target/components
 HANDLERS := rooms rename usernames subdomains campaign-codes
@@ -12,6 +12,7 @@ help:
 	@echo 'make rename   64 callers that swap and rename 8 names for 30 s, while hosts are killed'
 	@echo 'make lint   formatting, clippy and rustdoc, warnings denied'
 	@echo 'make build  target/release/namelock and target/components/<handler>.wasm'
+	@echo 'make python  tests the SDK for Python, and builds its examples into target/components/<example>-python.wasm'
 	@echo 'make bench  registrations over HTTP, and the lock alone'
 	@echo 'make bench-neighbour, -overload, -compile, -waiting, -fairness  a tenant that spins; eight times too much; compile bombs; one hot name; shared by two hosts'
 	@echo 'make fleet  memcached, PostgreSQL and three hosts on this machine, until Ctrl-C'
@@ -42,6 +43,19 @@ setup-faketime:
 setup-curl:
 	@command -v curl >/dev/null || tests/install.sh curl
 
+# Python 3.11 or newer is of the platform; all else is installed under target/, at versions that are pinned with their hashes.
+PYTHON_SDK := guest/python
+PYTHON := target/python/venv/bin
+PYTHON_PINS := $(addprefix $(PYTHON_SDK)/,requirements.txt requirements-check.txt)
+setup-python: target/python/installed
+
+target/python/installed: $(PYTHON_PINS)
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || tests/install.sh python3-venv
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "the SDK for Python needs Python 3.11 or newer, and this is " + sys.version)'
+	python3 -m venv --clear target/python/venv
+	$(PYTHON)/pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes $(addprefix --requirement ,$(PYTHON_PINS))
+	@touch $@
+
 ## Build and run
 
 build: setup-wasm
@@ -63,6 +77,32 @@ run: build
 test: setup
 	@if command -v cargo-nextest >/dev/null; then cargo nextest run --workspace; else cargo test --workspace --lib --bins --tests; fi
 	cargo test --workspace --doc
+
+# The example `idiom` lets no registrations be changed, so it has the smaller world.
+PYTHON_COMPONENTS := $(COMPONENTS)/rooms-python.wasm $(COMPONENTS)/idiom-python.wasm
+$(COMPONENTS)/rooms-python.wasm: WORLD := registrar-with-updates
+$(COMPONENTS)/idiom-python.wasm: WORLD := registrar
+WIT := $(shell find wit -name '*.wit')
+
+python: python-check $(PYTHON_COMPONENTS)
+
+# From its directory, so that what it says of files is as an editor has it.
+PYTHON_PATHS := src:examples:$(CURDIR)/target/python/bindings
+.PHONY: python-check
+python-check: target/python/bindings/wit_world
+	cd $(PYTHON_SDK) && PYTHONPATH=$(PYTHON_PATHS) PYTHONDONTWRITEBYTECODE=1 $(CURDIR)/$(PYTHON)/python -W error -m unittest discover -s tests -t .
+	cd $(PYTHON_SDK) && MYPYPATH=$(PYTHON_PATHS) $(CURDIR)/$(PYTHON)/mypy --cache-dir $(CURDIR)/target/python/mypy
+
+target/python/bindings/wit_world: target/python/installed $(WIT)
+	@rm -rf target/python/bindings
+	$(PYTHON)/componentize-py --quiet --wit-path wit --world registrar-with-updates bindings target/python/bindings
+
+# Never with --stub-wasi: it freezes random numbers, so that every call of the component draws the same ones.
+$(PYTHON_COMPONENTS): $(COMPONENTS)/%-python.wasm: target/python/installed $(WIT) $(wildcard $(PYTHON_SDK)/examples/*.py) \
+		$(shell find $(PYTHON_SDK)/src -name '*.py')
+	@mkdir -p $(COMPONENTS)
+	$(PYTHON)/componentize-py --quiet --wit-path wit --world $(WORLD) componentize \
+		--python-path $(PYTHON_SDK)/src --python-path $(PYTHON_SDK)/examples $* --output $@
 
 hostile: setup
 	NAMELOCK_HOSTILE_SECONDS=30 cargo test --package namelock --test hostile -- --nocapture
