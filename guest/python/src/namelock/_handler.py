@@ -17,7 +17,7 @@ from namelock._rejections import Rejection
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a caller asked for, unchanged: the name is neither trimmed nor case-folded, and only its length is checked."""
+    """What a caller asked for, unchanged: the name is not trimmed or case-folded, and only its length is checked."""
 
     name: str
     """The name, 1 to 255 bytes of UTF-8."""
@@ -116,6 +116,7 @@ def export_updates(handler: type[Updates]) -> type[Any]:
 def _result(handler: type[Handler], method: str, made: object) -> names.Registration:
     if not isinstance(made, Registration):
         raise TypeError(
-            f"{handler.__name__}.{method} returned {made!r}: return the registration that save, update, apply or find gave"
+            f"{handler.__name__}.{method} returned {made!r}: return the registration that save, update, apply or find "
+            "gave"
         )
     return made.to_wit()

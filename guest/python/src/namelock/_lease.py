@@ -17,8 +17,8 @@ class Lease:
     """The right to one name until a deadline, or the answer that somebody else has it.
 
     It is true if the name was granted, and false if it was busy; then `retry_after_ms` says when to try again, and any
-    use of it raises `Busy`. It is released at the end of its `with` block, however that ends. If a lease is lost while a
-    call holds it, the host ends the call at once.
+    use of it raises `Busy`. It is released at the end of its `with` block, however that ends. If a lease is lost while
+    a call holds it, the host ends the call at once.
     """
 
     def __init__(self, name: str, lease: locks.Lease | None, retry_after_ms: int = 0) -> None:
@@ -224,8 +224,8 @@ def apply(writes: Iterable[Write]) -> list[Registration | None]:
     """Does several writes in one transaction, all of them or none, each under a lease of its own.
 
     Returns, in the order of the writes, the registration that was saved or changed; None for one that frees. There are
-    at most as many as a call may hold leases, at most 16, and no two for one name. Raises what prevented all of them, as
-    `Lease.save` does; to change or to free a name that has no active registration is `Invalid`.
+    at most as many as a call may hold leases, at most 16, and no two for one name. Raises what prevented all of them,
+    as `Lease.save` does; to change or to free a name that has no active registration is `Invalid`.
     """
     given = list(writes)
     done = ask(of_save, names.apply, [names.Write(write.lease.held, write.action) for write in given])

@@ -1,7 +1,7 @@
 """Why a request is refused: exceptions, each of which is an answer to the caller.
 
-What fails in the host is a rejection too, of a class of its own where a handler may want to tell it apart. So nothing has
-to be caught for the caller to get the answer that fits.
+What fails in the host is a rejection too, of a class of its own where a handler may want to tell it apart. So nothing
+has to be caught for the caller to get the answer that fits.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Invalid(Rejection):
 class Taken(Rejection):
     """The name has an active registration, or is held for its last owner. HTTP 409 `name_taken`.
 
-    `registration` is the one that is in the way, if the database said so. In `update`, where no name is taken, the caller
-    hears `forbidden`.
+    `registration` is the one that is in the way, if the database said so. In `update`, where no name is taken, the
+    caller hears `forbidden`.
     """
 
     def __init__(self, registration: Registration | None = None) -> None:
@@ -92,7 +92,7 @@ class NamesUnavailable(Unavailable):
 
 
 class SettingUnusable(Unavailable):
-    """A setting could not be read, or does not have the expected form. Its value is left out: it may be confidential."""
+    """A setting could not be read, or does not have the expected form. The caller does not hear its value."""
 
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(f"the setting `{key}` of this handler cannot be used", reason)

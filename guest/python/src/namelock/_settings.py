@@ -15,8 +15,8 @@ T = TypeVar("T")
 def setting(key: str) -> str | None:
     """Returns the setting `key` as text, or None if it is not set.
 
-    Raises `SettingUnusable` if the host could not read it. This differs from "not set", so that a handler does not go on
-    with a default that the tenant has overridden.
+    Raises `SettingUnusable` if the host could not read it. This differs from "not set", so that a handler does not go
+    on with a default that the tenant has overridden.
     """
 
     def failure(error: store.Error) -> Rejection:
