@@ -1,6 +1,6 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
 .PHONY: help run test hostile rename lint build bench bench-neighbour bench-overload bench-compile bench-waiting bench-fairness \
-	audit fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl setup-python
+	audit fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl setup-python js setup-js
 
 COMPONENTS := target/components
 HANDLERS := rooms rename usernames subdomains campaign-codes
@@ -18,6 +18,7 @@ help:
 	@echo 'make fleet  memcached, PostgreSQL and three hosts on this machine, until Ctrl-C'
 	@echo 'make chaos  a fleet under faults for ten minutes; make chaos-negative: would it be noticed?'
 	@echo 'make test-upgrade  a fleet of the version before is upgraded under load, host by host'
+	@echo 'make js     tests the SDK for JavaScript, and builds target/components/rooms-js.wasm and idiom-js.wasm'
 	@echo 'make audit, make fuzz  the dependencies; what comes from outside'
 
 ## Set-up
@@ -55,6 +56,15 @@ target/python/installed: $(PYTHON_PINS)
 	python3 -m venv --clear target/python/venv
 	$(PYTHON)/pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes $(addprefix --requirement ,$(PYTHON_PINS))
 	@touch $@
+
+# Node.js, and the tools of guest/js as its lock file pins them. No package runs a script of its own at its installation.
+setup-js:
+	@command -v node >/dev/null || tests/install.sh nodejs
+	@command -v npm >/dev/null || tests/install.sh npm
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' \
+		|| { echo "guest/js needs Node.js 20 or later, and this is $$(node --version): install a later one" >&2; exit 1; }
+	@cmp -s guest/js/package-lock.json guest/js/node_modules/.installed-lock.json \
+		|| { (cd guest/js && npm ci --ignore-scripts) && cp guest/js/package-lock.json guest/js/node_modules/.installed-lock.json; }
 
 ## Build and run
 
@@ -103,6 +113,17 @@ $(PYTHON_COMPONENTS): $(COMPONENTS)/%-python.wasm: target/python/installed $(WIT
 	@mkdir -p $(COMPONENTS)
 	$(PYTHON)/componentize-py --quiet --wit-path wit --world $(WORLD) componentize \
 		--python-path $(PYTHON_SDK)/src --python-path $(PYTHON_SDK)/examples $* --output $@
+
+# The SDK for JavaScript: its tests under Node.js, its types, and the components of its examples.
+JS_SDK := $(wildcard guest/js/*.js guest/js/*.mjs guest/js/src/*.js guest/js/src/host/*.js guest/js/tool/* guest/js/examples/*) \
+	guest/js/package-lock.json $(WIT)
+js: setup-js
+	cd guest/js && npm test && npm run types
+	@$(MAKE) --no-print-directory $(COMPONENTS)/rooms-js.wasm $(COMPONENTS)/idiom-js.wasm
+
+$(COMPONENTS)/%-js.wasm: guest/js/examples/%.js $(JS_SDK)
+	@mkdir -p $(COMPONENTS)
+	node guest/js/build.mjs $< --out $@
 
 hostile: setup
 	NAMELOCK_HOSTILE_SECONDS=30 cargo test --package namelock --test hostile -- --nocapture

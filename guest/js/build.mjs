@@ -11,11 +11,12 @@ import { complete } from './tool/engine.mjs';
 
 const USAGE = `Builds a component of a handler in JavaScript or TypeScript.
 
-Usage: namelock-js-build HANDLER [--out FILE] [--wit DIR]
+Usage: namelock-js-build HANDLER [--out FILE] [--bundle FILE] [--wit DIR]
 
-  HANDLER      the module that exports the functions register and free, and update if registrations can be changed
-  --out FILE   where the component is written [default: handler.wasm]
-  --wit DIR    the contract [default: the one that this package was made for]`;
+  HANDLER        the module that exports the functions register and free, and update if registrations can be changed
+  --out FILE     where the component is written [default: handler.wasm]
+  --bundle FILE  where the JavaScript in the component is written too: the stacks in the log count its lines
+  --wit DIR      the contract [default: the one that this package was made for]`;
 
 /** What is wrong is for the reader to mend: it is shown without a stack. */
 class Problem extends Error {}
@@ -25,20 +26,26 @@ const here = dirname(fileURLToPath(import.meta.url));
 async function main() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { out: { type: 'string', default: 'handler.wasm' }, wit: { type: 'string' }, help: { type: 'boolean' } },
+    options: {
+      out: { type: 'string', default: 'handler.wasm' },
+      bundle: { type: 'string' },
+      wit: { type: 'string' },
+      help: { type: 'boolean' },
+    },
   });
   if (values.help) return console.log(USAGE);
   if (positionals.length !== 1) throw new Problem(`one HANDLER is wanted, and ${positionals.length} are given\n\n${USAGE}`);
   const started = Date.now();
-  const { bytes, world, sourceBytes } = await build(positionals[0], values.wit);
+  const { bytes, world, source } = await build(positionals[0], values.wit);
+  if (values.bundle !== undefined) await writeFile(values.bundle, source);
   // A host that reads its tenants meanwhile finds the old file or the new one.
   await writeFile(`${values.out}.new`, bytes);
   await rename(`${values.out}.new`, values.out);
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
-  console.log(`${values.out}: ${bytes.length} bytes, world ${world}, from ${sourceBytes} bytes of JavaScript, in ${seconds} s`);
+  console.log(`${values.out}: ${bytes.length} bytes, world ${world}, from ${source.length} characters of JavaScript, in ${seconds} s`);
 }
 
-/** Returns the component of a handler's module. */
+/** Returns the component of a handler's module, its world, and the JavaScript in it. */
 export async function build(file, wit = contract()) {
   if (!existsSync(file)) throw new Problem(`cannot read the handler ${file}: there is no such file`);
   if (!existsSync(join(wit, 'world.wit'))) throw new Problem(`cannot read the contract ${wit}: it has no world.wit`);
@@ -53,7 +60,7 @@ export async function build(file, wit = contract()) {
   const folder = await mkdtemp(join(tmpdir(), 'namelock-js-'));
   try {
     const sourcePath = join(folder, `${basename(file).replace(/\.[^.]*$/, '')}.js`);
-    const source = await bundled(bundle, {
+    const { text } = await bundled(bundle, {
       stdin: {
         contents: `import * as functions from ${JSON.stringify(resolve(file))};
 import { handler as component } from 'namelock';
@@ -61,7 +68,8 @@ export const { handler, updates } = component(functions);`,
         resolveDir: dirname(resolve(file)),
       },
     });
-    await writeFile(sourcePath, await complete(source.text, { esbuild, acorn }));
+    const source = await complete(text, { esbuild, acorn });
+    await writeFile(sourcePath, source);
     const { component } = await componentize({
       sourcePath,
       witPath: wit,
@@ -70,7 +78,7 @@ export const { handler, updates } = component(functions);`,
       // numbers and the time of the build would be those of every call.
       disableFeatures: ['http', 'fetch-event'],
     });
-    return { bytes: component, world, sourceBytes: source.text.length };
+    return { bytes: component, world, source };
   } finally {
     await rm(folder, { recursive: true });
   }
