@@ -34,15 +34,17 @@ async function main() {
     },
   });
   if (values.help) return console.log(USAGE);
-  if (positionals.length !== 1) throw new Problem(`one HANDLER is wanted, and ${positionals.length} are given\n\n${USAGE}`);
+  if (positionals.length !== 1)
+    throw new Problem(`one HANDLER is wanted, and ${positionals.length} are given\n\n${USAGE}`);
   const started = Date.now();
   const { bytes, world, source } = await build(positionals[0], values.wit);
   if (values.bundle !== undefined) await writeFile(values.bundle, source);
   // A host that reads its tenants meanwhile finds the old file or the new one.
   await writeFile(`${values.out}.new`, bytes);
   await rename(`${values.out}.new`, values.out);
+  const made = `world ${world}, from ${source.length} characters of JavaScript`;
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
-  console.log(`${values.out}: ${bytes.length} bytes, world ${world}, from ${source.length} characters of JavaScript, in ${seconds} s`);
+  console.log(`${values.out}: ${bytes.length} bytes, ${made}, in ${seconds} s`);
 }
 
 /** Returns the component of a handler's module, its world, and the JavaScript in it. */
@@ -74,8 +76,8 @@ export const { handler, updates } = component(functions);`,
       sourcePath,
       witPath: wit,
       worldName: world,
-      // No handler may use HTTP, and a host refuses a component that imports it. Never disable "random" or "clocks": the
-      // numbers and the time of the build would be those of every call.
+      // No handler may use HTTP, and a host refuses a component that imports it. Never disable "random" or
+      // "clocks": the numbers and the time of the build would be those of every call.
       disableFeatures: ['http', 'fetch-event'],
     });
     return { bytes: component, world, source };
@@ -130,7 +132,9 @@ async function tool(name) {
   }
 }
 
-/** The contract beside this package in its repository, or the copy in the package where it was installed from a file. */
+/**
+ * The contract beside this package in its repository, or the copy in the package where it was installed from a file.
+ */
 function contract() {
   return [join(here, 'wit'), join(here, '../../wit')].find(existsSync) ?? join(here, 'wit');
 }

@@ -1,5 +1,6 @@
 /**
- * A host in memory, for tests of handlers without WebAssembly: locks, registrations, settings and a clock that stands still.
+ * A host in memory, for tests of handlers without WebAssembly: locks, registrations, settings and a clock that stands
+ * still.
  *
  * It keeps the rules of the contract. It has no idempotency keys, no holds (`hold_ms`), and of the limits only those on
  * leases and attributes.

@@ -29,7 +29,10 @@ export type Attributes = Iterable<readonly [string, string]> | Readonly<Record<s
 export interface New {
   /** Who is to have the name, 1 to 255 bytes of UTF-8. */
   owner: string;
-  /** How long it lasts, 1 ms to 100 years, rounded up to whole milliseconds; left out or null: it does not end by itself. */
+  /**
+   * How long it lasts, 1 ms to 100 years, rounded up to whole milliseconds; left out or null: it does not end by
+   * itself.
+   */
   lifetimeMs?: number | null | undefined;
   /** What else is saved with it: at most `limits.attributes` (32), with `limits.attribute_bytes` (4 KiB) together. */
   attributes?: Attributes | undefined;
@@ -70,9 +73,9 @@ export interface UpdateRequest {
 /** The functions of a handler. They may be async. An error that is no `Rejection` ends the call in a trap. */
 export interface Handler {
   /**
-   * Registers a name. The result is one of the last 16 registrations that `find`, `save`, `update` and `apply` gave to
-   * this call; any other is a trap. An idempotency key goes with the first registration that is saved or changed: save
-   * first what is returned.
+   * Registers a name. The result is one of the last 16 registrations that `find`, `save`, `update` and `apply` gave
+   * to this call; any other is a trap. An idempotency key goes with the first registration that is saved or changed:
+   * save first what is returned.
    */
   register(request: RegisterRequest): Registration | Promise<Registration>;
   /** Frees the name that `owner` has. To free a name that has no active registration is not an error. */
@@ -82,17 +85,19 @@ export interface Handler {
 }
 
 /**
- * Adapts a handler's functions to the exports that componentize-js expects. `namelock-js-build` calls it; only who builds
- * in another way needs it: `export const { handler, updates } = namelock.handler({ register, free, update })`.
+ * Adapts a handler's functions to the exports that componentize-js expects. `namelock-js-build` calls it; only who
+ * builds in another way needs it: `export const { handler, updates } = namelock.handler({ register, free, update })`.
  */
 export function handler(functions: Handler): { handler: object; updates?: object };
 
 /**
- * Takes the lock on `name`, which keeps every other call on any machine from working on the name. Whether it was granted
- * is in `held`: `using lock = nameLock(name); if (lock.held) …`. Without `using`, call `release` in a `finally` block.
+ * Takes the lock on `name`, which keeps every other call on any machine from working on the name. Whether it was
+ * granted is in `held`: `using lock = nameLock(name); if (lock.held) …`. Without `using`, call `release` in a `finally`
+ * block.
  *
- * `waitMs` is how long to try while another call holds the lock; 0 tries once. The host waits for at most `lock.max_wait`
- * (30 s), and the wait counts towards the call's `limits.wall_time` (5 s). A name that this call holds already is busy.
+ * `waitMs` is how long to try while another call holds the lock; 0 tries once. The host waits for at most
+ * `lock.max_wait` (30 s), and the wait counts towards the call's `limits.wall_time` (5 s). A name that this call holds
+ * already is busy.
  *
  * @throws {Unavailable} The lock service cannot grant, or the call holds `limits.leases` (8) leases.
  * @throws {Invalid} The name is not 1 to 255 bytes long.
@@ -149,10 +154,13 @@ export class Lease {
   save(registration: New): Registration;
   /**
    * Changes the active registration of this name and returns it as it is then; undefined: there is none. Whether the
-   * caller may do so is for the handler to check. It throws as `save` does; Taken only if the request has succeeded before.
+   * caller may do so is for the handler to check. It throws as `save` does; Taken only if the request has succeeded
+   * before.
    */
   update(change: Change): Registration | undefined;
-  /** Ends the active registration of this name; returns whether there was one. It throws as `save` does, never Taken. */
+  /**
+   * Ends the active registration of this name; returns whether there was one. It throws as `save` does, never Taken.
+   */
   free(): boolean;
   /** Releases the lock; returns whether it was held until now. To release it twice is not an error. */
   release(): boolean;
@@ -218,9 +226,9 @@ export const Write: {
 };
 
 /**
- * Does several writes in one transaction, all of them or none: at most `limits.leases` (8), never more than 16, and no two
- * for one name. The results come in the order of the writes: the registration that was saved or changed, undefined for one
- * that frees.
+ * Does several writes in one transaction, all of them or none: at most `limits.leases` (8), never more than 16, and no
+ * two for one name. The results come in the order of the writes: the registration that was saved or changed, undefined
+ * for one that frees.
  *
  * @throws {Taken} A name to save has an active registration, which is in `registration`.
  * @throws {Invalid} Also if a name to change or to free has no active registration.
@@ -241,7 +249,10 @@ export function setting<T>(key: string, parse: (value: string) => T): T | undefi
 /** Parses a whole number, 0 or more, for `setting`. */
 export function wholeNumber(value: string): number;
 
-/** Why a request is refused. Thrown by a handler's function it is the answer to the caller; its message is shown to them. */
+/**
+ * Why a request is refused. Thrown by a handler's function it is the answer to the caller; its message is shown to
+ * them.
+ */
 export abstract class Rejection extends Error {
   /** Which case of the contract it is. */
   readonly tag: 'invalid' | 'taken' | 'busy' | 'forbidden' | 'unavailable' | 'missing';
@@ -273,7 +284,8 @@ export class Forbidden extends Rejection {
 
 /**
  * It cannot be done now; the text says why. The code follows from what last failed in this call: HTTP 503
- * `lock_unavailable`, `names_unavailable` or `lease_lost`, or 429 `tenant_limit`; if nothing did, 503 `tenant_unavailable`.
+ * `lock_unavailable`, `names_unavailable` or `lease_lost`, or 429 `tenant_limit`; if nothing did, 503
+ * `tenant_unavailable`.
  */
 export class Unavailable extends Rejection {
   constructor(text: string, options?: ErrorOptions & { reason?: string });

@@ -16,9 +16,7 @@ export function roomName(text) {
   const chars = [...name];
   if (chars.length === 0) throw new Invalid('the name of a room must have at least one letter or digit');
   if (chars.length > NAME_CHARS_MAX) {
-    throw new Invalid(
-      `the name of a room may have at most ${NAME_CHARS_MAX} characters; this one has ${chars.length}`,
-    );
+    throw new Invalid(`the name of a room may have at most ${NAME_CHARS_MAX} characters; this one has ${chars.length}`);
   }
   if (SEPARATOR.test(chars[0]) || SEPARATOR.test(chars.at(-1))) {
     throw new Invalid('the name of a room must start and end with a letter or a digit');
@@ -26,8 +24,7 @@ export function roomName(text) {
   let before = ' ';
   for (const char of chars) {
     if (char === ' ' && before === ' ') throw new Invalid('the name of a room must not have two spaces in a row');
-    const allowed =
-      SEPARATOR.test(char) || LETTER_OR_DIGIT.test(char) || (MARK.test(char) && !SEPARATOR.test(before));
+    const allowed = SEPARATOR.test(char) || LETTER_OR_DIGIT.test(char) || (MARK.test(char) && !SEPARATOR.test(before));
     if (!allowed) {
       throw new Invalid(
         'the name of a room may have only letters, digits, single spaces, "-" and "_"; ' +

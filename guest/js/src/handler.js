@@ -6,7 +6,9 @@ import { fromChange, fromMillis, toMillis, toRegistration } from './wire.js';
 export function handler({ register, free, update }) {
   const component = {
     handler: {
-      register: adapt('register', register, async (request) => granted('register', await register(fromRequest(request)))),
+      register: adapt('register', register, async (request) =>
+        granted('register', await register(fromRequest(request))),
+      ),
       free: adapt('free', free, async (name, owner) => void (await free(name, owner))),
     },
   };
@@ -41,13 +43,18 @@ function granted(what, registration) {
   return toRegistration(registration);
 }
 
-/** The variant that the contract has for a rejection. What is thrown without being an Error is the error of the result. */
+/**
+ * The variant that the contract has for a rejection. What is thrown without being an Error is the error of the result.
+ */
 function refusal(what, rejection) {
   if (what === 'update') {
     // There is no such case in the contract; of the calls to the host only a save ends like this.
     if (rejection.tag === 'taken') rejection = new Forbidden(rejection.message);
   } else if (rejection.tag === 'missing') {
-    return trap(what, new TypeError(`\`${what}\` threw Missing, which only \`update\` may throw`, { cause: rejection }));
+    return trap(
+      what,
+      new TypeError(`\`${what}\` threw Missing, which only \`update\` may throw`, { cause: rejection }),
+    );
   }
   switch (rejection.tag) {
     case 'taken':

@@ -79,7 +79,9 @@ export class Lease {
     this.release();
   }
 
-  /** @internal The host's handle; a lock that was not granted throws Busy, so that a check that was forgotten is safe. */
+  /**
+   * @internal The host's handle; a lock that was not granted throws Busy, so that a check that was forgotten is safe.
+   */
   handle() {
     if (this.#handle === undefined) {
       if (this.#retryAfterMs !== undefined) throw new Busy(this.#retryAfterMs);

@@ -54,7 +54,12 @@ test('any other error ends the call in a trap, with the error itself', async () 
 });
 
 test('what is thrown cannot pass for a rejection by its shape', async () => {
-  for (const thrown of [{ tag: 'taken' }, 'taken', undefined, Object.assign(new Error('x'), { payload: { tag: 'taken' } })]) {
+  for (const thrown of [
+    { tag: 'taken' },
+    'taken',
+    undefined,
+    Object.assign(new Error('x'), { payload: { tag: 'taken' } }),
+  ]) {
     assert.equal((await registering(throwing(thrown))).code, 'handler_trapped');
   }
   const { error } = await registering(throwing({ tag: 'taken' }));
@@ -71,9 +76,15 @@ test('a call returns what it was given', async () => {
   const saved = ({ name, owner }) => nameLock(name).save({ owner });
   assert.equal((await registering(saved)).status, 201);
   assert.equal((await registering(async (it) => saved(it))).status, 201);
-  assert.match((await registering(() => undefined)).error.message, /`register` returned undefined: return the registration/);
+  assert.match(
+    (await registering(() => undefined)).error.message,
+    /`register` returned undefined: return the registration/,
+  );
   assert.match((await registering((it) => ({ ...saved(it), owner: 'u2' }))).error.message, /that it was not given/);
-  assert.match((await registering(saved.bind(null, { name: 7 }))).error.message, /name must be a string, and is number/);
+  assert.match(
+    (await registering(saved.bind(null, { name: 7 }))).error.message,
+    /name must be a string, and is number/,
+  );
 });
 
 test('a request comes with milliseconds as numbers', async () => {
@@ -108,7 +119,8 @@ test('a failure of the host decides the code of Unavailable', async () => {
   const code = async (down) => {
     const host = fakeHost(down === 'lease' ? { leaseMs: 2000 } : {});
     if (down !== 'lease') host.down[down] = true;
-    return (await host.register({ ...nothing, register: ({ name, owner }) => nameLock(name).save({ owner }) }, request)).code;
+    return (await host.register({ ...nothing, register: ({ name, owner }) => nameLock(name).save({ owner }) }, request))
+      .code;
   };
   assert.deepEqual(
     [await code('locks'), await code('names'), await code('lease')],
@@ -118,13 +130,18 @@ test('a failure of the host decides the code of Unavailable', async () => {
 
 test('a setting is parsed, and one that is wrong is heard of in the log alone', (t) => {
   const host = fakeHost({ settings: { wait_ms: 500, town: 'Ulm', limit: 'secret' } });
-  assert.deepEqual([setting('wait_ms'), setting('wait_ms', wholeNumber), setting('town'), setting('other')], ['500', 500, 'Ulm', undefined]);
+  assert.deepEqual(
+    [setting('wait_ms'), setting('wait_ms', wholeNumber), setting('town'), setting('other')],
+    ['500', 500, 'Ulm', undefined],
+  );
   const log = t.mock.method(console, 'error', () => {});
   assert.throws(
     () => setting('limit', wholeNumber),
     (error) => error instanceof Unavailable && error.message === 'the setting `limit` of this handler cannot be used',
   );
-  assert.deepEqual(log.mock.calls[0].arguments, ['cannot use "secret" as the setting `limit`: it is not a whole number']);
+  assert.deepEqual(log.mock.calls[0].arguments, [
+    'cannot use "secret" as the setting `limit`: it is not a whole number',
+  ]);
   for (const wrong of ['', '-1', '1.5', '1e3', ' 1', '9007199254740993']) {
     host.settings.limit = wrong;
     assert.throws(() => setting('limit', wholeNumber), Unavailable, wrong);

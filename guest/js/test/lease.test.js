@@ -1,6 +1,18 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { Busy, Invalid, Missing, Taken, Unavailable, Write, apply, find, listNames, nameLock, nameLocks } from 'namelock';
+import {
+  Busy,
+  Invalid,
+  Missing,
+  Taken,
+  Unavailable,
+  Write,
+  apply,
+  find,
+  listNames,
+  nameLock,
+  nameLocks,
+} from 'namelock';
 import { withNameLock, withNameLocks } from 'namelock';
 import { fakeHost } from 'namelock/fake';
 
@@ -53,7 +65,10 @@ test('a wait must be a number that can be waited for', () => {
 });
 
 test('a block under the lock releases it however the block ends', async () => {
-  assert.equal(withNameLock('ada', (lock) => lock.name), 'ada');
+  assert.equal(
+    withNameLock('ada', (lock) => lock.name),
+    'ada',
+  );
   assert.equal(host.isLocked('ada'), false);
   assert.throws(
     () =>
@@ -90,7 +105,10 @@ test('a lock is released by the method that `using` calls', () => {
 test('several names are locked together, in the order of the names', () => {
   const locks = nameLocks(['bob', 'ada']);
   assert.equal(locks.held, true);
-  assert.deepEqual(locks.map((lock) => lock.name), ['bob', 'ada']);
+  assert.deepEqual(
+    locks.map((lock) => lock.name),
+    ['bob', 'ada'],
+  );
   assert.throws(() => nameLocks([]), Invalid);
   assert.throws(() => nameLocks(['eve', 'eve']), Invalid);
   assert.throws(() => nameLocks(['eve', 'ada']), Invalid);
@@ -98,7 +116,10 @@ test('several names are locked together, in the order of the names', () => {
 
 test('a call that holds too many leases is told so', () => {
   nameLocks(['1', '2', '3', '4', '5', '6', '7', '8']);
-  assert.throws(() => nameLock('9'), (error) => error instanceof Unavailable && /limits\.leases/.test(error.message));
+  assert.throws(
+    () => nameLock('9'),
+    (error) => error instanceof Unavailable && /limits\.leases/.test(error.message),
+  );
 });
 
 test('what is saved is found, until it ends', () => {
@@ -113,15 +134,31 @@ test('what is saved is found, until it ends', () => {
     attributes: [['floor', '2']],
   });
   assert.deepEqual(find('ada'), saved);
-  assert.throws(() => lock.save({ owner: 'u2' }), (error) => error instanceof Taken && error.registration.owner === 'u1');
+  assert.throws(
+    () => lock.save({ owner: 'u2' }),
+    (error) => error instanceof Taken && error.registration.owner === 'u1',
+  );
   host.advance(1000);
   assert.equal(find('ada'), undefined);
 });
 
 test('attributes may be pairs, a Map or an object, of strings', () => {
   const lock = nameLock('ada');
-  for (const attributes of [[['b', '1'], ['a', '2']], new Map([['b', '1'], ['a', '2']]), { b: '1', a: '2' }]) {
-    assert.deepEqual(lock.save({ owner: 'u1', attributes }).attributes, [['b', '1'], ['a', '2']]);
+  for (const attributes of [
+    [
+      ['b', '1'],
+      ['a', '2'],
+    ],
+    new Map([
+      ['b', '1'],
+      ['a', '2'],
+    ]),
+    { b: '1', a: '2' },
+  ]) {
+    assert.deepEqual(lock.save({ owner: 'u1', attributes }).attributes, [
+      ['b', '1'],
+      ['a', '2'],
+    ]);
     lock.free();
   }
   assert.throws(() => lock.save({ owner: 'u1', attributes: { floor: 2 } }), /attribute floor must be a string/);
@@ -154,7 +191,13 @@ test('several writes are done together or not at all', () => {
 });
 
 test('names are listed page by page, in the order of their bytes', () => {
-  for (const [name, owner] of [['b', 'u1'], ['a', 'u1'], ['\u{ffff}', 'u2'], ['\u{10000}', 'u1']]) host.give(name, { owner });
+  for (const [name, owner] of [
+    ['b', 'u1'],
+    ['a', 'u1'],
+    ['\u{ffff}', 'u2'],
+    ['\u{10000}', 'u1'],
+  ])
+    host.give(name, { owner });
   const names = (query) => listNames(query).registrations.map((it) => it.name);
   assert.deepEqual(names(), ['a', 'b', '\u{ffff}', '\u{10000}']);
   assert.deepEqual(names({ owner: 'u1', limit: 2 }), ['a', 'b']);
@@ -166,7 +209,10 @@ test('names are listed page by page, in the order of their bytes', () => {
 
 test('each failure of the host is thrown as the rejection that fits it', () => {
   const fails = (call, message) =>
-    assert.throws(call, (error) => error instanceof Unavailable && error.message === message && error.reason !== undefined);
+    assert.throws(
+      call,
+      (error) => error instanceof Unavailable && error.message === message && error.reason !== undefined,
+    );
   const lock = nameLock('ada');
   host.down.names = true;
   fails(() => find('ada'), 'the names database does not answer');

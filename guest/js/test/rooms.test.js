@@ -49,7 +49,11 @@ test('an invalid name is refused with the rule it breaks', () => {
     ['\u{feff}lobby', none("'\\u{feff}'")],
   ];
   for (const [text, message] of cases) {
-    assert.throws(() => roomName(text), (error) => error instanceof Invalid && error.message === message, JSON.stringify(text));
+    assert.throws(
+      () => roomName(text),
+      (error) => error instanceof Invalid && error.message === message,
+      JSON.stringify(text),
+    );
   }
 });
 
@@ -67,7 +71,8 @@ test('a room is registered once, changed and freed by its owner', async () => {
   assert.equal((await host.update(rooms, { name: 'no room', owner: 'ann', change })).code, 'not_found');
 
   assert.deepEqual(await host.free(rooms, red), notYours);
-  for (let times = 0; times < 2; times++) assert.deepEqual(await host.free(rooms, { ...red, owner: 'bob' }), { status: 204 });
+  for (let times = 0; times < 2; times++)
+    assert.deepEqual(await host.free(rooms, { ...red, owner: 'bob' }), { status: 204 });
   assert.deepEqual(host.registrations(), []);
 });
 

@@ -20,7 +20,16 @@ test('normalization is that of Node, for every character and for marks in any or
   };
   for (const form of FORMS) for (const char of CHARS) check(char, form);
 
-  const parts = [...Object.keys(data.canonical), ...data.classes.flatMap((marks) => [...marks]), 'a', 'e', '\u1100', '\u1161', '\u11a8', '가'];
+  const parts = [
+    ...Object.keys(data.canonical),
+    ...data.classes.flatMap((marks) => [...marks]),
+    'a',
+    'e',
+    '\u1100',
+    '\u1161',
+    '\u11a8',
+    '가',
+  ];
   // A linear congruential generator: the same texts in every run.
   let seed = 1;
   const pick = () => parts[(seed = (seed * 1103515245 + 12345) % 2 ** 31) % parts.length];
@@ -57,16 +66,30 @@ test('text is composed where the engine cannot', async () => {
 });
 
 test('property escapes mean what they mean to Node', async () => {
-  for (const regex of ['/^\\p{L}$/u', '/^[\\p{N}_-]$/u', '/^\\P{Alphabetic}$/u', '/^[^\\p{M}\\]]$/u', '/^\\p{Lu}$/iu']) {
+  for (const regex of [
+    '/^\\p{L}$/u',
+    '/^[\\p{N}_-]$/u',
+    '/^\\P{Alphabetic}$/u',
+    '/^[^\\p{M}\\]]$/u',
+    '/^\\p{Lu}$/iu',
+  ]) {
     assert.doesNotMatch(await complete(regex, { acorn, esbuild }), /p\{/i);
-    const matched = await run(`((chars) => chars.filter((char) => ${regex}.test(char)).length)(${JSON.stringify(CHARS.slice(0, 0x3000))})`);
+    const matched = await run(
+      `((chars) => chars.filter((char) => ${regex}.test(char)).length)(${JSON.stringify(CHARS.slice(0, 0x3000))})`,
+    );
     const native = vm.runInNewContext(regex);
     assert.equal(matched, CHARS.slice(0, 0x3000).filter((char) => native.test(char)).length, regex);
   }
 });
 
 test('what looks like a property escape and is none is kept', async () => {
-  for (const source of ["'/\\p{L}/u'", '`${1}/\\p{L}/u`', '/^\\\\p{2}$/u.source', '/p{2}/u.source', '/\\p{L}/.source']) {
+  for (const source of [
+    "'/\\p{L}/u'",
+    '`${1}/\\p{L}/u`',
+    '/^\\\\p{2}$/u.source',
+    '/p{2}/u.source',
+    '/\\p{L}/.source',
+  ]) {
     assert.equal(await run(source), vm.runInNewContext(source), source);
   }
 });

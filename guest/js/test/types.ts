@@ -1,6 +1,19 @@
 // A handler in TypeScript: it is type-checked, not run.
 
-import { Busy, Missing, Taken, Write, apply, find, handler, listNames, nameLock, setting, wholeNumber, withNameLock } from 'namelock';
+import {
+  Busy,
+  Missing,
+  Taken,
+  Write,
+  apply,
+  find,
+  handler,
+  listNames,
+  nameLock,
+  setting,
+  wholeNumber,
+  withNameLock,
+} from 'namelock';
 import { withNameLocks } from 'namelock';
 import type { Handler, RegisterRequest, Registration } from 'namelock';
 import { fakeHost } from 'namelock/fake';

@@ -1,5 +1,5 @@
-// What the engine of componentize-js lacks, because it is built without ICU, is put into the component: a handler and its
-// tests then see the same under Node and in the component.
+// What the engine of componentize-js lacks, because it is built without ICU, is put into the component: a handler and
+// its tests then see the same under Node and in the component.
 
 import { normalizeSource } from './normalize.mjs';
 

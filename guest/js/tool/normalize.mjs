@@ -48,7 +48,11 @@ function hasClass(mark) {
 /** Whether the marks change places: whether the first has the higher class. */
 function swaps(first, second) {
   const both = first + second;
-  return first !== second && both.normalize('NFD') === second.normalize('NFD') + first.normalize('NFD') && both !== second + first;
+  return (
+    first !== second &&
+    both.normalize('NFD') === second.normalize('NFD') + first.normalize('NFD') &&
+    both !== second + first
+  );
 }
 
 /** The marks of each class, from the lowest to the highest. */
@@ -76,7 +80,10 @@ export function makeNormalize({ canonical, compatible, composed, classes }) {
     for (const char of text) {
       const hangul = char.codePointAt(0) - S;
       if (hangul >= 0 && hangul < 11172) {
-        chars.push(String.fromCodePoint(L + Math.floor(hangul / 588)), String.fromCodePoint(V + Math.floor((hangul % 588) / 28)));
+        chars.push(
+          String.fromCodePoint(L + Math.floor(hangul / 588)),
+          String.fromCodePoint(V + Math.floor((hangul % 588) / 28)),
+        );
         if (hangul % 28 > 0) chars.push(String.fromCodePoint(T + (hangul % 28)));
       } else {
         chars.push(...((compatibility && maps[1].get(char)) || maps[0].get(char) || char));
@@ -123,7 +130,8 @@ export function makeNormalize({ canonical, compatible, composed, classes }) {
   }
 
   return (text, form = 'NFC') => {
-    if (!['NFC', 'NFD', 'NFKC', 'NFKD'].includes(form)) throw new RangeError(`no form of normalization is called ${form}`);
+    if (!['NFC', 'NFD', 'NFKC', 'NFKD'].includes(form))
+      throw new RangeError(`no form of normalization is called ${form}`);
     if (/^[\0-\x7f]*$/.test(text)) return text;
     const chars = decompose(text, form.includes('K'));
     return (form.endsWith('C') ? compose(chars) : chars).join('');

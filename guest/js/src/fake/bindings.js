@@ -178,7 +178,7 @@ export class Bindings {
       const { owner, lifetimeMs, attributes } = action.val;
       return this.state.registration(lease.of, lease.token, { owner, lifetimeMs, attributes });
     }
-    if (found === undefined) return missing(lease.of), undefined;
+    if (found === undefined) return (missing(lease.of), undefined);
     if (action.tag === 'free') return { freed: true };
     const { owner, lifetime, attributes } = action.val;
     const changed = { ...found, fencingToken: lease.token };
