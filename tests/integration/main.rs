@@ -11,6 +11,7 @@ mod authentication;
 mod bad_input;
 mod callers;
 mod compat;
+mod develop;
 mod documents;
 mod fleet;
 mod guests;

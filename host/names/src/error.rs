@@ -20,7 +20,8 @@ pub enum NamesError {
 }
 
 impl NamesError {
-    pub(crate) fn unavailable(reason: impl Into<String>) -> Self {
+    /// Makes the error of a database that does not answer, for this reason.
+    pub fn unavailable(reason: impl Into<String>) -> Self {
         Self::Unavailable { reason: reason.into() }
     }
 }

@@ -11,6 +11,7 @@ use namelock_types::{Safety, is_removed};
 use crate::config::source::ConfigError;
 use crate::config::{Config, ServeFlags};
 use crate::develop::check::{self, CheckFlags};
+use crate::develop::run::{self, RunFlags};
 use crate::lifecycle::{self, Addresses, RunError};
 use crate::telemetry::{self, LogWriter};
 use crate::tenants::tokens::{NewToken, NewTokenError, Right};
@@ -47,6 +48,13 @@ enum Command {
     ///
     /// Exit codes: 0 if it fits, 1 if it is refused, 2 for bad usage or configuration.
     Check(CheckFlags),
+    /// Calls a component once, against locks and names in this process, and shows what it took.
+    ///
+    /// Prints the registration, or the code and text that a caller would be answered, then times, memory and the limits that it
+    /// comes near. The tenant's log goes to standard error.
+    ///
+    /// Exit codes: 0 if the call did what it was asked for, 1 if it did not, 2 for bad usage or configuration.
+    Run(RunFlags),
     /// Creates secrets for callers.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -101,6 +109,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), RunError
         Ok(Cli {
             command: Command::Check(flags),
         }) => check::run(&flags),
+        Ok(Cli {
+            command: Command::Run(flags),
+        }) => run::run(&flags),
         Ok(Cli {
             command: Command::Compile(flags),
         }) => compile(&flags),
@@ -221,6 +232,7 @@ mod tests {
             help_of("namelock --help"),
             help_of("namelock serve --help"),
             help_of("namelock check --help"),
+            help_of("namelock run --help"),
             help_of("namelock token new --help"),
         ]
         .join("\n");

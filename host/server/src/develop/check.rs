@@ -11,11 +11,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use namelock_sandbox::compiler::{Effort, Need, inspect};
-use namelock_sandbox::{CacheConfig, CompilerConfig, Sandbox, SandboxConfig, Wasm};
+use namelock_sandbox::Wasm;
+use namelock_sandbox::compiler::{Need, inspect};
 use serde::Serialize;
 
 use super::subject::Subject;
+use super::workshop;
 use super::world::{self, Interfaces};
 use crate::config::{Config, ServeFlags};
 use crate::lifecycle::RunError;
@@ -184,30 +185,13 @@ impl Report {
 
     /// Compiles it as a host would.
     async fn compile(&mut self, wasm: &Wasm, config: &Config, plan: &Plan) -> Result<(), RunError> {
+        // Of its own, so that it is not found compiled already.
         let cache = tempfile::tempdir().map_err(RunError::Runtime)?;
-        let sandbox = SandboxConfig {
-            instances: 1,
-            memory_max: config.limits_max.call.memory,
-            stack: config.stack,
-            ..SandboxConfig::default()
-        };
-        let compiler = CompilerConfig {
-            cache: CacheConfig {
-                dir: cache.path().join("compiled"),
-                ..config.compiler.cache.clone()
-            },
-            ..config.compiler.clone()
-        };
+        let sandbox = workshop::sandbox(config, &cache.path().join("compiled"))?;
         let most = (config.compiler.artifact as u64).min(plan.artifact_max as u64);
         let cpu_time = config.compiler.cpu_time;
-        let sandbox = Sandbox::new(&sandbox, compiler).map_err(RunError::Sandbox)?;
         let began = Instant::now();
-        let permit = sandbox.compiler().await;
-        let account = &plan.tenant.account;
-        match sandbox
-            .compile(permit, wasm, plan.artifact_max, account, Effort::Full)
-            .await
-        {
+        match workshop::load(&sandbox, wasm, plan).await {
             Ok(loaded) => {
                 let took = milliseconds(began.elapsed());
                 self.compile_ms = Some(took);
@@ -217,10 +201,7 @@ impl Report {
                 self.limits
                     .push(Used::new("compiler.cpu_time (ms)", took, milliseconds(cpu_time)));
             }
-            Err(source) => self.refuse(TenantError::Load {
-                path: self.component.clone(),
-                source,
-            }),
+            Err(error) => self.refuse(error),
         }
         Ok(())
     }
@@ -261,8 +242,10 @@ impl Report {
         for problem in &self.problems {
             let _ = writeln!(text, "refused: {problem}");
         }
-        if self.fits {
+        if self.fits && self.compile_ms.is_some() {
             text.push_str("it fits\n");
+        } else if self.fits {
+            text.push_str("nothing was found that it would be refused for; it was not compiled\n");
         }
         text
     }

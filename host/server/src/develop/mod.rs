@@ -1,8 +1,13 @@
-//! What the author of a handler uses, on a machine of his own and without a server: `namelock check`.
+//! What the author of a handler uses, on a machine of his own and without a server: `namelock check` and `namelock run`.
 //!
 //! - [`check`]: all that a host would refuse a component for, and how near it comes to its limits;
-//! - `subject`: the component that a command is about; [`world`]: what it imports and exports beside what the contract says, type by type.
+//! - [`run`]: one call in circumstances that can be chosen, and what it took;
+//! - `subject`: the component that a command is about; [`world`]: what it imports and exports beside what the contract says, type by type;
+//! - `workshop`, `faults`: a sandbox with locks and names of its own, which can fail.
 
 pub mod check;
+mod faults;
+pub mod run;
 mod subject;
+mod workshop;
 pub mod world;

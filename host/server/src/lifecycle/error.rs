@@ -8,6 +8,7 @@ use namelock_sandbox::SandboxError;
 use namelock_sandbox::compiler::ChildError;
 
 use crate::config::source::ConfigError;
+use crate::tenants::TenantError;
 
 /// Why the process did not do what the command line asked for.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,15 @@ pub enum RunError {
     /// This process was started as a compiler and could not do its work.
     #[error("cannot compile a component")]
     Compile(#[source] ChildError),
+    /// A component cannot be called.
+    #[error("a host would not serve this component; `namelock check` says all that is wrong with it")]
+    Tenant(#[source] TenantError),
+    /// A call of `namelock run` did not do what it was asked for; what was printed says why.
+    #[error("the call ended with {code}")]
+    Call {
+        /// The code that a caller would be answered.
+        code: &'static str,
+    },
     /// A host would refuse a component; what was printed says for what.
     #[error("{} would be refused, for {problems} reason{}", .component.display(), if *.problems == 1 { "" } else { "s" })]
     Refused {
@@ -82,6 +92,8 @@ impl RunError {
             | Self::Bind { .. }
             | Self::Compile(_)
             | Self::Refused { .. }
+            | Self::Tenant(_)
+            | Self::Call { .. }
             | Self::Print(_)
             | Self::Runtime(_) => 1,
         }

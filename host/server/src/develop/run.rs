@@ -1,0 +1,276 @@
+//! `namelock run`: one call of a component against locks and names in this process, and what it took.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use namelock_account::{Account, Counter, Level, Limit};
+use namelock_names::Registration;
+use namelock_sandbox::{CallError, Handler, Request};
+use serde_json::{Value, json};
+
+use super::faults::{Asked, Faults};
+use super::subject::Subject;
+use super::workshop::{self, LockFaults, Services};
+use crate::config::source::ConfigError;
+use crate::config::{Config, ServeFlags};
+use crate::error::Problem;
+use crate::http::wire;
+use crate::lifecycle::RunError;
+use crate::tenants::plan::Plan;
+
+/// Who has a name that is said to be taken, unless the command says who.
+const SOMEBODY: &str = "somebody";
+
+/// From which share of a limit on it is listed, in thousandths.
+const LISTED: u64 = 1;
+
+/// What to call, and in which circumstances.
+#[derive(Args, Debug)]
+pub struct RunFlags {
+    /// A component, or the directory of a tenant with its handler.wasm; the settings and limits of a tenant.toml beside it count
+    #[arg(value_name = "FILE|DIR")]
+    path: PathBuf,
+    /// The name
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// The owner
+    #[arg(long, value_name = "OWNER")]
+    owner: String,
+    /// Frees the name
+    #[arg(long, conflicts_with = "update")]
+    free: bool,
+    /// Changes the registration: an object with new_owner, lifetime_ms or attributes, as the body of PATCH has them
+    #[arg(long, value_name = "JSON")]
+    update: Option<String>,
+    /// How long it is to last, in milliseconds
+    #[arg(long, value_name = "MS", conflicts_with_all = ["free", "update"])]
+    lifetime_ms: Option<u64>,
+    /// An attribute; may be given several times
+    #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = key_and_value, conflicts_with_all = ["free", "update"])]
+    attributes: Vec<(String, String)>,
+    /// Somebody has a registration of this name [default owner: somebody]
+    #[arg(long, value_name = "OWNER", num_args = 0..=1, default_missing_value = SOMEBODY)]
+    taken: Option<String>,
+    /// The name that --taken and --held mean, where the handler brings NAME into another form
+    #[arg(long, value_name = "NAME")]
+    canonical: Option<String>,
+    /// Another call holds the lock on the name all the time
+    #[arg(long)]
+    held: bool,
+    /// A lease is lost after this many milliseconds
+    #[arg(long, value_name = "MS")]
+    lose_lease_after: Option<u64>,
+    /// The lock service does not answer
+    #[arg(long)]
+    lock_down: bool,
+    /// The names database does not answer
+    #[arg(long)]
+    names_down: bool,
+    /// Each request to the names database takes this many milliseconds longer
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    latency: u64,
+    /// The configuration of the host, for its limits [default: those of a host without one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<OsString>,
+    /// Where compiled components are kept [default: namelock in the user's cache directory]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("an attribute is KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Calls a component once, and prints what came of it.
+///
+/// # Errors
+///
+/// [`RunError::Call`] if the call did not do what it was asked for.
+pub fn run(flags: &RunFlags) -> Result<(), RunError> {
+    log()?;
+    let given = ServeFlags {
+        config: flags.config.clone(),
+        ..ServeFlags::default()
+    };
+    let config = Config::load(&given, &|_| None)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(RunError::Runtime)?;
+    let (text, failed) = runtime.block_on(call(flags, &config))?;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(RunError::Print)?;
+    failed.map_or(Ok(()), |code| Err(RunError::Call { code }))
+}
+
+/// Lets the tenant's log, and warnings of the host, be seen.
+fn log() -> Result<(), RunError> {
+    let filter = tracing_subscriber::EnvFilter::new("warn,guest=info");
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false);
+    log.try_init()
+        .map_err(|error| RunError::Runtime(std::io::Error::other(error)))
+}
+
+async fn call(flags: &RunFlags, config: &Config) -> Result<(String, Option<&'static str>), RunError> {
+    let subject = Subject::read(&flags.path, config).map_err(RunError::Tenant)?;
+    if let Some(refused) = subject.refused {
+        return Err(RunError::Tenant(refused));
+    }
+    let plan = subject.plan;
+    let wasm = plan.read_component().await.map_err(RunError::Tenant)?;
+    let sandbox = workshop::sandbox(config, &flags.cache.clone().unwrap_or_else(workshop::cache))?;
+    let loaded = workshop::load(&sandbox, &wasm, &plan).await.map_err(RunError::Tenant)?;
+    let milliseconds = Duration::from_millis;
+    let lock = LockFaults {
+        lost_after: flags.lose_lease_after.map(milliseconds),
+        is_down: flags.lock_down,
+    };
+    let faults = Faults {
+        latency: milliseconds(flags.latency),
+        is_down: flags.names_down,
+    };
+    let services = Services::open(lock, faults).await?;
+    prepare(flags, &plan, &services).await?;
+    let canonical = flags.canonical.as_deref().unwrap_or(&flags.name);
+    let _held = match flags.held {
+        true => services
+            .locks
+            .acquire(&plan.tenant.namespace, canonical, Duration::ZERO)
+            .await
+            .ok(),
+        false => None,
+    };
+    let began = Instant::now();
+    let outcome = ask(flags, &loaded.handler, &plan, &services).await?;
+    let took = began.elapsed();
+    let mut text = match &outcome {
+        Ok(said) => format!("{said}\n"),
+        Err(problem) => {
+            let code = problem.kind();
+            format!("{} {}: {}\n", code.status().as_u16(), code.label(), problem.detail())
+        }
+    };
+    describe(&mut text, took, &services.names.take_asked(), &plan.tenant.account);
+    Ok((text, outcome.err().map(|problem| problem.kind().label())))
+}
+
+/// Makes what there is before the call.
+async fn prepare(flags: &RunFlags, plan: &Plan, services: &Services) -> Result<(), RunError> {
+    let Some(owner) = &flags.taken else {
+        return Ok(());
+    };
+    let name = flags.canonical.as_deref().unwrap_or(&flags.name);
+    services.add(&plan.tenant, name, owner).await
+}
+
+/// Calls the handler, and tells what its caller would be told.
+async fn ask(
+    flags: &RunFlags,
+    handler: &Handler,
+    plan: &Plan,
+    services: &Services,
+) -> Result<Result<Value, Problem>, RunError> {
+    let (powers, tenant, id) = (services.powers(), &plan.tenant, "run");
+    let (name, owner) = (flags.name.clone(), flags.owner.clone());
+    let told = |outcome: Result<namelock_sandbox::Written, CallError>| {
+        outcome
+            .map_err(Problem::from)
+            .and_then(|written| told(&written.registration))
+    };
+    if flags.free {
+        let freed = handler.free(&powers, tenant, id, name, owner).await;
+        return Ok(freed.map(|()| json!({ "freed": flags.name })).map_err(Problem::from));
+    }
+    if let Some(update) = &flags.update {
+        let body = with_owner(update, &owner)?;
+        let request = match wire::parse_update(name, body.as_bytes()) {
+            Ok(request) => request,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        return Ok(told(handler.update(&powers, tenant, id, request, None).await));
+    }
+    let request = Request {
+        name,
+        owner,
+        lifetime: flags.lifetime_ms.map(Duration::from_millis),
+        attributes: flags.attributes.clone(),
+    };
+    Ok(told(handler.register(&powers, tenant, id, request, None).await))
+}
+
+/// A registration as callers see it.
+fn told(registration: &Registration) -> Result<Value, Problem> {
+    let text = wire::registration(registration)?;
+    Ok(serde_json::from_slice(&text).unwrap_or_default())
+}
+
+/// The body of a PATCH, to which the command adds who asks.
+fn with_owner(update: &str, owner: &str) -> Result<String, RunError> {
+    let wrong = |problem: &str| ConfigError::new("--update", format!("{problem}; write {{\"new_owner\":\"bob\"}}"));
+    let mut body = match serde_json::from_str(update) {
+        Ok(Value::Object(body)) => body,
+        Ok(_) => return Err(wrong("this is no JSON object").into()),
+        Err(error) => return Err(wrong(&format!("this is no JSON: {error}")).into()),
+    };
+    body.insert("owner".to_owned(), owner.into());
+    Ok(Value::Object(body).to_string())
+}
+
+/// Writes what the call took.
+fn describe(text: &mut String, took: Duration, asked: &[Asked], account: &Account) {
+    let ms = |time: Duration| format!("{:.3} ms", time.as_secs_f64() * 1000.0);
+    let of = |nanoseconds: u64| ms(Duration::from_nanos(nanoseconds));
+    let in_database: Duration = asked.iter().map(|asked| asked.took).sum();
+    let _ = writeln!(text, "took      {}", ms(took));
+    let _ = writeln!(
+        text,
+        "  guest   {}, the host functions that it called included",
+        of(account.used(Counter::GuestNanos))
+    );
+    let _ = writeln!(text, "  names   {}", ms(in_database));
+    for Asked { what, took } in asked {
+        let _ = writeln!(text, "    {what:<7} {}", ms(*took));
+    }
+    let _ = writeln!(text, "memory    {} bytes", account.level(Level::MemoryPeak));
+    for limit in Limit::ALL {
+        let nearness = account.nearness(limit);
+        if nearness >= LISTED {
+            let (percent, tenth) = (nearness / 10, nearness % 10);
+            let _ = writeln!(text, "{:<30} {percent:>3}.{tenth} %", format!("limits.{}", limit.key()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_has_a_key_and_a_value() {
+        assert_eq!(key_and_value("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert_eq!(key_and_value("a="), Ok(("a".to_owned(), String::new())));
+        assert!(key_and_value("a").is_err());
+    }
+
+    #[test]
+    fn the_owner_is_added_to_an_update() {
+        assert_eq!(
+            with_owner(r#"{"lifetime_ms":null}"#, "ann").unwrap(),
+            r#"{"lifetime_ms":null,"owner":"ann"}"#
+        );
+        for wrong in ["[]", "7", "{"] {
+            let error = with_owner(wrong, "ann").unwrap_err().to_string();
+            assert!(error.starts_with("--update: this is no JSON"), "{error}");
+        }
+    }
+}
