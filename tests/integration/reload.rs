@@ -128,7 +128,7 @@ async fn a_bad_version_leaves_the_good_one_in_place() {
         assert!(host.log().contains(refused), "the log says it too");
     };
     put(&host, "demo", b"no component");
-    check("a", "cannot be compiled").await;
+    check("a", "is no WebAssembly binary").await;
     put(&host, "demo", &wants_http());
     check("b", "imports what is not granted: wasi:http/").await;
     put(&host, "demo", &fs::read(guests::NO_EXPORT).unwrap());

@@ -24,7 +24,7 @@ use crate::wit::written::Writes;
 pub(crate) struct Late {
     /// How often the epoch had ticked at the first of them.
     pub(crate) since: u64,
-    /// How many there were.
+    /// How many there were since it could have been stopped.
     pub(crate) calls: u32,
 }
 

@@ -29,8 +29,9 @@ const LIGHT_BYTES: usize = KEEP_RESIDENT_BYTES;
 /// such code, and nothing that a host call does at once takes as long as this.
 const POLL_MAX: Duration = Duration::from_millis(20);
 
-/// How many calls of the host a guest may make then. What compilers make has a few between two places where it can be stopped
-/// (to write a line, three); a busy machine that lets none of them run for a while makes them late, but not more.
+/// How many calls of the host a guest may make once it should have been stopped. What compilers make has a few between two
+/// places where it can be stopped (to write a line, three). Those before the ticks do not count: on a busy machine the thread
+/// that ticks may come late, and then tick several times while the guest's thread does not run.
 const LATE_CALLS_MAX: u32 = 32;
 
 /// How many ticks pass at most until a guest is stopped that can be, counted as the ticker does, which counts before it ticks.
@@ -70,21 +71,20 @@ pub(crate) fn limit(store: &mut Store<State>, meter: &Meter, ticker: &Arc<EpochT
             }
             *calls += 1;
             // A late call may be that of a tick, after something long that is no host call, such as filling memory. And on a
-            // busy machine there may have been no tick yet. Two ticks later the guest would have been stopped where it can be.
+            // busy machine there may have been no tick yet. Two ticks later the guest would be stopped where it can be.
             let late = &mut store.data_mut().late;
             *late = match *late {
                 _ if !hooked.poll_ran(POLL_MAX) => None,
                 None => Some(Late {
                     since: ticker.ticks(),
-                    calls: 1,
+                    calls: 0,
                 }),
-                Some(Late { since, calls }) => {
-                    if calls >= LATE_CALLS_MAX && ticker.ticks() > since + TICKS_UNTIL_STOPPED {
-                        return Err(Unstoppable.into());
-                    }
-                    let calls = calls.saturating_add(1);
-                    Some(Late { since, calls })
-                }
+                Some(late) if ticker.ticks() <= late.since + TICKS_UNTIL_STOPPED => Some(late),
+                Some(late) if late.calls < LATE_CALLS_MAX => Some(Late {
+                    calls: late.calls + 1,
+                    ..late
+                }),
+                Some(_) => return Err(Unstoppable.into()),
             };
         }
         Ok(())

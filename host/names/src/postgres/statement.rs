@@ -151,7 +151,11 @@ impl<J: Job> Statement<J> {
         let answer = match connection {
             Ok(connection) if caller.is_closed() => return give_back(connection),
             Ok(connection) => self.send(connection, &pool).await,
-            Err(error) => Some(Err(StatementError::Connect(error))),
+            Err(error) => {
+                // With what it keeps, before that is answered.
+                drop(self);
+                Some(Err(StatementError::Connect(error)))
+            }
         };
         if let Some(answer) = answer {
             // Nobody may be there any longer.

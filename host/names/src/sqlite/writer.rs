@@ -242,12 +242,13 @@ impl Write {
         }
     }
 
+    /// Answers that it is not done. What it keeps is given back before that.
     fn refuse(self, error: &SaveError) {
         match self {
-            Self::Save(_, reply) => drop(reply.send(Err(error.clone()))),
-            Self::Update(_, reply) => drop(reply.send(Err(error.clone()))),
-            Self::Free(_, reply) => drop(reply.send(Err(error.clone()))),
-            Self::Apply(_, _, reply) => drop(reply.send(Err(ApplyError::All(error.clone())))),
+            Self::Save(save, reply) => answer_without(save, reply, Err(error.clone())),
+            Self::Update(update, reply) => answer_without(update, reply, Err(error.clone())),
+            Self::Free(free, reply) => answer_without(free, reply, Err(error.clone())),
+            Self::Apply(_, writes, reply) => answer_without(writes, reply, Err(ApplyError::All(error.clone()))),
             Self::BeginEpoch(_, reply) => drop(reply.send(Err(unread(error)))),
             Self::CheckEpoch(_, _, reply) => drop(reply.send(Err(unread(error)))),
             Self::KeepTime => {}
@@ -294,6 +295,12 @@ impl Done {
             Self::Try(reply, _) => drop(reply.send(Err(unread(error)))),
         }
     }
+}
+
+fn answer_without<W, T, E>(write: W, reply: Reply<T, E>, answer: Result<T, E>) {
+    drop(write);
+    // Nobody may be there any longer.
+    let _ = reply.send(answer);
 }
 
 /// The same of something that is not under a lease.
