@@ -86,6 +86,19 @@ fn what_a_host_would_refuse_is_said_with_the_words_that_mend_it() {
         );
         assert!(!said.contains("it fits"), "{said}");
     }
+    // The tenant's own limit, not that of the host.
+    let folder = tenant(&rooms, "limits.memory = '128KiB'");
+    let (code, said, _) = check(folder.path());
+    assert!(code == Some(1) && said.contains("and 131072 are allowed"), "{said}");
+    // A directory that a host would skip. That of the others has a name of this kind, too.
+    let odd = folder.path().join("Odd");
+    fs::create_dir(&odd).unwrap();
+    fs::write(odd.join("handler.wasm"), &rooms).unwrap();
+    let (code, said, _) = check(&odd);
+    assert!(
+        code == Some(0) && said.contains("warning: a host that finds this directory"),
+        "{said}"
+    );
     let (code, said, last) = check(Path::new("no/such/file"));
     assert_eq!(code, Some(1), "{said}{last}");
     assert!(said.contains("refused: cannot read no/such/file"), "{said}");

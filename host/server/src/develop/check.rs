@@ -129,13 +129,14 @@ async fn check(flags: &CheckFlags, config: &Config) -> Result<Report, RunError> 
         }
     };
     report.component.clone_from(&subject.component);
+    report.warnings.extend(subject.skipped());
     if let Some(error) = subject.refused {
         report.refuse(error);
     }
     match subject.plan.read_component().await {
         Err(error) => report.refuse(error),
         Ok(wasm) => {
-            report.inspect(&wasm, config, subject.plan.component_max);
+            report.inspect(&wasm, &subject.plan);
             if report.problems.is_empty() && !flags.no_compile {
                 report.compile(&wasm, config, &subject.plan).await?;
             }
@@ -154,12 +155,12 @@ impl Report {
     }
 
     /// Looks at a component without compiling it.
-    fn inspect(&mut self, wasm: &Wasm, config: &Config, component_max: usize) {
+    fn inspect(&mut self, wasm: &Wasm, plan: &Plan) {
         self.sha256 = Some(wasm.digest().to_string());
         let bytes = wasm.bytes() as u64;
         self.limits
-            .push(Used::new("limits.component (bytes)", bytes, component_max as u64));
-        let inspection = inspect(wasm.as_bytes(), config.limits_max.call.memory as u64);
+            .push(Used::new("limits.component (bytes)", bytes, plan.component_max as u64));
+        let inspection = inspect(wasm.as_bytes(), plan.tenant.limits.memory as u64);
         let used = |need: &Need| Used::new(need.what, need.has, need.most);
         self.limits.extend(inspection.needs.iter().map(used));
         if !inspection.unfit.is_empty() {

@@ -7,21 +7,41 @@ use crate::config::Config;
 use crate::config::source::Source;
 use crate::lifecycle::rules;
 use crate::tenants::plan::Plan;
-use crate::tenants::{TenantError, TenantId};
+use crate::tenants::{InvalidTenantId, TenantError, TenantId};
 
 /// A component, and what its tenant has.
 pub(super) struct Subject {
     pub(super) component: PathBuf,
     /// What the `tenant.toml` says; without one, or where it is wrong, what the host says.
     pub(super) plan: Arc<Plan>,
+    /// Whether a directory was given.
+    is_dir: bool,
     /// What is wrong with the `tenant.toml`.
     pub(super) refused: Option<TenantError>,
 }
 
 impl Subject {
+    /// What is to be said of a directory that a host would not take for that of a tenant.
+    pub(super) fn skipped(&self) -> Option<String> {
+        let dir = self.component.parent().filter(|_| self.is_dir)?;
+        let is_link = dir.is_symlink();
+        if TenantId::of_directory(dir).is_some() && !is_link {
+            return None;
+        }
+        let why = if is_link {
+            "is a link".to_owned()
+        } else {
+            format!("has another name: {InvalidTenantId}")
+        };
+        Some(format!(
+            "a host that finds this directory among its tenants skips it, because it {why}"
+        ))
+    }
+
     /// Takes the path of a component, or of a directory with a `handler.wasm`.
     pub(super) fn read(path: &Path, config: &Config) -> Result<Self, TenantError> {
-        let component = if path.is_dir() {
+        let is_dir = path.is_dir();
+        let component = if is_dir {
             path.join("handler.wasm")
         } else {
             path.to_owned()
@@ -37,6 +57,7 @@ impl Subject {
         plan.component.clone_from(&component);
         Ok(Self {
             component,
+            is_dir,
             plan: Arc::new(plan),
             refused,
         })

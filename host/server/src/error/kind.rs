@@ -192,7 +192,7 @@ error_kinds! {
         status: LOCKED,
         title: "Somebody is at work on the name",
         retry: Later,
-        why: "Another call holds the lock on the name, and the handler did not wait long enough to get it; or a request with the same `Idempotency-Key` is not answered yet.",
+        why: "Another call holds the lock on the name, and the handler did not wait long enough to get it; or a request with the same `Idempotency-Key` still runs, or it is not known yet whether it was done. After a caller has hung up or was told `names_unavailable`, its name is busy until that is known, for 10 s (`lock.lease`) at most.",
         caller: "Send the request again after `retry_after_ms`.",
         handler: "Pass a longer `wait-ms` to `acquire` to queue for the lock, at most `lock.max_wait`; hold the lock only for as long as you need it.",
         operator: "",

@@ -200,7 +200,7 @@ async fn acquire(locks: &Locks, name: &str) -> Result<Lease, Problem> {
         .await
         .map_err(|error| match error {
             AcquireError::Busy { retry_after } => {
-                let detail = "the request that was sent with this Idempotency-Key before is not answered yet";
+                let detail = "the request that was sent with this Idempotency-Key before still runs, or it is not known yet whether it was done";
                 Problem::new(ErrorKind::NameBusy, detail).after(retry_after)
             }
             AcquireError::NoEpoch { .. } => {
