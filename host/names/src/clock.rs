@@ -33,7 +33,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use namelock_types::{Safety, is_removed};
 use rustix::time::{ClockId, clock_gettime};
@@ -164,11 +164,14 @@ impl Steady {
 ///
 /// Hosts that are there may also stand still, or not reach the server, or have ended just now. So database time goes on to no
 /// later time than this host's own clock says it is: to end names early, both clocks would have to be ahead. If this host's
-/// clock is behind, time goes on from what was kept, and names last longer.
+/// clock is behind, time goes on from what was kept, and names last longer. Where somebody is there, that need not be by as much as
+/// has passed since then: whoever comes waits for a moment until the time is kept anew, which tells it without any clock.
 #[derive(Debug, Default)]
 pub(crate) struct Newcomer {
     seen_ms: Option<i64>,
     looks: u32,
+    /// Whether the time may be kept anew at any moment.
+    is_watching: bool,
 }
 
 /// What a newcomer takes for the time.
@@ -183,6 +186,11 @@ impl Newcomer {
     /// For how long at most the server's clock is believed without a second look.
     const TRUSTED_MS: i64 = 10_000;
 
+    /// How soon it looks again while the time may be kept anew at any moment, and how often: for longer than hosts that are there
+    /// take to keep it.
+    pub(crate) const SOON: Duration = Duration::from_millis(20);
+    const LOOKS_SOON: u32 = 75;
+
     /// How many more looks, a second apart, must find that nobody has kept the time.
     const LOOKS: u32 = 2;
 
@@ -192,12 +200,19 @@ impl Newcomer {
     pub(crate) fn look(&mut self, kept_ms: i64, server_then_ms: i64, server_ms: i64, host_ms: i64) -> Option<Arrival> {
         let elapsed = server_ms.saturating_sub(server_then_ms);
         if elapsed <= Self::TRUSTED_MS {
-            let goes_on = kept_ms.saturating_add(elapsed.max(0)).min(host_ms);
+            let goes_on = kept_ms.saturating_add(elapsed.max(0));
+            let is_just_kept = self.is_watching && self.seen_ms != Some(server_then_ms);
+            if host_ms < goes_on && !is_just_kept && self.looks < Self::LOOKS_SOON {
+                (self.seen_ms, self.is_watching) = (Some(server_then_ms), true);
+                self.looks += 1;
+                return None;
+            }
             return Some(Arrival {
-                time_ms: kept_ms.max(goes_on),
+                time_ms: kept_ms.max(goes_on.min(host_ms)),
                 jumped: false,
             });
         }
+        self.is_watching = false;
         if self.seen_ms != Some(server_then_ms) {
             (self.seen_ms, self.looks) = (Some(server_then_ms), 0);
             return None;
@@ -208,6 +223,11 @@ impl Newcomer {
             time_ms: kept_ms.max(both_say),
             jumped: both_say > kept_ms,
         })
+    }
+
+    /// Whether the next look should come soon.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.is_watching
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::checker::Violation;
 use crate::clients::{Answer, Call, HOT, Kind, hot};
+use crate::history::Version;
 use crate::nemesis::Record;
 use crate::{Outcome, by_kind};
 
@@ -37,6 +38,13 @@ pub struct Report<'a> {
     pub violations: &'a [Violation],
     /// How many violations each check has found.
     pub violations_by_check: BTreeMap<&'static str, usize>,
+}
+
+/// All that happened to the names of which a promise was broken.
+#[derive(Serialize)]
+struct Evidence<'a> {
+    calls: Vec<&'a Call>,
+    versions: Vec<&'a Version>,
 }
 
 impl<'a> Report<'a> {
@@ -103,7 +111,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Writes `report.json` and `report.html` into a folder.
+    /// Writes `report.json` and `report.html` into a folder, and `evidence.json` where a promise was broken.
     ///
     /// # Errors
     ///
@@ -112,6 +120,20 @@ impl<'a> Report<'a> {
         fs::create_dir_all(folder)?;
         fs::write(folder.join("report.json"), serde_json::to_vec_pretty(self)?)?;
         fs::write(folder.join("report.html"), self.page(outcome))?;
+        let name_of = |name: &str| {
+            outcome
+                .violations
+                .iter()
+                .any(|one| one.what.contains(&format!("{name:?}")))
+        };
+        let (calls, versions) = (&outcome.history.calls, &outcome.history.versions);
+        let evidence = Evidence {
+            calls: calls.iter().filter(|call| name_of(&call.name)).collect(),
+            versions: versions.iter().filter(|version| name_of(&version.name)).collect(),
+        };
+        if !outcome.violations.is_empty() {
+            fs::write(folder.join("evidence.json"), serde_json::to_vec_pretty(&evidence)?)?;
+        }
         Ok(())
     }
 

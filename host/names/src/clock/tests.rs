@@ -132,8 +132,8 @@ fn a_newcomer_believes_the_server_only_after_it_has_seen_that_nobody_is_there() 
 fn a_newcomer_believes_the_server_no_further_than_its_own_clock() {
     let looks = |server_ms: i64, host_ms: i64| {
         let mut newcomer = Newcomer::default();
-        let looks = (0..3).map(|_| newcomer.look(50_000, 50_000, server_ms, host_ms));
-        looks.last().flatten()
+        let mut looks = (0..100).map(|_| newcomer.look(50_000, 50_000, server_ms, host_ms));
+        looks.find_map(|arrival| arrival)
     };
     let arrival = |time_ms, jumped| Some(Arrival { time_ms, jumped });
     assert_eq!(looks(3 * HOUR, 53_000), arrival(53_000, true), "the server's is ahead");
@@ -145,4 +145,21 @@ fn a_newcomer_believes_the_server_no_further_than_its_own_clock() {
         "the server's has made a small step"
     );
     assert_eq!(looks(59_000, 1_000), arrival(50_000, false));
+}
+
+#[test]
+fn a_newcomer_whose_clock_is_behind_takes_the_time_when_somebody_keeps_it_anew() {
+    let mut newcomer = Newcomer::default();
+    for passed in [300, 320, 340] {
+        assert_eq!(newcomer.look(50_000, 70_000, 70_000 + passed, 48_000), None);
+        assert!(newcomer.is_watching());
+    }
+    let arrival = Some(Arrival {
+        time_ms: 51_000,
+        jumped: false,
+    });
+    // It was kept between the last two looks.
+    assert_eq!(newcomer.look(51_000, 71_000, 71_010, 48_700), arrival);
+    // Where both clocks say how much has passed, nothing is waited for.
+    assert_eq!(Newcomer::default().look(50_600, 70_000, 70_400, 51_000), arrival);
 }

@@ -106,7 +106,8 @@ impl Time {
                 Ok(Err(error)) => tracing::debug!(%error, "database time could not be compared"),
                 Err(_) => tracing::debug!(error = pool.no_answer(), "database time could not be compared"),
             }
-            tokio::time::sleep(TICK).await;
+            let is_soon = newcomer.is_watching() && self.belief.lock().is_none();
+            tokio::time::sleep(if is_soon { Newcomer::SOON } else { TICK }).await;
         }
     }
 
