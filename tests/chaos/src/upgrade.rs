@@ -78,6 +78,10 @@ pub async fn run(upgrade: &Upgrade) -> anyhow::Result<Outcome> {
     };
     let fleet = Arc::new(Fleet::start(&run).await.context("the fleet does not start")?);
     fleet.database().fill(upgrade.rows).await?;
+    // One that has just started does not know yet what its memcached have granted.
+    for host in 0..HOSTS {
+        block_in_place(|| fleet.host(host).wait_until_ready())?;
+    }
     let before = fleet.database().version().await?;
     let stop = Stop::default();
     let clients = clients::start(&fleet, run.seed, run.load, &stop);
