@@ -59,7 +59,7 @@ async fn a_name_that_ended_by_itself_is_held(db: Database) {
     let mut short = held("a", "ann", 1);
     short.lifetime = Some(Duration::from_millis(1));
     db.names.save(short).await.unwrap();
-    eventually(async || db.other.find("t", "a").await.unwrap().is_none()).await;
+    db.until_ended("a").await;
     is_held(db.other.save(save("a", "bob", 2)).await);
     db.names.save(held("a", "ann", 2)).await.unwrap();
 }

@@ -86,7 +86,7 @@ async fn active_names_are_listed_in_the_order_of_their_bytes(db: Database) {
     let mut short = save("short", "ann", 1);
     short.lifetime = Some(Duration::from_millis(1));
     db.names.save(short).await.unwrap();
-    crate::eventually(async || db.names.find("t", "short").await.unwrap().is_none()).await;
+    db.until_ended("short").await;
     let mut other = save("of another", "ann", 1);
     other.tenant = "u".to_owned();
     db.names.save(other).await.unwrap();

@@ -61,6 +61,15 @@ async fn postgres() -> Database {
 }
 
 impl Database {
+    /// Waits until a registration has ended by the time of both processes, which may be a round trip apart.
+    async fn until_ended(&self, name: &str) {
+        eventually(async || {
+            let found = [self.names.find("t", name).await, self.other.find("t", name).await];
+            found.into_iter().all(|found| found.unwrap().is_none())
+        })
+        .await;
+    }
+
     async fn at(url: &str, server: impl std::any::Any) -> Self {
         let url: NamesUrl = url.parse().unwrap();
         Self {

@@ -99,7 +99,7 @@ async fn a_registration_is_prolonged_from_now_on_or_without_end(db: Database) {
     // It may be shortened too, and then it ends.
     let short = Lifetime::FromNow(Duration::from_millis(1));
     let short = db.names.update(lasts(4, short)).await.unwrap().unwrap();
-    crate::eventually(async || db.other.find("t", "a").await.unwrap().is_none()).await;
+    db.until_ended("a").await;
     let next = db.names.save(save("a", "bob", 5)).await.unwrap();
     assert!(next.created_ms >= short.expires_ms.unwrap());
     let longest = db
@@ -120,7 +120,7 @@ async fn only_an_active_registration_is_updated(db: Database) {
     let mut short = save("b", "ann", 1);
     short.lifetime = Some(Duration::from_millis(1));
     db.names.save(short).await.unwrap();
-    crate::eventually(async || db.names.find("t", "b").await.unwrap().is_none()).await;
+    db.until_ended("b").await;
     let endless = Change {
         lifetime: Some(Lifetime::Endless),
         ..Change::default()
