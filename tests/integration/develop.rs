@@ -90,7 +90,7 @@ fn what_a_host_would_refuse_is_said_with_the_words_that_mend_it() {
     let folder = tenant(&rooms, "limits.memory = '128KiB'");
     let (code, said, _) = check(folder.path());
     assert!(code == Some(1) && said.contains("and 131072 are allowed"), "{said}");
-    // A directory that a host would skip. That of the others has a name of this kind, too.
+    // A directory that a host would skip.
     let odd = folder.path().join("Odd");
     fs::create_dir(&odd).unwrap();
     fs::write(odd.join("handler.wasm"), &rooms).unwrap();

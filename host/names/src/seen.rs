@@ -20,13 +20,15 @@ pub enum Seen {
 }
 
 impl Seen {
-    /// Returns whether a row with the token `found` was written by another lease since this was read under the lease `own`.
-    pub(crate) fn is_outdated(self, found: FencingToken, own: FencingToken) -> bool {
-        match self {
-            Self::Unread => false,
-            Self::Free => found != own,
-            Self::Registered(seen) => found != seen && found != own,
-        }
+    /// Returns whether a write under the lease `own` must leave a row with the token `found` as it is: a newer lease has written
+    /// it, or another one since this was read.
+    pub(crate) fn forbids(self, found: FencingToken, own: FencingToken) -> bool {
+        let is_as_seen = match self {
+            Self::Unread => true,
+            Self::Free => false,
+            Self::Registered(seen) => found == seen,
+        };
+        found > own || (found != own && !is_as_seen)
     }
 }
 
@@ -35,14 +37,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_another_lease_has_written_since_is_outdated() {
+    fn what_a_newer_lease_or_another_one_since_has_written_is_left_as_it_is() {
         let token = FencingToken::new;
-        let outdated = |seen: Seen, found| seen.is_outdated(token(found), token(9));
-        assert!(!outdated(Seen::Unread, 3));
-        assert!(!outdated(Seen::Registered(token(3)), 3));
-        assert!(outdated(Seen::Registered(token(3)), 4));
-        assert!(outdated(Seen::Free, 4));
-        assert!(!outdated(Seen::Registered(token(3)), 9), "it is its own");
-        assert!(!outdated(Seen::Free, 9), "it is its own");
+        let forbids = |seen: Seen, found| seen.forbids(token(found), token(9));
+        assert!(!forbids(Seen::Unread, 3));
+        assert!(forbids(Seen::Unread, 10) && forbids(Seen::Registered(token(10)), 10));
+        assert!(!forbids(Seen::Registered(token(3)), 3));
+        assert!(forbids(Seen::Registered(token(3)), 4));
+        assert!(forbids(Seen::Free, 4));
+        assert!(!forbids(Seen::Registered(token(3)), 9), "it is its own");
+        assert!(!forbids(Seen::Free, 9), "it is its own");
     }
 }

@@ -108,8 +108,7 @@ pub(super) async fn obstacle_to_update(server: &Server, update: &Update) -> Resu
         return Ok((Obstacle::NoRegistration, Usage::default()));
     };
     let old = &found.registration;
-    let own = update.fencing_token;
-    if old.fencing_token > own || update.seen.is_outdated(old.fencing_token, own) {
+    if update.seen.forbids(old.fencing_token, update.fencing_token) {
         return Ok((Obstacle::Refused(SaveError::LeaseLost), Usage::default()));
     }
     let change = &update.change;
@@ -139,14 +138,10 @@ pub(super) async fn free(server: &Server, free: Free, until: Instant) -> Result<
 pub(super) async fn obstacle_to_free(server: &Server, free: &Free) -> Result<Obstacle, SaveError> {
     let found = server.row(&free.tenant, &free.name).await?;
     Ok(match found.filter(|found| found.active) {
-        Some(found) => {
-            let (found_token, own) = (found.registration.fencing_token, free.fencing_token);
-            if found_token > own || free.seen.is_outdated(found_token, own) {
-                Obstacle::Refused(SaveError::LeaseLost)
-            } else {
-                Obstacle::Gone(Some(found.usage))
-            }
+        Some(found) if free.seen.forbids(found.registration.fencing_token, free.fencing_token) => {
+            Obstacle::Refused(SaveError::LeaseLost)
         }
+        Some(found) => Obstacle::Gone(Some(found.usage)),
         None => Obstacle::NoRegistration,
     })
 }

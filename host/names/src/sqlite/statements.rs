@@ -183,8 +183,7 @@ pub(super) fn update(
     else {
         return Ok(None);
     };
-    let own = update.fencing_token;
-    if found.fencing_token > own || update.seen.is_outdated(found.fencing_token, own) {
+    if update.seen.forbids(found.fencing_token, update.fencing_token) {
         return Err(SaveError::LeaseLost);
     }
     let owner = change.owner.as_deref().unwrap_or(&found.owner);

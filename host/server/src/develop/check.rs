@@ -6,7 +6,6 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -15,10 +14,11 @@ use namelock_sandbox::Wasm;
 use namelock_sandbox::compiler::{Need, inspect};
 use serde::Serialize;
 
+use super::command;
 use super::subject::Subject;
 use super::workshop;
 use super::world::{self, Interfaces};
-use crate::config::{Config, ServeFlags};
+use crate::config::Config;
 use crate::lifecycle::RunError;
 use crate::tenants::TenantError;
 use crate::tenants::plan::Plan;
@@ -94,22 +94,8 @@ impl Used {
 ///
 /// [`RunError::Refused`] if a host would refuse it.
 pub fn run(flags: &CheckFlags) -> Result<(), RunError> {
-    let given = ServeFlags {
-        config: flags.config.clone(),
-        ..ServeFlags::default()
-    };
-    // The environment configures hosts of this machine, and the component may be for another one.
-    let config = Config::load(&given, &|_| None)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(RunError::Runtime)?;
-    let report = runtime.block_on(check(flags, &config))?;
-    let text = if flags.json { report.json() } else { report.text() };
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(RunError::Print)?;
+    let report = command::run(flags.config.as_ref(), async |config| check(flags, config).await)?;
+    command::print(&if flags.json { report.json() } else { report.text() })?;
     if report.fits {
         return Ok(());
     }
@@ -120,7 +106,10 @@ pub fn run(flags: &CheckFlags) -> Result<(), RunError> {
 }
 
 async fn check(flags: &CheckFlags, config: &Config) -> Result<Report, RunError> {
-    let mut report = Report::default();
+    let mut report = Report {
+        component: flags.path.clone(),
+        ..Report::default()
+    };
     let subject = match Subject::read(&flags.path, config) {
         Ok(subject) => subject,
         Err(error) => {

@@ -2,10 +2,11 @@
 //!
 //! - [`check`]: all that a host would refuse a component for, and how near it comes to its limits;
 //! - [`run`]: one call in circumstances that can be chosen, and what it took;
-//! - `subject`: the component that a command is about; [`world`]: what it imports and exports beside what the contract says, type by type;
+//! - `command`: what both have in common; `subject`: the component that a command is about; [`world`]: what it imports and exports beside what the contract says, type by type;
 //! - `workshop`, `faults`: a sandbox with locks and names of its own, which can fail.
 
 pub mod check;
+mod command;
 mod faults;
 pub mod run;
 mod subject;

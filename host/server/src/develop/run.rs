@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,11 +11,12 @@ use namelock_names::Registration;
 use namelock_sandbox::{CallError, Handler, Request};
 use serde_json::{Value, json};
 
+use super::command;
 use super::faults::{Asked, Faults};
 use super::subject::Subject;
 use super::workshop::{self, LockFaults, Services};
+use crate::config::Config;
 use crate::config::source::ConfigError;
-use crate::config::{Config, ServeFlags};
 use crate::error::Problem;
 use crate::http::wire;
 use crate::lifecycle::RunError;
@@ -93,20 +93,8 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 /// [`RunError::Call`] if the call did not do what it was asked for.
 pub fn run(flags: &RunFlags) -> Result<(), RunError> {
     log()?;
-    let given = ServeFlags {
-        config: flags.config.clone(),
-        ..ServeFlags::default()
-    };
-    let config = Config::load(&given, &|_| None)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(RunError::Runtime)?;
-    let (text, failed) = runtime.block_on(call(flags, &config))?;
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(RunError::Print)?;
+    let (text, failed) = command::run(flags.config.as_ref(), async |config| call(flags, config).await)?;
+    command::print(&text)?;
     failed.map_or(Ok(()), |code| Err(RunError::Call { code }))
 }
 

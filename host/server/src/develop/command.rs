@@ -1,0 +1,32 @@
+//! What the commands have in common: the configuration that they go by, and what they print.
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use crate::config::{Config, ServeFlags};
+use crate::lifecycle::RunError;
+
+/// Does the work of a command with the configuration in this file, or that of a host without one.
+///
+/// The environment configures hosts of this machine, and the component may be for another one.
+pub(super) fn run<T>(
+    config: Option<&OsString>,
+    work: impl AsyncFnOnce(&Config) -> Result<T, RunError>,
+) -> Result<T, RunError> {
+    let given = ServeFlags {
+        config: config.cloned(),
+        ..ServeFlags::default()
+    };
+    let config = Config::load(&given, &|_| None)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(RunError::Runtime)?;
+    runtime.block_on(work(&config))
+}
+
+pub(super) fn print(text: &str) -> Result<(), RunError> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(RunError::Print)
+}
