@@ -35,10 +35,11 @@
 use std::{cell::RefCell, fmt::Display, rc::Rc, time::Duration};
 
 use crate::{
-    bindings::namelock::registration::names::{Action, New, Registration},
+    bindings::namelock::registration::names::{Action, Change, New, Registration},
     duration::millis,
     handler::{Handler, Rejection, Request},
     host::fake::{
+        seen::Seen,
         state::{self, Event, Holder, Lock, Service, State},
         writes,
     },
@@ -171,13 +172,7 @@ impl World {
         });
         let mut state = self.0.borrow_mut();
         let token = state.next_token();
-        let checked = writes::check_attributes(&save).and_then(|()| writes::check(&save));
-        state::check_name(name).unwrap_or_else(|error| panic!("cannot add a registration: {error}"));
-        let added = checked.and_then(|()| writes::write(&mut state, name, token, &save));
-        match added {
-            Ok(Some(registration)) => registration,
-            refused => panic!("cannot add a registration of {name:?} for {owner:?}: {refused:?}"),
-        }
+        write_as_another(&mut state, name, token, &save)
     }
 
     /// Ends the active registration of a name, if there is one, as another call.
@@ -185,7 +180,7 @@ impl World {
         let mut state = self.0.borrow_mut();
         let token = state.next_token();
         // No newer token can be in the way of it.
-        let _ = writes::write(&mut state, name, token, &Action::Free);
+        let _ = writes::write(&mut state, name, token, Seen::Unread, &Action::Free);
     }
 
     /// Holds the lock on a name as another call, until [`World::release_lock`]. A lease of the tested call on it is lost.
@@ -205,6 +200,7 @@ impl World {
             token: state.next_token(),
             granted_ms: state.now_ms,
             ends_ms: ms.map(|ms| state.now_ms + ms),
+            seen: Seen::Unread,
         };
         state.locks.insert(name.to_owned(), lock);
     }
@@ -273,9 +269,65 @@ impl World {
         self.0.borrow_mut().before_write.push(Event(Box::new(event)));
     }
 
+    /// Lets a write come late: another call, whose lease on the name ended before the tested call got its own, gives the name
+    /// to `owner`. It hands the registration over that there is, or makes one without end.
+    ///
+    /// What a handler has decided on the registration that it read before is then refused as
+    /// [`SaveError::LeaseLost`](crate::SaveError::LeaseLost).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use namelock_guest::{AcquireError, SaveError, fake::World};
+    /// let world = World::new();
+    /// world.add("AB12", "ada", None, &[]);
+    ///
+    /// let lease = namelock_guest::acquire("AB12", Duration::ZERO)?;
+    /// assert_eq!(namelock_guest::find("AB12").unwrap().unwrap().owner, "ada");
+    /// world.write_late("AB12", "bob");
+    /// assert_eq!(lease.free(), Err(SaveError::LeaseLost));
+    /// # Ok::<_, AcquireError>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tested call does not hold the lock on the name, or if the host would refuse the late write: the tested
+    /// call has written the name, or the owner is not 1 to 255 bytes long.
+    pub fn write_late(&self, name: &str, owner: &str) -> Registration {
+        let mut state = self.0.borrow_mut();
+        let own = state.lock(name).filter(|lock| lock.holder == Holder::ThisCall);
+        let Some(own) = own.map(|lock| lock.token) else {
+            panic!("no write of {name:?} can be late: the tested call does not hold the lock on it");
+        };
+        let owner = owner.to_owned();
+        let action = match state.active(name) {
+            Some(_) => Action::Update(Change {
+                owner: Some(owner),
+                lifetime: None,
+                attributes: None,
+            }),
+            None => Action::Save(New {
+                owner,
+                lifetime_ms: None,
+                attributes: Vec::new(),
+            }),
+        };
+        write_as_another(&mut state, name, own - 1, &action)
+    }
+
     /// Moves the clock, in whole milliseconds, rounded up: leases and registrations end.
     pub fn advance(&self, time: Duration) {
         self.0.borrow_mut().now_ms += millis(time);
+    }
+}
+
+/// Writes a name as another call with this fencing token.
+#[track_caller]
+fn write_as_another(state: &mut State, name: &str, token: u64, action: &Action) -> Registration {
+    let checked = writes::check_attributes(action).and_then(|()| writes::check(action));
+    state::check_name(name).unwrap_or_else(|error| panic!("cannot add a registration: {error}"));
+    match checked.and_then(|()| writes::write(state, name, token, Seen::Unread, action)) {
+        Ok(Some(registration)) => registration,
+        refused => panic!("another call cannot write {name:?} ({action:?}): {refused:?}"),
     }
 }
 

@@ -149,6 +149,66 @@ fn a_write_with_an_older_token_than_the_name_has_seen_is_refused() {
     assert_eq!(world.registration("a").unwrap().owner, "bob");
 }
 
+// The rule of the host: `Seen` of `namelock_names`.
+#[test]
+fn what_another_lease_has_written_since_it_was_read_is_not_overwritten() {
+    let world = World::new();
+    world.add("a", "ann", None, &[]);
+    world.add("b", "ann", None, &[]);
+    let leases = acquire_all(&["a", "b"], Duration::ZERO).unwrap();
+    let [a, b] = &leases[..] else { panic!("{leases:?}") };
+    let to_eve = || Change {
+        owner: Some("eve".to_owned()),
+        ..Change::default()
+    };
+    assert_eq!(find("a").unwrap().unwrap().owner, "ann");
+    let late = world.clone();
+    world.before_next_write(move || drop(late.write_late("a", "bob")));
+    assert_eq!(a.update(to_eve()), Err(SaveError::LeaseLost));
+    assert_eq!(a.free(), Err(SaveError::LeaseLost));
+    for outdated in [Write::free(a), Write::update(a, to_eve())] {
+        assert_eq!(apply(vec![Write::free(b), outdated]), Err(SaveError::LeaseLost));
+    }
+    let owners: Vec<_> = world.registrations().into_iter().map(|found| found.owner).collect();
+    assert_eq!(owners, ["bob", "ann"], "none of them has written anything");
+    // Whoever reads it again may, and may again what it has written itself.
+    assert_eq!(find("a").unwrap().unwrap().owner, "bob");
+    assert_eq!(a.update(to_eve()).unwrap().unwrap().owner, "eve");
+    assert_eq!(apply(vec![Write::free(a), Write::free(b)]), Ok(vec![None, None]));
+}
+
+#[test]
+fn that_a_name_was_free_is_outdated_too_when_it_is_registered_late() {
+    let world = World::new();
+    let a = lock("a");
+    assert_eq!(find("a"), Ok(None));
+    world.write_late("a", "bob");
+    assert_eq!(a.free(), Err(SaveError::LeaseLost));
+    // A list does not count as reading it.
+    assert_eq!(list(&Query::default()).unwrap().registrations.len(), 1);
+    assert_eq!(a.update(Change::default()), Err(SaveError::LeaseLost));
+    // What says who has it does.
+    assert!(matches!(a.save("ann", None, &[]), Err(SaveError::Taken(found)) if found.owner == "bob"));
+    assert_eq!(a.free(), Ok(true));
+}
+
+#[test]
+fn what_was_read_before_the_lease_does_not_count() {
+    let world = World::new();
+    world.add("a", "ann", None, &[]);
+    assert_eq!(find("a").unwrap().unwrap().owner, "ann");
+    let a = lock("a");
+    world.write_late("a", "bob");
+    assert_eq!(a.free(), Ok(true));
+    assert_eq!(find("a"), Ok(None));
+    drop(a);
+    // Nor does what an earlier lease on it has read.
+    world.add("a", "ann", None, &[]);
+    let a = lock("a");
+    world.write_late("a", "bob");
+    assert_eq!(a.free(), Ok(true));
+}
+
 #[test]
 fn a_hold_keeps_others_from_a_name_and_not_its_last_owner() {
     let world = World::new();

@@ -4,6 +4,7 @@
 
 pub(crate) mod locks;
 pub(crate) mod names;
+pub(crate) mod seen;
 pub(crate) mod state;
 pub(crate) mod writes;
 

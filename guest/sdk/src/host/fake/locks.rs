@@ -5,7 +5,10 @@ use std::{
     rc::{Rc, Weak},
 };
 
-use super::state::{Holder, Lock, Service, State, check_name, state};
+use super::{
+    seen::Seen,
+    state::{Holder, Lock, Service, State, check_name, state},
+};
 use crate::bindings::namelock::registration::locks::{AcquireError, Lost};
 
 /// How many leases a call holds at most: the default of `limits.leases`.
@@ -162,6 +165,7 @@ fn grant(world: &Rc<RefCell<State>>, state: &mut State, name: &str) -> Lease {
         token,
         granted_ms: state.now_ms,
         ends_ms: Some(state.now_ms + LEASE_MS),
+        seen: Seen::Unread,
     };
     state.locks.insert(name.to_owned(), lock);
     Lease {

@@ -28,8 +28,9 @@ pub(crate) fn find(name: &str) -> Result<Option<Registration>, NamesError> {
     let mut state = world.borrow_mut();
     check_up(&state)?;
     let found = state.active(name).cloned();
-    if let Some(registration) = &found {
-        state.receive(registration);
+    match &found {
+        Some(registration) => state.receive(registration),
+        None => state.saw(name, None),
     }
     Ok(found)
 }
@@ -114,7 +115,7 @@ pub(crate) fn apply(writes: &[Write<'_>]) -> Result<Vec<Option<Registration>>, S
     let mut results = Vec::with_capacity(writes.len());
     for Write { lease, action } in writes {
         let name = lease.name();
-        let written = match writes::write(&mut state, &name, lease.fencing_token(), action) {
+        let written = match writes::write_under(&mut state, &name, lease.fencing_token(), action) {
             Ok(None) => Err(SaveError::Invalid(format!("{name:?} has no active registration"))),
             written => written,
         };
@@ -126,8 +127,11 @@ pub(crate) fn apply(writes: &[Write<'_>]) -> Result<Vec<Option<Registration>>, S
             }
         }
     }
-    for registration in results.iter().flatten() {
-        state.receive(registration);
+    for (Write { lease, .. }, written) in writes.iter().zip(&results) {
+        match written {
+            Some(registration) => state.receive(registration),
+            None => state.saw(&lease.name(), None),
+        }
     }
     Ok(results)
 }
@@ -144,9 +148,11 @@ fn write(lease: &Lease, action: &Action) -> Result<Option<Registration>, SaveErr
     begin(&[(lease, action)])?;
     let world = state();
     let mut state = world.borrow_mut();
-    let written = writes::write(&mut state, &lease.name(), lease.fencing_token(), action)?;
-    if let Some(registration) = written.as_ref().filter(|_| !matches!(action, Action::Free)) {
-        state.receive(registration);
+    let name = lease.name();
+    let written = writes::write_under(&mut state, &name, lease.fencing_token(), action)?;
+    match written.as_ref().filter(|_| !matches!(action, Action::Free)) {
+        Some(registration) => state.receive(registration),
+        None => state.saw(&name, None),
     }
     Ok(written)
 }

@@ -7,6 +7,7 @@ use std::{
     rc::{Rc, Weak},
 };
 
+use super::seen::Seen;
 use crate::bindings::namelock::registration::names::Registration;
 
 /// The longest name and the longest owner, in bytes.
@@ -27,8 +28,8 @@ thread_local! {
 pub(crate) struct State {
     /// The one clock of lock service and database, in milliseconds since 1970. It stands still unless it is moved.
     pub(crate) now_ms: u64,
-    /// How many leases were granted, by which each has a greater fencing token than those before.
-    grants: u64,
+    /// The last fencing token: each lease has a greater one than those before.
+    last_token: u64,
     /// The locks that are held or were until they expired.
     pub(crate) locks: BTreeMap<String, Lock>,
     /// The last registration of each name, active or not.
@@ -59,6 +60,8 @@ pub(crate) struct Lock {
     pub(crate) granted_ms: u64,
     /// When it expires; none: it does not.
     pub(crate) ends_ms: Option<u64>,
+    /// What the tested call has read of the name since it holds it.
+    pub(crate) seen: Seen,
 }
 
 /// Who has a lock.
@@ -106,7 +109,7 @@ pub(crate) fn state() -> Rc<RefCell<State>> {
 pub(crate) fn begin() -> Rc<RefCell<State>> {
     let state = Rc::new(RefCell::new(State {
         now_ms: BEGIN_MS,
-        grants: 0,
+        last_token: 0,
         locks: BTreeMap::new(),
         rows: BTreeMap::new(),
         settings: BTreeMap::new(),
@@ -176,14 +179,25 @@ impl State {
         self.locks.retain(|_, lock| lock.holder != Holder::ThisCall);
     }
 
-    /// Returns a fencing token that is greater than all before.
+    /// Returns a fencing token that is greater than all before. The one below it is given to nobody, so that another call can
+    /// have had it.
     pub(crate) fn next_token(&mut self) -> u64 {
-        self.grants += 1;
-        self.grants
+        self.last_token += 2;
+        self.last_token
+    }
+
+    /// Notes what the tested call has been told of a name. Before it holds the lock on it, that says nothing: others may
+    /// write.
+    pub(crate) fn saw(&mut self, name: &str, found: Option<&Registration>) {
+        let lock = self.locks.get_mut(name);
+        if let Some(lock) = lock.filter(|lock| lock.holder == Holder::ThisCall) {
+            lock.seen = Seen::of(found);
+        }
     }
 
     /// Notes a registration that the current call is given.
     pub(crate) fn receive(&mut self, registration: &Registration) {
+        self.saw(&registration.name, Some(registration));
         if self.received.len() == RECEIVED_MAX {
             self.received.pop_front();
         }

@@ -1,6 +1,9 @@
 //! What a write does to the registrations, and what it must satisfy.
 
-use super::state::{Row, State, check_owner};
+use super::{
+    seen::Seen,
+    state::{Row, State, check_owner},
+};
 use crate::bindings::namelock::registration::names::{Action, Change, Lifetime, New, Registration, SaveError};
 
 /// What a handler is told when a write has no answer.
@@ -51,12 +54,30 @@ pub(crate) fn check(action: &Action) -> Result<(), SaveError> {
     Ok(())
 }
 
-/// Writes a name under a lease with this fencing token. Returns the registration that was saved, changed or ended; none:
-/// there is no active one to change or to end.
+/// Writes a name under a lease of the tested call, which has decided on it by what it has read under the lease.
+pub(crate) fn write_under(
+    state: &mut State,
+    name: &str,
+    token: u64,
+    action: &Action,
+) -> Result<Option<Registration>, SaveError> {
+    let seen = state.lock(name).map_or(Seen::Unread, |lock| lock.seen);
+    let written = write(state, name, token, seen, action);
+    if let Err(SaveError::Taken(found)) = &written
+        && state.is_active(found)
+    {
+        state.saw(name, Some(found));
+    }
+    written
+}
+
+/// Writes a name under a lease with this fencing token, whose holder has seen this of it. Returns the registration that
+/// was saved, changed or ended; none: there is no active one to change or to end.
 pub(crate) fn write(
     state: &mut State,
     name: &str,
     token: u64,
+    seen: Seen,
     action: &Action,
 ) -> Result<Option<Registration>, SaveError> {
     if let Action::Save(new) = action {
@@ -69,7 +90,7 @@ pub(crate) fn write(
     let Some(Row { registration, .. }) = state.rows.get_mut(name) else {
         return Ok(None);
     };
-    if registration.fencing_token > token {
+    if seen.forbids(registration.fencing_token, token) {
         return Err(SaveError::LeaseLost);
     }
     registration.fencing_token = token;
