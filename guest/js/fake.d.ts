@@ -45,6 +45,14 @@ export class FakeHost {
   update(handler: Handler, request: { name: string; owner: string; change: Change }): Promise<Outcome>;
   /** Registers a name without a handler. */
   give(name: string, registration: New): Registration;
+  /** Lets something happen just before the next write, such as what another call does after a handler's `find`. */
+  beforeNextWrite(event: () => void): void;
+  /**
+   * Lets a write come late: another call, whose lease ended before the running call got its own, gives the name to
+   * `owner`. It hands the registration over that there is, or makes one without end. What a handler has decided on the
+   * registration that it read before is then refused with a lost lease.
+   */
+  writeLate(name: string, owner: string): Registration;
   /** Lets another call hold the lock on `name` for `ms` (10000); returns a function that releases it. */
   hold(name: string, ms?: number): () => void;
   /** Whether somebody holds the lock on `name`. */

@@ -190,6 +190,67 @@ test('several writes are done together or not at all', () => {
   assert.throws(() => apply([]), Invalid);
 });
 
+const leaseLost = (error) => error instanceof Unavailable && error.message === 'the lease on the name was lost';
+
+// The rule of the host: host/names/src/seen.rs.
+test('what another lease has written since it was read is not overwritten', () => {
+  for (const name of ['a', 'b']) host.give(name, { owner: 'ann' });
+  const [a, b] = nameLocks(['a', 'b']);
+  assert.equal(find('a').owner, 'ann');
+  host.beforeNextWrite(() => host.writeLate('a', 'bob'));
+  for (const write of [
+    () => a.update({ owner: 'eve' }),
+    () => a.free(),
+    () => apply([Write.free(b), Write.free(a)]),
+    () => apply([Write.free(b), Write.update(a, { owner: 'eve' })]),
+  ]) {
+    assert.throws(write, leaseLost);
+  }
+  assert.deepEqual(
+    host.registrations().map((it) => it.owner),
+    ['bob', 'ann'],
+  );
+  // Whoever reads it again may write it, and what it has written itself.
+  assert.equal(find('a').owner, 'bob');
+  assert.equal(a.update({ owner: 'eve' }).owner, 'eve');
+  assert.deepEqual(apply([Write.free(a), Write.free(b)]), [undefined, undefined]);
+});
+
+test('that a name was free is outdated too when it is registered late', () => {
+  const lock = nameLock('a');
+  assert.equal(find('a'), undefined);
+  host.writeLate('a', 'bob');
+  assert.throws(() => lock.free(), leaseLost);
+  // A list does not count as reading it. What says who has it does.
+  assert.equal(listNames().registrations.length, 1);
+  assert.throws(() => lock.update({ owner: 'ann' }), leaseLost);
+  assert.throws(() => lock.save({ owner: 'ann' }), Taken);
+  assert.equal(lock.free(), true);
+});
+
+test('what was read before the lease does not count', () => {
+  host.give('a', { owner: 'ann' });
+  assert.equal(find('a').owner, 'ann');
+  const lock = nameLock('a');
+  host.writeLate('a', 'bob');
+  assert.equal(lock.free(), true);
+});
+
+test('what a newer lease has written is left as it is', () => {
+  const lock = nameLock('a');
+  host.give('a', { owner: 'bob', lifetimeMs: 1000 });
+  assert.throws(() => lock.free(), leaseLost);
+  assert.throws(() => lock.update({}), leaseLost);
+  host.advance(1000);
+  assert.throws(() => lock.save({ owner: 'ann' }), leaseLost);
+});
+
+test('a write is late only for a lease that has not written', () => {
+  assert.throws(() => host.writeLate('a', 'bob'), /does not hold the lock/);
+  nameLock('a').save({ owner: 'ann' });
+  assert.throws(() => host.writeLate('a', 'bob'), /would be refused: a newer lease wrote it/);
+});
+
 test('names are listed page by page, in the order of their bytes', () => {
   for (const [name, owner] of [
     ['b', 'u1'],

@@ -186,6 +186,67 @@ class OneLease(InHost):
             lock.save("bob")
 
 
+class WhatIsOutdated(InHost):
+    """What another lease has written since a handler read it is not overwritten, as by the host."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for name in ("a", "b"):
+            with name_lock(name) as lock:
+                lock.save("ann")
+
+    def test_what_was_read_under_the_lease_must_still_be_so(self) -> None:
+        with name_locks(["a", "b"]) as (a, b):
+            self.assertEqual(found_owner("a"), "ann")
+            self.host.before_next_write(lambda: self.host.write_late("a", "bob"))
+            for write in (
+                lambda: a.update(Change(owner="eve")),
+                lambda: a.free(),
+                lambda: apply([Write.free(b), Write.free(a)]),
+                lambda: apply([Write.free(b), Write.update(a, Change(owner="eve"))]),
+            ):
+                with self.assertRaises(LeaseLost):
+                    write()
+            self.assertEqual([found.owner for found in list_names().registrations], ["bob", "ann"])
+            # Whoever reads it again may write it, and what it has written itself.
+            self.assertEqual(found_owner("a"), "bob")
+            a.update(Change(owner="eve"))
+            self.assertEqual(apply([Write.free(a), Write.free(b)]), [None, None])
+
+    def test_that_a_name_was_free_is_outdated_too(self) -> None:
+        with name_lock("c") as lock:
+            self.assertIsNone(find("c"))
+            self.assertEqual(self.host.write_late("c", "bob").owner, "bob")
+            with self.assertRaises(LeaseLost):
+                lock.free()
+            # A list does not count as reading it. What says who has it does.
+            self.assertEqual(len(list_names("c").registrations), 1)
+            with self.assertRaises(LeaseLost):
+                lock.update(Change(owner="ann"))
+            with self.assertRaises(Taken):
+                lock.save("ann")
+            self.assertTrue(lock.free())
+
+    def test_what_was_read_before_the_lease_does_not_count(self) -> None:
+        self.assertEqual(found_owner("a"), "ann")
+        with name_lock("a") as lock:
+            self.host.write_late("a", "bob")
+            self.assertTrue(lock.free())
+
+    def test_a_write_is_late_only_for_a_lease_that_has_not_written(self) -> None:
+        with self.assertRaisesRegex(ValueError, "does not hold the lock"):
+            self.host.write_late("a", "bob")
+        with name_lock("a") as lock:
+            lock.update(Change(owner="eve"))
+            with self.assertRaisesRegex(ValueError, "would be refused: names.SaveError_LeaseLost"):
+                self.host.write_late("a", "bob")
+
+
+def found_owner(name: str) -> str | None:
+    found = find(name)
+    return None if found is None else found.owner
+
+
 class SeveralNames(InHost):
     def test_all_are_locked_or_none(self) -> None:
         with name_locks(["a", "b"]) as leases:

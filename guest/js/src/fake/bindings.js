@@ -8,6 +8,11 @@ const WRITE_MS = 2_000;
 const LEASES_MAX = 8;
 const RETURNABLE_MAX = 16;
 
+// What a call has read of a name under its lease, if that is no fencing token: nothing, so that it writes whatever
+// there is; or that nobody has the name.
+const UNREAD = 'unread';
+const FREE = 'free';
+
 /** What the bindings of componentize-js throw for an error that the host answers. */
 class Answer extends Error {
   constructor(payload) {
@@ -113,7 +118,9 @@ export class Bindings {
   find(name) {
     if (!fits(name)) throw answer('invalid', 'a name is 1 to 255 bytes of UTF-8');
     this.needDatabase();
-    return this.give(this.state.active(name));
+    const found = this.state.active(name);
+    this.saw(name, found);
+    return this.give(found);
   }
 
   list({ prefix, owner, after, limit }) {
@@ -131,12 +138,15 @@ export class Bindings {
   }
 
   update(lease, change) {
-    return this.write([{ lease, action: { tag: 'update', val: change } }], () => undefined)[0];
+    return this.write([{ lease, action: { tag: 'update', val: change } }], (name) => this.saw(name, undefined))[0];
   }
 
   free(lease) {
     let found = true;
-    this.write([{ lease, action: { tag: 'free' } }], () => (found = false));
+    this.write([{ lease, action: { tag: 'free' } }], (name) => {
+      found = false;
+      this.saw(name, undefined);
+    });
     return found;
   }
 
@@ -153,10 +163,10 @@ export class Bindings {
 
   /** All of the writes or none. `missing` says what happens to an update or a free of a name that nobody has. */
   write(writes, missing) {
+    for (const event of this.state.beforeWrite.splice(0)) event();
     for (const { lease, action } of writes) {
       if (this.remainingMs(lease) <= WRITE_MS) {
-        this.failed = 'lease_lost';
-        throw answer('lease-lost');
+        throw this.leaseLost();
       }
       const wrong = brokenRule(action.val ?? {});
       if (wrong !== undefined) throw answer('invalid', wrong);
@@ -165,8 +175,10 @@ export class Bindings {
     const done = writes.map(({ lease, action }) => [lease.of, this.written(lease, action, missing)]);
     return done.map(([name, registration]) => {
       if (registration === undefined) return undefined;
-      this.state.registrations.set(name, registration.freed ? undefined : registration);
-      return registration.freed ? undefined : this.give(registration);
+      this.state.registrations.set(name, registration);
+      const active = this.state.active(name);
+      this.saw(name, active);
+      return this.give(active);
     });
   }
 
@@ -174,12 +186,17 @@ export class Bindings {
     const { nowMs } = this.state;
     const found = this.state.active(lease.of);
     if (action.tag === 'save') {
-      if (found !== undefined) throw answer('taken', found);
+      if (found !== undefined) {
+        this.saw(lease.of, found);
+        throw answer('taken', found);
+      }
+      if (this.state.registrations.get(lease.of)?.fencingToken > lease.token) throw this.leaseLost();
       const { owner, lifetimeMs, attributes } = action.val;
       return this.state.registration(lease.of, lease.token, { owner, lifetimeMs, attributes });
     }
     if (found === undefined) return (missing(lease.of), undefined);
-    if (action.tag === 'free') return { freed: true };
+    if (lease.mustLeave(found)) throw this.leaseLost();
+    if (action.tag === 'free') return { ...found, fencingToken: lease.token, expiresMs: BigInt(nowMs) };
     const { owner, lifetime, attributes } = action.val;
     const changed = { ...found, fencingToken: lease.token };
     if (owner !== undefined) changed.owner = owner;
@@ -188,6 +205,33 @@ export class Bindings {
     }
     if (attributes !== undefined) changed.attributes = attributes;
     return changed;
+  }
+
+  leaseLost() {
+    this.failed = 'lease_lost';
+    return answer('lease-lost');
+  }
+
+  /** A write of another call, whose lease on the name ended before this call got its own. */
+  writeLate(name, owner) {
+    const shown = JSON.stringify(name);
+    const own = [...this.leases].find((lease) => lease.of === name);
+    if (own === undefined) throw new Error(`no write of ${shown} can be late: this call does not hold the lock on it`);
+    const token = own.token - 1n;
+    const last = this.state.registrations.get(name);
+    const wrong = last?.fencingToken > token ? 'a newer lease wrote it' : brokenRule({ owner });
+    if (wrong !== undefined) throw new Error(`this late write of ${shown} would be refused: ${wrong}`);
+    const found = this.state.active(name);
+    const written = found
+      ? { ...found, owner, fencingToken: token }
+      : this.state.registration(name, token, { owner, lifetimeMs: undefined, attributes: [] });
+    this.state.registrations.set(name, written);
+    return written;
+  }
+
+  /** Notes what the call was told of a name. Before it holds the lock on it, that says nothing: others may write. */
+  saw(name, found) {
+    for (const lease of this.leases) if (lease.of === name) lease.seen = found?.fencingToken ?? FREE;
   }
 
   /** Remembers that the call was given this registration. */
@@ -217,6 +261,13 @@ class FakeLease {
     this.of = name;
     this.token = token;
     this.acquiredMs = bindings.state.nowMs;
+    this.seen = UNREAD;
+  }
+
+  /** Whether a newer lease has written what is registered, or another one since the call has read it. */
+  mustLeave({ fencingToken }) {
+    const isAsSeen = this.seen === UNREAD || this.seen === fencingToken;
+    return fencingToken > this.token || (fencingToken !== this.token && !isAsSeen);
   }
 
   name() {

@@ -47,6 +47,14 @@ export class FakeHost {
     return fromRegistration(registration);
   }
 
+  beforeNextWrite(event) {
+    this.#state.beforeWrite.push(event);
+  }
+
+  writeLate(name, owner) {
+    return fromRegistration(this.bindings.writeLate(name, owner));
+  }
+
   hold(name, ms = 10_000) {
     const token = this.#state.nextToken();
     this.#state.locks.set(name, { untilMs: this.#state.nowMs + ms, token });

@@ -11,14 +11,16 @@ export class State {
     this.registrations = new Map();
     this.locks = new Map();
     this.token = 0n;
+    this.beforeWrite = [];
   }
 
   advance(ms) {
     this.nowMs += ms;
   }
 
+  /** A fencing token above all before. The one below it is given to nobody, so that another call can have had it. */
   nextToken() {
-    this.token += 1n;
+    this.token += 2n;
     return this.token;
   }
 

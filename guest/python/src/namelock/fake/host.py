@@ -21,9 +21,7 @@ from namelock.fake.state import (
     WRITES_AT_ONCE,
     Held,
     Row,
-    check_attributes,
-    check_lifetime,
-    check_owner,
+    check_action,
     invalid,
     invalid_name,
     too_long,
@@ -58,6 +56,7 @@ class Host:
         self._others: dict[str, int] = {}
         self._mine: dict[str, tuple[locks.Lease, Held]] = {}
         self._given: deque[names.Registration] = deque(maxlen=GIVEN)
+        self._before_write: list[Callable[[], object]] = []
         self._token = 0
 
     # What a test does.
@@ -110,6 +109,30 @@ class Host:
         """Lets the lock service lose the leases that the running call holds. The real host ends such a call at once."""
         for _, held in self._mine.values():
             held.until_ms = self.now_ms
+
+    def before_next_write(self, event: Callable[[], object]) -> None:
+        """Lets something happen just before the next write, such as what another call does after a handler's `find`."""
+        self._before_write.append(event)
+
+    def write_late(self, name: str, owner: str) -> Registration:
+        """Lets a write come late: another call, whose lease ended before the running call got its own, gives the name to
+        `owner`. It hands the registration over that there is, or makes one without end.
+
+        What a handler has decided on the registration that it read before is then refused with `LeaseLost`.
+        """
+        if name not in self._mine:
+            raise ValueError(f"no write of {name!r} can be late: the running call does not hold the lock on it")
+        own = self._mine[name][1]
+        late = replace(own, fencing_token=own.fencing_token - 1, has_read=False)
+        action: names.Action_Save | names.Action_Update = names.Action_Save(names.New(owner, None, []))
+        if self._active(name) is not None:
+            action = names.Action_Update(names.Change(owner, None, None))
+        try:
+            check_action(action)
+            self._rows[name] = self._written(name, late, action)
+        except Err as refused:
+            raise ValueError(f"this late write of {name!r} would be refused: {refused.value!r}") from None
+        return Registration.from_wit(self._rows[name].registration)  # type: ignore[arg-type]
 
     def __enter__(self) -> Host:
         bindings.enter(self)
@@ -167,7 +190,8 @@ class Host:
         return max(0, until_ms - self.now_ms)
 
     def _grant(self, name: str) -> locks.Lease:
-        self._token += 1
+        # The one in between is given to nobody, so that another call can have had it.
+        self._token += 2
         lease = locks.Lease(self, name)
         self._mine[name] = (lease, Held(self._token, self.now_ms, self.now_ms + LEASE_MS))
         return lease
@@ -211,7 +235,10 @@ class Host:
         if too_long(name):
             raise Err(names.NamesError_Invalid("a name is 1 to 255 bytes long"))
         row = self._active(name)
-        return None if row is None else self._give(row.registration)
+        if row is not None:
+            return self._give(row.registration)
+        self._saw(name, None)
+        return None
 
     def list_page(self, query: names.Query) -> names.Page:
         if self.names_down is not None:
@@ -234,8 +261,9 @@ class Host:
         self, lease: locks.Lease, action: names.Action_Update | names.Action_Free
     ) -> tuple[bool, names.Registration | None]:
         """Does one write; says whether there was a registration, and how it is now."""
-        self._check_write(names.Write(lease, action))
+        self._begin_write([names.Write(lease, action)])
         if self._active(lease.locked) is None:
+            self._saw(lease.locked, None)
             return False, None
         return True, self.write([names.Write(lease, action)])[0]
 
@@ -247,50 +275,50 @@ class Host:
         for name in locked:
             if locked.count(name) > 1:
                 raise invalid(f"the name {name!r} is written twice")
-        for write in writes:
-            self._check_write(write)
-        rows = [self._written(write) for write in writes]
+        self._begin_write(writes)
+        rows = [self._written(write.lease.locked, self.held(write.lease), write.action) for write in writes]
         results: list[names.Registration | None] = []
         for write, row in zip(writes, rows, strict=True):
             self._rows[write.lease.locked] = row
-            frees = isinstance(write.action, names.Action_Free)
-            results.append(None if frees else self._give(row.registration))
+            if isinstance(write.action, names.Action_Free):
+                self._saw(write.lease.locked, None)
+                results.append(None)
+            else:
+                results.append(self._give(row.registration))
         return results
 
-    def _check_write(self, write: names.Write) -> None:
-        """Checks all that does not depend on what is registered."""
-        match write.action:
-            case names.Action_Save(new):
-                check_owner(new.owner)
-                check_lifetime(new.lifetime_ms)
-                check_attributes(new.attributes)
-            case names.Action_Update(change):
-                if change.owner is not None:
-                    check_owner(change.owner)
-                if isinstance(change.lifetime, names.Lifetime_FromNowMs):
-                    check_lifetime(change.lifetime.value)
-                check_attributes(change.attributes or [])
-        if self.remaining_ms(write.lease) <= WRITE_MS:
-            raise Err(names.SaveError_LeaseLost())
+    def _begin_write(self, writes: list[names.Write]) -> None:
+        """Lets happen what is to happen before, and checks all that does not depend on what is registered."""
+        events, self._before_write = self._before_write, []
+        for event in events:
+            event()
+        for write in writes:
+            check_action(write.action)
+            if self.remaining_ms(write.lease) <= WRITE_MS:
+                raise Err(names.SaveError_LeaseLost())
         if self.names_down is not None:
             raise Err(names.SaveError_Unavailable(self.names_down))
 
-    def _written(self, write: names.Write) -> Row:
+    def _written(
+        self, name: str, held: Held, action: names.Action_Save | names.Action_Update | names.Action_Free
+    ) -> Row:
         """Returns the row that a write makes, without writing it."""
-        name, token = write.lease.locked, self.held(write.lease).fencing_token
+        token = held.fencing_token
         last = self._rows.get(name)
-        if isinstance(write.action, names.Action_Save):
-            new = write.action.value
-            if last is not None and self._in_the_way(last, new.owner):
-                raise Err(names.SaveError_Taken(copy.deepcopy(last.registration)))
+        if isinstance(action, names.Action_Save):
+            new = action.value
+            if last is not None:
+                self._check_way(last, held, new.owner)
             ends = None if new.lifetime_ms is None else self.now_ms + new.lifetime_ms
             saved = names.Registration(name, new.owner, self.now_ms, ends, token, list(new.attributes))
             return self._row(saved)
         if last is None or not last.is_active(self.now_ms):
             raise invalid(f"the name {name!r} has no active registration")
-        if isinstance(write.action, names.Action_Free):
+        if held.must_leave(last.registration):
+            raise Err(names.SaveError_LeaseLost())
+        if isinstance(action, names.Action_Free):
             return self._row(replace(last.registration, expires_ms=self.now_ms, fencing_token=token))
-        change = write.action.value
+        change = action.value
         changed = replace(last.registration, fencing_token=token)
         if change.owner is not None:
             changed.owner = change.owner
@@ -306,14 +334,28 @@ class Host:
     def _row(self, registration: names.Registration) -> Row:
         return Row(registration, (registration.expires_ms or 0) + self._hold_ms)
 
-    def _in_the_way(self, row: Row, owner: str) -> bool:
-        return row.is_active(self.now_ms) or (row.registration.owner != owner and self.now_ms < row.held_until_ms)
+    def _check_way(self, row: Row, held: Held, owner: str) -> None:
+        """Refuses a save for `owner` that this row is in the way of."""
+        last = row.registration
+        if row.is_active(self.now_ms):
+            held.saw(last)
+            raise Err(names.SaveError_Taken(copy.deepcopy(last)))
+        if last.fencing_token > held.fencing_token:
+            raise Err(names.SaveError_LeaseLost())
+        if last.owner != owner and self.now_ms < row.held_until_ms:
+            raise Err(names.SaveError_Taken(copy.deepcopy(last)))
 
     def _active(self, name: str) -> Row | None:
         row = self._rows.get(name)
         return row if row is not None and row.is_active(self.now_ms) else None
 
+    def _saw(self, name: str, found: names.Registration | None) -> None:
+        """Notes what the call has been told of a name. Before it holds the lock on it, that says nothing."""
+        if name in self._mine:
+            self._mine[name][1].saw(found)
+
     def _give(self, registration: names.Registration) -> names.Registration:
+        self._saw(registration.name, registration)
         self._given.append(copy.deepcopy(registration))
         return copy.deepcopy(registration)
 

@@ -31,6 +31,20 @@ class Held:
     fencing_token: int
     acquired_ms: int
     until_ms: int
+    has_read: bool = False
+    """Whether the call has read its name since it holds it. If not, it writes whatever there is."""
+    seen: int | None = None
+    """The fencing token of the registration that it has read then; `None`: that there is none."""
+
+    def saw(self, found: names.Registration | None) -> None:
+        """Notes what the call has been told of its name."""
+        self.has_read, self.seen = True, None if found is None else found.fencing_token
+
+    def must_leave(self, found: names.Registration) -> bool:
+        """Says whether a newer lease has written this registration, or another one since the call has read it."""
+        is_as_seen = not self.has_read or self.seen == found.fencing_token
+        is_own = found.fencing_token == self.fencing_token
+        return found.fencing_token > self.fencing_token or not (is_own or is_as_seen)
 
 
 @dataclass
@@ -58,6 +72,21 @@ def invalid(reason: str) -> Err:
 def invalid_name(reason: str) -> Err:
     """Returns why a name cannot be locked."""
     return Err(locks.AcquireError_InvalidName(reason))
+
+
+def check_action(action: names.Action_Save | names.Action_Update | names.Action_Free) -> None:
+    """Checks what a write says, whatever is registered."""
+    match action:
+        case names.Action_Save(new):
+            check_owner(new.owner)
+            check_lifetime(new.lifetime_ms)
+            check_attributes(new.attributes)
+        case names.Action_Update(change):
+            if change.owner is not None:
+                check_owner(change.owner)
+            if isinstance(change.lifetime, names.Lifetime_FromNowMs):
+                check_lifetime(change.lifetime.value)
+            check_attributes(change.attributes or [])
 
 
 def check_owner(owner: str) -> None:
