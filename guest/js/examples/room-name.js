@@ -1,4 +1,7 @@
-// The rules for names of rooms.
+// The rules for names of rooms, as the handler `rooms` in Rust has them, with the same texts.
+//
+// They are the same for every character of Unicode 14. Of those that are newer, each language knows what its own version
+// of Unicode has, and refuses the others.
 
 import { Invalid } from 'namelock';
 
@@ -24,8 +27,9 @@ export function roomName(text) {
   let before = ' ';
   for (const char of chars) {
     if (char === ' ' && before === ' ') throw new Invalid('the name of a room must not have two spaces in a row');
-    const allowed = SEPARATOR.test(char) || LETTER_OR_DIGIT.test(char) || (MARK.test(char) && !SEPARATOR.test(before));
-    if (!allowed) {
+    // Some marks count as alphabetic, and need something to stand on all the same.
+    const fits = MARK.test(char) ? !SEPARATOR.test(before) : SEPARATOR.test(char) || LETTER_OR_DIGIT.test(char);
+    if (!fits) {
       throw new Invalid(
         'the name of a room may have only letters, digits, single spaces, "-" and "_"; ' +
           `${quoted(char)} is none of them`,
@@ -44,9 +48,9 @@ function canonical(text) {
   return trimmed.normalize('NFC').toLowerCase().normalize('NFC');
 }
 
-/** The character in quotes, as Rust writes it: by its number if it cannot be seen. */
+/** The character in quotes, as Rust writes it: by its number if it cannot be seen by itself. */
 function quoted(char) {
   const short = { '\0': '\\0', '\t': '\\t', '\n': '\\n', '\r': '\\r', "'": "\\'", '\\': '\\\\' }[char];
-  const hidden = /^[\p{C}\p{Z}\p{Grapheme_Extend}]$/u.test(char) && char !== ' ';
+  const hidden = /^[\p{C}\p{Z}\p{M}]$/u.test(char) && char !== ' ';
   return `'${short ?? (hidden ? `\\u{${char.codePointAt(0).toString(16)}}` : char)}'`;
 }

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Invalid } from 'namelock';
 import { fakeHost } from 'namelock/fake';
@@ -55,6 +57,34 @@ test('an invalid name is refused with the rule it breaks', () => {
       JSON.stringify(text),
     );
   }
+});
+
+/** What becomes of the name of a room: + and its canonical form, or - and the text of the refusal. */
+function outcome(text) {
+  try {
+    return ['+', roomName(text)];
+  } catch (error) {
+    if (!(error instanceof Invalid)) throw error;
+    return ['-', error.message];
+  }
+}
+
+// The file has what the rules in Rust make of every character of Unicode 14; its first lines say how.
+test('every character stands where Rust says', () => {
+  const file = readFileSync(new URL('../../handlers/rooms/characters.txt', import.meta.url), 'utf8');
+  const digest = createHash('sha256');
+  const differences = [];
+  for (const [, first, last, verdicts] of file.matchAll(/^(\w+)\.\.(\w+) (.+)$/gm)) {
+    for (let code = parseInt(first, 16); code <= parseInt(last, 16); code++) {
+      const char = String.fromCodePoint(code);
+      const outcomes = [`${char}a`, `a${char}a`, `a-${char}a`].map(outcome);
+      const same = outcomes.map(([verdict]) => verdict).join('') === verdicts;
+      if (!same) differences.push(`${code.toString(16)} ${verdicts}`);
+      for (const [, what] of outcomes) digest.update(`${what}\n`);
+    }
+  }
+  assert.deepEqual(differences.slice(0, 20), []);
+  assert.equal(digest.digest('hex'), file.match(/^sha256 (\w+)$/m)[1]);
 });
 
 test('a room is registered once, changed and freed by its owner', async () => {

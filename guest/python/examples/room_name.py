@@ -1,7 +1,7 @@
 """The rules for names of rooms, as the handler `rooms` in Rust has them, with the same texts.
 
-One rule differs, because Python has no table for it: Rust takes a vowel sign that counts as alphabetic, such as U+093E,
-for a letter. Here a mark always needs something to stand on.
+They are the same for every character of Unicode 14. Of those that are newer, each language knows what its own version
+of Unicode has, and refuses the others.
 """
 
 from unicodedata import category, normalize
@@ -37,8 +37,8 @@ def canonical_name(text: str) -> str:
         if char == before == " ":
             raise Invalid("the name of a room must not have two spaces in a row")
         # Many scripts write a vowel, or its absence, as a mark on the preceding letter.
-        stands_on_something = category(char).startswith("M") and before not in SEPARATORS
-        if not (char in SEPARATORS or is_alphanumeric(char) or stands_on_something):
+        fits = before not in SEPARATORS if is_mark(char) else char in SEPARATORS or is_alphanumeric(char)
+        if not fits:
             raise Invalid(
                 'the name of a room may have only letters, digits, single spaces, "-" and "_"; '
                 f"{quoted(char)} is none of them"
@@ -47,14 +47,17 @@ def canonical_name(text: str) -> str:
     return name
 
 
+def is_mark(char: str) -> bool:
+    return category(char).startswith("M")
+
+
 def is_alphanumeric(char: str) -> bool:
-    return char.isalpha() or char.isnumeric() or any(ord(char) in letters for letters in ENCLOSED_LETTERS)
+    return category(char)[0] in "LN" or any(ord(char) in letters for letters in ENCLOSED_LETTERS)
 
 
 def quoted(char: str) -> str:
-    """Returns a character in quotes, as Rust writes one."""
+    """Returns a character in quotes, as Rust writes one: by its number if it cannot be seen by itself."""
     escapes = {"\0": "\\0", "\t": "\\t", "\n": "\\n", "\r": "\\r", "'": "\\'", "\\": "\\\\"}
     if char in escapes:
         return f"'{escapes[char]}'"
-    shown = char.isprintable() and category(char) not in ("Mn", "Me")
-    return f"'{char}'" if shown else f"'\\u{{{ord(char):x}}}'"
+    return f"'{char}'" if char.isprintable() and not is_mark(char) else f"'\\u{{{ord(char):x}}}'"

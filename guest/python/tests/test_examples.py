@@ -1,14 +1,21 @@
 """The examples, as a tenant tests a handler."""
 
 import contextlib
+import hashlib
 import io
+import re
 import unittest
+from pathlib import Path
+from unicodedata import category, unidata_version
 
 from idiom import Idiom
 from namelock import Busy, Change, Endless, Forbidden, FromNow, Invalid, Missing, Taken, Unavailable
 from namelock.fake import Host
 from room_name import canonical_name
 from rooms import Rooms
+
+CHARACTERS = Path(__file__).parents[2] / "handlers" / "rooms" / "characters.txt"
+"""What the rules in Rust make of every character of Unicode 14; its first lines say how."""
 
 
 class TheIdiom(unittest.TestCase):
@@ -127,6 +134,36 @@ class NamesOfRooms(unittest.TestCase):
             with self.subTest(text=text), self.assertRaises(Invalid) as refused:
                 canonical_name(text)
             self.assertEqual(refused.exception.text, expected)
+
+    def test_every_character_stands_where_rust_says(self) -> None:
+        text = CHARACTERS.read_text()
+        runs = [
+            (int(first, 16), int(last, 16), verdicts)
+            for first, last, verdicts in re.findall(r"^(\w+)\.\.(\w+) (.+)$", text, re.MULTILINE)
+        ]
+        listed = {number for first, last, _ in runs for number in range(first, last + 1)}
+        known = {n for n in range(0x110000) if category(chr(n)) not in ("Cn", "Cs")}
+        self.assertLessEqual(listed, known)
+        if unidata_version == "14.0.0":
+            self.assertEqual(known - listed, set())
+        digest = hashlib.sha256()
+        differences = []
+        for first, last, verdicts in runs:
+            for char in map(chr, range(first, last + 1)):
+                outcomes = [outcome(name) for name in (f"{char}a", f"a{char}a", f"a-{char}a")]
+                if "".join(verdict for verdict, _ in outcomes) != verdicts:
+                    differences.append(f"U+{ord(char):04X} {verdicts}")
+                digest.update("".join(f"{what}\n" for _, what in outcomes).encode())
+        self.assertEqual(differences[:20], [])
+        self.assertIn(f"\nsha256 {digest.hexdigest()}\n", text)
+
+
+def outcome(text: str) -> tuple[str, str]:
+    """Returns what becomes of the name of a room: + and its canonical form, or - and the text of the refusal."""
+    try:
+        return "+", canonical_name(text)
+    except Invalid as refused:
+        return "-", refused.text
 
 
 if __name__ == "__main__":
