@@ -1,7 +1,7 @@
 // The rules for names of rooms, as the handler `rooms` in Rust has them, with the same texts.
 //
-// They are the same for every character of Unicode 14. Of those that are newer, each language knows what its own version
-// of Unicode has, and refuses the others.
+// They are the same for every character of Unicode 14. Of those that are newer, each language knows what its own
+// version of Unicode has, and refuses the others.
 
 import { Invalid } from 'namelock';
 

@@ -29,8 +29,9 @@
 //! ```
 //!
 //! It keeps the rules of the contract: lengths and sizes, leases of 10 s, at most 8 of them at once, fencing tokens that
-//! grow, one active registration of a name, holds, [`apply`](crate::apply) as a whole or not at all. It does not have the limits
-//! of time, memory, rate, log and writes, nor requests that are sent again with an idempotency key.
+//! grow, one active registration of a name, holds, [`apply`](crate::apply) as a whole or not at all, no write that was
+//! decided on what another lease has overwritten since. It does not have the limits of time, memory, rate, log and
+//! writes, nor requests that are sent again with an idempotency key.
 
 use std::{cell::RefCell, fmt::Display, rc::Rc, time::Duration};
 
@@ -269,8 +270,8 @@ impl World {
         self.0.borrow_mut().before_write.push(Event(Box::new(event)));
     }
 
-    /// Lets a write come late: another call, whose lease on the name ended before the tested call got its own, gives the name
-    /// to `owner`. It hands the registration over that there is, or makes one without end.
+    /// Lets a write come late: another call, whose lease on the name ended before the tested call got its own, gives
+    /// the name to `owner`. It hands the registration over that there is, or makes one without end.
     ///
     /// What a handler has decided on the registration that it read before is then refused as
     /// [`SaveError::LeaseLost`](crate::SaveError::LeaseLost).
@@ -290,8 +291,8 @@ impl World {
     ///
     /// # Panics
     ///
-    /// Panics if the tested call does not hold the lock on the name, or if the host would refuse the late write: the tested
-    /// call has written the name, or the owner is not 1 to 255 bytes long.
+    /// Panics if the tested call does not hold the lock on the name, or if the host would refuse the late write: the
+    /// tested call has written the name, or the owner is not 1 to 255 bytes long.
     pub fn write_late(&self, name: &str, owner: &str) -> Registration {
         let mut state = self.0.borrow_mut();
         let own = state.lock(name).filter(|lock| lock.holder == Holder::ThisCall);

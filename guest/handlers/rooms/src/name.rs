@@ -1,8 +1,8 @@
 //! The rules for names of rooms.
 //!
-//! The examples `rooms` in Python and JavaScript have the same. `characters.txt` says what they make of each character of
-//! Unicode 14, and the tests of all three compare themselves with it. Of newer characters each language knows those of its
-//! own version of Unicode, and refuses the others.
+//! The examples `rooms` in Python and JavaScript have the same. `characters.txt` says what they make of each character
+//! of Unicode 14, and the tests of all three compare themselves with it. Of newer characters each language knows those
+//! of its own version of Unicode, and refuses the others.
 
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
@@ -35,8 +35,8 @@ impl RoomName {
         for char in name.chars() {
             match char {
                 ' ' if before == ' ' => return Err(NameError::Spaces),
-                // Many scripts write a vowel, or its absence, as a mark on the preceding letter. Some of these marks count
-                // as alphabetic, and need something to stand on all the same.
+                // Many scripts write a vowel, or its absence, as a mark on the preceding letter. Some of these marks
+                // count as alphabetic, and need something to stand on all the same.
                 _ if is_combining_mark(char) => {
                     if is_separator(before) {
                         return Err(NameError::Character { char });

@@ -115,8 +115,8 @@ class Host:
         self._before_write.append(event)
 
     def write_late(self, name: str, owner: str) -> Registration:
-        """Lets a write come late: another call, whose lease ended before the running call got its own, gives the name to
-        `owner`. It hands the registration over that there is, or makes one without end.
+        """Lets a write come late: another call, whose lease ended before the running call got its own, gives the name
+        to `owner`. It hands the registration over that there is, or makes one without end.
 
         What a handler has decided on the registration that it read before is then refused with `LeaseLost`.
         """

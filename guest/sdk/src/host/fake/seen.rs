@@ -19,8 +19,8 @@ impl Seen {
         found.map_or(Self::Free, |found| Self::Registered(found.fencing_token))
     }
 
-    /// Whether a write under the lease `own` must leave a row with the token `found` as it is: a newer lease has written it,
-    /// or another one since this was read.
+    /// Whether a write under the lease `own` must leave a row with the token `found` as it is: a newer lease has
+    /// written it, or another one since this was read.
     pub(crate) fn forbids(self, found: u64, own: u64) -> bool {
         let is_as_seen = match self {
             Self::Unread => true,

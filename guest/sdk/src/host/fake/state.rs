@@ -179,15 +179,15 @@ impl State {
         self.locks.retain(|_, lock| lock.holder != Holder::ThisCall);
     }
 
-    /// Returns a fencing token that is greater than all before. The one below it is given to nobody, so that another call can
-    /// have had it.
+    /// Returns a fencing token that is greater than all before. The one below it is given to nobody, so that another
+    /// call can have had it.
     pub(crate) fn next_token(&mut self) -> u64 {
         self.last_token += 2;
         self.last_token
     }
 
-    /// Notes what the tested call has been told of a name. Before it holds the lock on it, that says nothing: others may
-    /// write.
+    /// Notes what the tested call has been told of a name. Before it holds the lock on it, that says nothing: others
+    /// may write.
     pub(crate) fn saw(&mut self, name: &str, found: Option<&Registration>) {
         let lock = self.locks.get_mut(name);
         if let Some(lock) = lock.filter(|lock| lock.holder == Holder::ThisCall) {
