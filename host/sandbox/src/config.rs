@@ -157,7 +157,7 @@ impl Settings {
     }
 
     /// Reads all, in their order.
-    pub(crate) fn get_all(&self) -> Vec<(String, String)> {
+    pub fn get_all(&self) -> Vec<(String, String)> {
         self.0.iter().map(Setting::read).collect()
     }
 

@@ -12,6 +12,7 @@ use crate::config::source::ConfigError;
 use crate::config::{Config, ServeFlags};
 use crate::develop::check::{self, CheckFlags};
 use crate::develop::run::{self, RunFlags};
+use crate::develop::scenario::{self, TestFlags};
 use crate::lifecycle::{self, Addresses, RunError};
 use crate::telemetry::{self, LogWriter};
 use crate::tenants::tokens::{NewToken, NewTokenError, Right};
@@ -55,6 +56,14 @@ enum Command {
     ///
     /// Exit codes: 0 if the call did what it was asked for, 1 if it did not, 2 for bad usage or configuration.
     Run(RunFlags),
+    /// Plays scenarios for a component, and tells where it does something else than is written there.
+    ///
+    /// A scenario is a list of requests with what is expected of each, in a TOML file: docs/handlers.md shows how. Each is played
+    /// on a host of its own, against locks and names in this process, where time passes only when the scenario says so. The
+    /// tenant's log goes to standard error.
+    ///
+    /// Exit codes: 0 if all went as expected, 1 if one did not or the component is refused, 2 for bad usage, configuration or scenarios.
+    Test(TestFlags),
     /// Creates secrets for callers.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -112,6 +121,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), RunError
         Ok(Cli {
             command: Command::Run(flags),
         }) => run::run(&flags),
+        Ok(Cli {
+            command: Command::Test(flags),
+        }) => scenario::run(&flags),
         Ok(Cli {
             command: Command::Compile(flags),
         }) => compile(&flags),

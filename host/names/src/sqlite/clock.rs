@@ -13,6 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, named_params};
 
 use crate::clock::{Course, KEPT_EVERY_MS, Steady, Watch, boottime_ms, wall_ms};
+use crate::manual_time::ManualTime;
 use crate::rules::stored_ms;
 
 /// How long ago the time may have been kept before a reader has it kept anew.
@@ -63,6 +64,11 @@ impl Machine {
         Self::new(&format!("{} {}", id.trim(), namespace.display()), || {
             (boottime_ms(), wall_ms())
         })
+    }
+
+    /// One on which time passes as it is told to.
+    pub(super) fn manual(time: ManualTime) -> Self {
+        Self::new("manual", move || (time.read(), time.read()))
     }
 
     pub(super) fn new(boot: &str, read: impl Fn() -> (i64, i64) + Send + Sync + 'static) -> Self {

@@ -34,6 +34,7 @@ use crate::epoch::{EpochStanding, NewEpoch};
 use crate::error::{ApplyError, NamesError, OpenError, SaveError};
 use crate::fair::{FairQueue, NO_TENANT, Refused, Taker};
 use crate::list::{ListQuery, Page};
+use crate::manual_time::ManualTime;
 use crate::names::Names;
 use crate::past_request::PastRequest;
 use crate::quota::Usage;
@@ -57,16 +58,18 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the file, on a thread for blocking work: it may wait for the disk or for another process.
-    pub(crate) async fn open(path: &Path, config: NamesConfig) -> Result<Self, OpenError> {
+    /// Opens the file, on a thread for blocking work: it may wait for the disk or for another process. Without a time, that of
+    /// this machine counts.
+    pub(crate) async fn open(path: &Path, config: NamesConfig, time: Option<ManualTime>) -> Result<Self, OpenError> {
         let path = path.to_owned();
-        let opened = tokio::task::spawn_blocking(move || Self::open_blocking(&path, config)).await;
+        let machine = time.map_or_else(Machine::this, Machine::manual);
+        let opened = tokio::task::spawn_blocking(move || Self::open_blocking(&path, config, machine)).await;
         opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
-    fn open_blocking(path: &Path, config: NamesConfig) -> Result<Self, OpenError> {
+    fn open_blocking(path: &Path, config: NamesConfig, machine: Machine) -> Result<Self, OpenError> {
         let mut connection = schema::open(path, &config)?;
-        let (machine, clock_off_ms) = (Machine::this(), Arc::default());
+        let clock_off_ms = Arc::default();
         let mut clock = Clock::new(machine.clone(), config.retention, Arc::clone(&clock_off_ms));
         schema::begin_time(path, &mut connection, &mut clock, &config)?;
         // From here on whatever returns early closes the queues, and with them ends the threads.

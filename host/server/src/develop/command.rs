@@ -25,6 +25,17 @@ pub(super) fn run<T>(
     runtime.block_on(work(&config))
 }
 
+/// Lets the tenant's log, and warnings of the host, be seen.
+pub(super) fn log() -> Result<(), RunError> {
+    let filter = tracing_subscriber::EnvFilter::new("warn,guest=info");
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false);
+    log.try_init()
+        .map_err(|error| RunError::Runtime(std::io::Error::other(error)))
+}
+
 pub(super) fn print(text: &str) -> Result<(), RunError> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -1,4 +1,4 @@
-//! A names database that is slow or down, and that tells what it was asked.
+//! Faults of the services, and a names database that is slow or down and tells what it was asked.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,14 +9,20 @@ use namelock_names::{
     RequestKey, Save, SaveError, Update, Usage, WriteOne,
 };
 use parking_lot::Mutex;
+use serde::Deserialize;
 
-/// What is simulated of a names database.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Faults {
-    /// How long each request of a handler takes longer.
-    pub(super) latency: Duration,
-    /// Whether it answers nothing.
-    pub(super) is_down: bool,
+/// What is simulated of the lock service and the names database.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::develop) struct Faults {
+    /// The lock service does not answer.
+    pub(in crate::develop) lock_down: bool,
+    /// The names database does not answer.
+    pub(in crate::develop) names_down: bool,
+    /// How many milliseconds each request to the names database takes longer.
+    pub(in crate::develop) latency_ms: u64,
+    /// After how many milliseconds a lease is lost; none: as by default.
+    pub(in crate::develop) lose_lease_after_ms: Option<u64>,
 }
 
 /// What a handler has asked, and how long the answer took.
@@ -42,11 +48,6 @@ impl FaultyNames {
         }
     }
 
-    /// The database as it is.
-    pub(super) fn without_faults(&self) -> &dyn Names {
-        &*self.inner
-    }
-
     /// What was asked since this was called last.
     pub(super) fn take_asked(&self) -> Vec<Asked> {
         std::mem::take(&mut *self.asked.lock())
@@ -59,9 +60,9 @@ impl FaultyNames {
         answer: impl Future<Output = Result<T, E>> + Send,
     ) -> Result<T, E> {
         let began = Instant::now();
-        tokio::time::sleep(self.faults.latency).await;
-        let answer = if self.faults.is_down {
-            Err(NamesError::unavailable("--names-down").into())
+        tokio::time::sleep(Duration::from_millis(self.faults.latency_ms)).await;
+        let answer = if self.faults.names_down {
+            Err(NamesError::unavailable("it is said to be down").into())
         } else {
             answer.await
         };

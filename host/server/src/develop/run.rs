@@ -1,5 +1,6 @@
 //! `namelock run`: one call of a component against locks and names in this process, and what it took.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -8,13 +9,14 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use namelock_account::{Account, Counter, Level, Limit};
 use namelock_names::Registration;
-use namelock_sandbox::{CallError, Handler, Request};
+use namelock_sandbox::{CallError, Handler, Powers, Request};
 use serde_json::{Value, json};
 
 use super::command;
 use super::faults::{Asked, Faults};
+use super::given::Given;
 use super::subject::Subject;
-use super::workshop::{self, LockFaults, Services};
+use super::workshop::{self, Services};
 use crate::config::Config;
 use crate::config::source::ConfigError;
 use crate::error::Problem;
@@ -92,21 +94,10 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 ///
 /// [`RunError::Call`] if the call did not do what it was asked for.
 pub fn run(flags: &RunFlags) -> Result<(), RunError> {
-    log()?;
+    command::log()?;
     let (text, failed) = command::run(flags.config.as_ref(), async |config| call(flags, config).await)?;
     command::print(&text)?;
     failed.map_or(Ok(()), |code| Err(RunError::Call { code }))
-}
-
-/// Lets the tenant's log, and warnings of the host, be seen.
-fn log() -> Result<(), RunError> {
-    let filter = tracing_subscriber::EnvFilter::new("warn,guest=info");
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false);
-    log.try_init()
-        .map_err(|error| RunError::Runtime(std::io::Error::other(error)))
 }
 
 async fn call(flags: &RunFlags, config: &Config) -> Result<(String, Option<&'static str>), RunError> {
@@ -114,24 +105,21 @@ async fn call(flags: &RunFlags, config: &Config) -> Result<(String, Option<&'sta
     if let Some(refused) = subject.refused {
         return Err(RunError::Tenant(refused));
     }
-    let plan = subject.plan;
-    let wasm = plan.read_component().await.map_err(RunError::Tenant)?;
-    let sandbox = workshop::sandbox(config, &flags.cache.clone().unwrap_or_else(workshop::cache))?;
-    let loaded = workshop::load(&sandbox, &wasm, &plan).await.map_err(RunError::Tenant)?;
-    let milliseconds = Duration::from_millis;
-    let lock = LockFaults {
-        lost_after: flags.lose_lease_after.map(milliseconds),
-        is_down: flags.lock_down,
-    };
-    let faults = Faults {
-        latency: milliseconds(flags.latency),
-        is_down: flags.names_down,
-    };
-    let services = Services::open(lock, faults).await?;
+    let cache = flags.cache.clone().unwrap_or_else(workshop::cache);
+    let sandbox = workshop::sandbox(config, &cache, 1)?;
+    let (loaded, plan) = workshop::load_plan(&sandbox, subject.plan).await?;
+    let services = Services::open(config).await?;
     prepare(flags, &plan, &services).await?;
+    let faults = Faults {
+        lock_down: flags.lock_down,
+        names_down: flags.names_down,
+        latency_ms: flags.latency,
+        lose_lease_after_ms: flags.lose_lease_after,
+    };
+    let circumstances = services.under(config, faults)?;
     let canonical = flags.canonical.as_deref().unwrap_or(&flags.name);
     let _held = match flags.held {
-        true => services
+        true => circumstances
             .locks
             .acquire(&plan.tenant.namespace, canonical, Duration::ZERO)
             .await
@@ -139,7 +127,7 @@ async fn call(flags: &RunFlags, config: &Config) -> Result<(String, Option<&'sta
         false => None,
     };
     let began = Instant::now();
-    let outcome = ask(flags, &loaded.handler, &plan, &services).await?;
+    let outcome = ask(flags, &loaded.handler, &plan, circumstances.powers()).await?;
     let took = began.elapsed();
     let mut text = match &outcome {
         Ok(said) => format!("{said}\n"),
@@ -148,7 +136,7 @@ async fn call(flags: &RunFlags, config: &Config) -> Result<(String, Option<&'sta
             format!("{} {}: {}\n", code.status().as_u16(), code.label(), problem.detail())
         }
     };
-    describe(&mut text, took, &services.names.take_asked(), &plan.tenant.account);
+    describe(&mut text, took, &circumstances.names.take_asked(), &plan.tenant.account);
     Ok((text, outcome.err().map(|problem| problem.kind().label())))
 }
 
@@ -157,8 +145,13 @@ async fn prepare(flags: &RunFlags, plan: &Plan, services: &Services) -> Result<(
     let Some(owner) = &flags.taken else {
         return Ok(());
     };
-    let name = flags.canonical.as_deref().unwrap_or(&flags.name);
-    services.add(&plan.tenant, name, owner).await
+    let given = Given {
+        name: flags.canonical.as_ref().unwrap_or(&flags.name).clone(),
+        owner: owner.clone(),
+        lifetime_ms: None,
+        attributes: BTreeMap::new(),
+    };
+    services.add(&plan.tenant, &given).await
 }
 
 /// Calls the handler, and tells what its caller would be told.
@@ -166,9 +159,9 @@ async fn ask(
     flags: &RunFlags,
     handler: &Handler,
     plan: &Plan,
-    services: &Services,
+    powers: Powers,
 ) -> Result<Result<Value, Problem>, RunError> {
-    let (powers, tenant, id) = (services.powers(), &plan.tenant, "run");
+    let (tenant, id) = (&plan.tenant, "run");
     let (name, owner) = (flags.name.clone(), flags.owner.clone());
     let told = |outcome: Result<namelock_sandbox::Written, CallError>| {
         outcome

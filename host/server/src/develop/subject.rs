@@ -1,7 +1,6 @@
 //! The component that a command is about, with the `tenant.toml` beside it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::config::Config;
 use crate::config::source::Source;
@@ -11,9 +10,11 @@ use crate::tenants::{InvalidTenantId, TenantError, TenantId};
 
 /// A component, and what its tenant has.
 pub(super) struct Subject {
+    /// That of its directory, or of nobody where that is not the id of a tenant.
+    pub(super) id: TenantId,
     pub(super) component: PathBuf,
     /// What the `tenant.toml` says; without one, or where it is wrong, what the host says.
-    pub(super) plan: Arc<Plan>,
+    pub(super) plan: Plan,
     /// Whether a directory was given.
     is_dir: bool,
     /// What is wrong with the `tenant.toml`.
@@ -56,9 +57,10 @@ impl Subject {
         };
         plan.component.clone_from(&component);
         Ok(Self {
+            id,
             component,
             is_dir,
-            plan: Arc::new(plan),
+            plan,
             refused,
         })
     }

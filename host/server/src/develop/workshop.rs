@@ -4,26 +4,31 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use namelock_lock::{LockConfig, LockUrl, Locks};
-use namelock_names::{Keep, NamesConfig, NamesUrl, Save};
+use namelock_lock::{LockConfig, LockUrl, Locks, OwnEpochs};
+use namelock_names::{Keep, ManualTime, Names, NamesConfig, Save};
 use namelock_sandbox::compiler::Effort;
 use namelock_sandbox::{CacheConfig, CompilerConfig, Loaded, Powers, Sandbox, SandboxConfig, Tenant, Wasm};
 use tempfile::TempDir;
 
 use super::faults::{Faults, FaultyNames};
+use super::given::Given;
 use crate::config::Config;
 use crate::config::source::ConfigError;
 use crate::lifecycle::RunError;
 use crate::tenants::TenantError;
 use crate::tenants::plan::Plan;
+use crate::text;
 
 /// An address at which no memcached listens.
 const NO_SERVER: &str = "memcached://127.0.0.1:1";
 
-/// Sets up a sandbox for one call after the other, whose compiled components are kept in `cache`.
-pub(super) fn sandbox(config: &Config, cache: &Path) -> Result<Sandbox, RunError> {
+/// How long a component may be loaded before its author is told why.
+const LOADS_SOON: Duration = Duration::from_secs(1);
+
+/// Sets up a sandbox for so many calls at once, whose compiled components are kept in `cache`.
+pub(super) fn sandbox(config: &Config, cache: &Path, calls: usize) -> Result<Sandbox, RunError> {
     let sandbox = SandboxConfig {
-        instances: 1,
+        instances: u32::try_from(calls).unwrap_or(u32::MAX),
         memory_max: config.limits_max.call.memory,
         stack: config.stack,
         ..SandboxConfig::default()
@@ -50,6 +55,26 @@ pub(super) async fn load(sandbox: &Sandbox, wasm: &Wasm, plan: &Plan) -> Result<
     })
 }
 
+/// Reads and compiles the component of a plan, and says so if that takes long.
+pub(super) async fn load_plan(sandbox: &Sandbox, plan: Plan) -> Result<(Loaded, Arc<Plan>), RunError> {
+    let plan = Arc::new(plan);
+    let told = async {
+        tokio::time::sleep(LOADS_SOON).await;
+        let component = plan.component.display();
+        tracing::warn!("compiling {component}, which may take half a minute; what comes of it is kept");
+        std::future::pending().await
+    };
+    let compiled = async {
+        let wasm = plan.read_component().await?;
+        load(sandbox, &wasm, &plan).await
+    };
+    let loaded = tokio::select! {
+        loaded = compiled => loaded,
+        never = told => never,
+    };
+    Ok((loaded.map_err(RunError::Tenant)?, plan))
+}
+
 /// Where compiled components are kept between commands: as the XDG base directory specification says.
 pub(super) fn cache() -> PathBuf {
     let dir = |variable: &str| {
@@ -61,66 +86,83 @@ pub(super) fn cache() -> PathBuf {
     cache.unwrap_or_else(std::env::temp_dir).join("namelock")
 }
 
-/// What a lock service is to be.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct LockFaults {
-    /// After how long a lease is lost; none: as by default.
-    pub(super) lost_after: Option<Duration>,
-    pub(super) is_down: bool,
-}
-
-/// Locks and names that begin empty and end with this.
+/// Names that begin empty and end with this, at a time that stands still unless it is moved.
 pub(super) struct Services {
-    pub(super) locks: Locks,
-    pub(super) names: Arc<FaultyNames>,
+    pub(super) time: ManualTime,
+    names: Arc<dyn Names>,
+    epochs: Arc<OwnEpochs>,
     // Last, because the database is in it.
     _folder: TempDir,
 }
 
+/// The services as they are for a call.
+pub(super) struct Circumstances {
+    pub(super) locks: Locks,
+    pub(super) names: Arc<FaultyNames>,
+}
+
 impl Services {
-    pub(super) async fn open(lock: LockFaults, faults: Faults) -> Result<Self, RunError> {
+    pub(super) async fn open(config: &Config) -> Result<Self, RunError> {
         let folder = tempfile::tempdir().map_err(RunError::Runtime)?;
-        let url = NamesUrl::Sqlite(folder.path().join("names.db"));
-        let opened = namelock_names::open(&url, NamesConfig::default()).await;
-        let names = opened.map_err(|source| RunError::Names {
-            url: url.to_string(),
-            source,
-        })?;
-        let mut config = LockConfig::default();
-        if let Some(lease) = lock.lost_after {
-            config.lease = lease;
-        }
-        let url = if lock.is_down {
-            NO_SERVER.parse().unwrap_or(LockUrl::Memory)
-        } else {
-            LockUrl::Memory
+        let (path, time) = (folder.path().join("names.db"), ManualTime::default());
+        let names = NamesConfig {
+            apply_max: config.limits_max.call.leases,
+            ..config.names.clone()
         };
-        let locks = Locks::open(&url, config).map_err(|source| RunError::Locks {
-            url: url.to_string(),
+        let opened = namelock_names::open_with_time(&path, names, time.clone()).await;
+        let names = opened.map_err(|source| RunError::Names {
+            url: format!("sqlite:{}", path.display()),
             source,
         })?;
         Ok(Self {
-            locks,
-            names: Arc::new(FaultyNames::new(names, faults)),
+            time,
+            names,
+            epochs: Arc::default(),
             _folder: folder,
         })
     }
 
-    /// Adds a registration without end, as another call before would have.
-    pub(super) async fn add(&self, tenant: &Tenant, name: &str, owner: &str) -> Result<(), RunError> {
-        let failed = |error: &dyn std::error::Error| {
-            let problem = format!("cannot register {name:?} for {owner:?} beforehand: {error}");
-            RunError::Config(ConfigError::new("--taken", problem))
+    /// The services with these faults. Nobody holds a lock yet.
+    pub(super) fn under(&self, config: &Config, faults: Faults) -> Result<Circumstances, RunError> {
+        let mut lock = LockConfig {
+            shared_with_idiom: false,
+            ..config.lock.clone()
         };
-        let lease = Locks::open(&LockUrl::Memory, LockConfig::default()).map_err(|error| failed(&error))?;
-        let lease = lease.acquire(&tenant.namespace, name, Duration::ZERO).await;
+        if let Some(ms) = faults.lose_lease_after_ms {
+            lock.lease = Duration::from_millis(ms);
+        }
+        let url = if faults.lock_down {
+            NO_SERVER.parse().unwrap_or(LockUrl::Memory)
+        } else {
+            LockUrl::Memory
+        };
+        let epochs = Arc::clone(&self.epochs) as _;
+        let locks = Locks::open_with(&url, lock, epochs).map_err(|source| RunError::Locks {
+            url: url.to_string(),
+            source,
+        })?;
+        Ok(Circumstances {
+            locks,
+            names: Arc::new(FaultyNames::new(Arc::clone(&self.names), faults)),
+        })
+    }
+
+    /// Adds a registration, as another call before would have.
+    pub(super) async fn add(&self, tenant: &Tenant, given: &Given) -> Result<(), RunError> {
+        let Given { name, owner, .. } = given;
+        let failed = |error: &dyn std::error::Error| {
+            let problem = format!("cannot register {name:?} for {owner:?} beforehand: {}", text::chain(error));
+            RunError::Config(ConfigError::new("given", problem))
+        };
+        let locks = self.under(&Config::default(), Faults::default())?.locks;
+        let lease = locks.acquire(&tenant.namespace, name, Duration::ZERO).await;
         let lease = lease.map_err(|error| failed(&error))?;
         let save = Save {
             tenant: tenant.id.to_string(),
-            name: name.to_owned(),
-            owner: owner.to_owned(),
-            lifetime: None,
-            attributes: Vec::new(),
+            name: name.clone(),
+            owner: owner.clone(),
+            lifetime: given.lifetime_ms.map(Duration::from_millis),
+            attributes: given.attributes.clone().into_iter().collect(),
             fencing_token: lease.fencing_token(),
             deadline: lease.deadline(),
             quota: tenant.limits.quota,
@@ -128,10 +170,11 @@ impl Services {
             request: None,
             keep: Keep::default(),
         };
-        let saved = self.names.without_faults().save(save).await;
-        saved.map(drop).map_err(|error| failed(&error))
+        self.names.save(save).await.map(drop).map_err(|error| failed(&error))
     }
+}
 
+impl Circumstances {
     pub(super) fn powers(&self) -> Powers {
         Powers {
             locks: self.locks.clone(),

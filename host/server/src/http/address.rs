@@ -125,7 +125,7 @@ pub(super) fn decode(text: &str) -> Result<String, Problem> {
 }
 
 /// The address of a registration.
-pub(super) fn location(tenant: &str, name: &str) -> String {
+pub(crate) fn location(tenant: &str, name: &str) -> String {
     format!("/v1/{tenant}/names/{}", utf8_percent_encode(name, SEGMENT))
 }
 

@@ -23,10 +23,10 @@ use crate::hex::hex;
 use crate::tenants::Ready;
 
 /// The header.
-pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// The header of an answer that is a repetition.
-pub(super) const REPLAYED: &str = "idempotency-replayed";
+pub(crate) const REPLAYED: &str = "idempotency-replayed";
 
 /// Longest key, in characters.
 const KEY_MAX: usize = 255;

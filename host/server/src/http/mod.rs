@@ -24,8 +24,10 @@ use axum::routing::get;
 use namelock_names::ListQuery;
 use namelock_sandbox::{CallError, DatabaseTime, Written};
 
+pub(crate) use self::address::location;
 pub use self::app::App;
 pub use self::body::BodyLimits;
+pub(crate) use self::idempotency::{IDEMPOTENCY_KEY, REPLAYED};
 
 use self::address::{NAME, NAMES};
 use self::idempotency::Fingerprint;

@@ -60,6 +60,17 @@ pub enum RunError {
         /// The code that a caller would be answered.
         code: &'static str,
     },
+    /// Scenarios of `namelock test` did not go as expected; what was printed says how.
+    #[error("{failed} of {all} scenarios did not go as expected")]
+    Scenarios {
+        /// How many did not.
+        failed: usize,
+        /// How many there are.
+        all: usize,
+    },
+    /// Several things are wrong with files that the command line names.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Many(Vec<ConfigError>),
     /// A host would refuse a component; what was printed says for what.
     #[error("{} would be refused, for {problems} reason{}", .component.display(), if *.problems == 1 { "" } else { "s" })]
     Refused {
@@ -80,7 +91,7 @@ impl RunError {
     /// The exit code of the process: 2 if other arguments would help, 1 if the machine must change.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Locks { .. } | Self::Sandbox(SandboxError::Cache(_)) => 2,
+            Self::Config(_) | Self::Many(_) | Self::Locks { .. } | Self::Sandbox(SandboxError::Cache(_)) => 2,
             Self::Names { source, .. } => {
                 use namelock_names::OpenError::{Config, File, Foreign, Newer, Server, Tls, Url};
                 match source {
@@ -94,6 +105,7 @@ impl RunError {
             | Self::Refused { .. }
             | Self::Tenant(_)
             | Self::Call { .. }
+            | Self::Scenarios { .. }
             | Self::Print(_)
             | Self::Runtime(_) => 1,
         }

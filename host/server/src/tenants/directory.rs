@@ -18,6 +18,11 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// A tenant that is served by this plan.
+    pub(crate) fn new(id: TenantId, plan: Plan) -> Self {
+        Self { id, plan: Ok(plan) }
+    }
+
     /// Why the tenant cannot be served, as far as its `tenant.toml` tells.
     pub fn error(&self) -> Option<&TenantError> {
         self.plan.as_ref().err()

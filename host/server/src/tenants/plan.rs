@@ -78,7 +78,14 @@ struct NamesSection {
 
 /// A setting, which a handler always reads as text.
 #[derive(Debug)]
-struct SettingValue(String);
+pub(crate) struct SettingValue(String);
+
+impl SettingValue {
+    /// It as text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl<'de> Deserialize<'de> for SettingValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -168,6 +175,17 @@ impl Plan {
             budgets: limits.budgets,
             tokens,
         })
+    }
+
+    /// Makes it that of a host on which nobody but its author calls: with these settings instead of those that it has, key by
+    /// key, for callers without a token, who may come as fast as they like.
+    pub(crate) fn for_author<'a>(&mut self, settings: impl Iterator<Item = (&'a str, &'a str)>) {
+        let tenant = Arc::make_mut(&mut self.tenant);
+        let mut all: BTreeMap<_, _> = tenant.settings.get_all().into_iter().collect();
+        all.extend(settings.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        tenant.settings = all.into_iter().collect();
+        self.tokens = Tokens::default();
+        (self.admission.rate, self.admission.burst) = (u32::MAX, u32::MAX);
     }
 
     /// Reads the component, up to its limit, on a thread that may block.
