@@ -7,7 +7,7 @@
 #![allow(missing_docs, clippy::doc_lazy_continuation, clippy::doc_overindented_list_items)]
 
 wit_bindgen::generate!({
-    path: "../../wit",
+    path: "wit",
     world: "registrar",
     generate_all,
     pub_export_macro: true,
@@ -20,7 +20,7 @@ wit_bindgen::generate!({
 /// [`handler`](exports::namelock::registration::handler).
 pub mod updating {
     wit_bindgen::generate!({
-        path: "../../wit",
+        path: "wit",
         world: "updates-alone",
         pub_export_macro: true,
         default_bindings_module: "namelock_guest::bindings::updating",

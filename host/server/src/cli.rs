@@ -10,7 +10,9 @@ use namelock_types::{Safety, is_removed};
 
 use crate::config::source::ConfigError;
 use crate::config::{Config, ServeFlags};
+use crate::develop::build::{self, BuildFlags};
 use crate::develop::check::{self, CheckFlags};
+use crate::develop::new::{self, NewFlags};
 use crate::develop::run::{self, RunFlags};
 use crate::develop::scenario::{self, TestFlags};
 use crate::lifecycle::{self, Addresses, RunError};
@@ -42,6 +44,23 @@ enum Command {
     ///
     /// Exit codes: 0 after a drained stop, 2 for bad usage or configuration, 1 for everything else.
     Serve(ServeFlags),
+    /// Makes a small project in Rust, Python or JavaScript that builds as it is.
+    ///
+    /// It has a handler with tests, a scenario, a tenant.toml, a README with the commands in their order, and in `sdk` what the
+    /// handler needs of namelock. Its directory is that of a tenant, so a host can serve it where it is.
+    ///
+    /// Exit codes: 0 if it was made, 1 if it cannot be written, 2 for bad usage.
+    New(NewFlags),
+    /// Makes the component of a project, by the tools of its language.
+    ///
+    /// Runs cargo, componentize-py or componentize-js, shows what they say on standard error, and puts the component as
+    /// handler.wasm into the project's directory. Then it prints what the component imports and exports, its digest and size.
+    ///
+    /// A Cargo.toml tells that a project is in Rust; a requirements.txt or pyproject.toml, in Python; a package.json, in
+    /// JavaScript. What is not installed is named, with the command that installs it.
+    ///
+    /// Exit codes: 0 if it was built, 1 if not, 2 for bad usage.
+    Build(BuildFlags),
     /// Says everything at once that a host would refuse a component for, without a server.
     ///
     /// It looks at the imports and exports and their types, at instances, memories and tables, and at the tenant.toml; then it
@@ -115,6 +134,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), RunError
         Ok(Cli {
             command: Command::Token(TokenCommand::New(flags)),
         }) => token_new(&flags),
+        Ok(Cli {
+            command: Command::New(flags),
+        }) => new::run(&flags),
+        Ok(Cli {
+            command: Command::Build(flags),
+        }) => build::run(&flags),
         Ok(Cli {
             command: Command::Check(flags),
         }) => check::run(&flags),
@@ -243,6 +268,8 @@ mod tests {
         let help = [
             help_of("namelock --help"),
             help_of("namelock serve --help"),
+            help_of("namelock new --help"),
+            help_of("namelock build --help"),
             help_of("namelock check --help"),
             help_of("namelock run --help"),
             help_of("namelock token new --help"),

@@ -16,6 +16,7 @@ use namelock_sandbox::compiler::{Need, inspect};
 use serde::Serialize;
 
 use super::command;
+use super::contents::Contents;
 use super::subject::Subject;
 use super::workshop;
 use super::world::{self, Interfaces};
@@ -58,9 +59,8 @@ struct Report {
     problems: Vec<String>,
     /// What its author should know.
     warnings: Vec<String>,
-    sha256: Option<String>,
-    imports: Vec<String>,
-    exports: Vec<String>,
+    #[serde(flatten)]
+    contents: Contents,
     /// What it takes of each limit.
     limits: Vec<Used>,
     /// How long compiling it took, in milliseconds.
@@ -147,7 +147,7 @@ impl Report {
 
     /// Looks at a component without compiling it.
     fn inspect(&mut self, wasm: &Wasm, plan: &Plan) {
-        self.sha256 = Some(wasm.digest().to_string());
+        self.contents.sha256 = Some(wasm.digest().to_string());
         let bytes = wasm.bytes() as u64;
         self.limits
             .push(Used::new("limits.component (bytes)", bytes, plan.component_max as u64));
@@ -167,7 +167,7 @@ impl Report {
                 self.problems
                     .extend(differences.iter().map(|difference| format!("it {difference}")));
                 self.warnings.extend(warnings(&imports, bytes));
-                (self.imports, self.exports) = (imports, exports);
+                (self.contents.imports, self.contents.exports) = (imports, exports);
             }
             // What is refused already need not be a component at all.
             Err(_) if !self.problems.is_empty() => {}
@@ -208,16 +208,7 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("{}\n", self.component.display());
-        if let Some(sha256) = &self.sha256 {
-            let _ = writeln!(text, "  sha256   {sha256}");
-        }
-        for (what, names) in [("imports", &self.imports), ("exports", &self.exports)] {
-            for (number, name) in names.iter().enumerate() {
-                let what = if number == 0 { what } else { "" };
-                let _ = writeln!(text, "  {what:<8} {name}");
-            }
-        }
+        let mut text = format!("{}\n{}", self.component.display(), self.contents);
         if !self.limits.is_empty() {
             let _ = writeln!(text, "  {:<34} {:>12} {:>12} {:>6}", "limit", "has", "most", "used");
         }

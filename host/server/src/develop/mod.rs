@@ -1,15 +1,21 @@
-//! What the author of a handler uses, on a machine of his own and without a server: `namelock check`, `run` and `test`.
+//! What the author of a handler uses, on a machine of his own and without a server: `namelock new`, `build`, `check`, `run` and `test`.
 //!
+//! - [`new`]: a project to start from; [`build`]: its component, by the tools of its language, which `language` knows;
 //! - [`check`]: all that a host would refuse a component for, and how near it comes to its limits;
 //! - [`run`]: one call in circumstances that can be chosen, and what it took;
-//! - `command`: what both have in common; `subject`: the component that a command is about; [`world`]: what it imports and exports beside what the contract says, type by type;
 //! - [`scenario`]: requests and what is expected of them, from files;
+//! - `command`: what the commands have in common; `subject`: the component that one is about; `contents`, [`world`]: what it
+//!   imports and exports, and that beside what the contract says, type by type;
 //! - `workshop`, `given`, `faults`: a sandbox with locks and names of its own, which can fail.
 
+pub mod build;
 pub mod check;
 mod command;
+mod contents;
 mod faults;
 mod given;
+mod language;
+pub mod new;
 pub mod run;
 pub mod scenario;
 mod subject;

@@ -79,6 +79,18 @@ pub enum RunError {
         /// How many reasons there are.
         problems: usize,
     },
+    /// A project could not be built; what its tools have printed may say more.
+    #[error("cannot build: {0}")]
+    Build(String),
+    /// A file of a project cannot be written.
+    #[error("cannot write {}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// The requested output could not be written.
     #[error("cannot write to standard output")]
     Print(#[source] io::Error),
@@ -106,6 +118,8 @@ impl RunError {
             | Self::Tenant(_)
             | Self::Call { .. }
             | Self::Scenarios { .. }
+            | Self::Build(_)
+            | Self::Write { .. }
             | Self::Print(_)
             | Self::Runtime(_) => 1,
         }
