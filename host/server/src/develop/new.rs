@@ -162,7 +162,8 @@ mod tests {
                 [language]
             );
             let readme = fs::read_to_string(dir.join("README.md")).unwrap();
-            assert!(readme.starts_with(&format!("# {name}\n")), "{readme}");
+            let title = format!("# {}\n", dir.file_name().unwrap().to_str().unwrap());
+            assert!(readme.starts_with(&title), "{readme}");
             assert!(!readme.replace("'{\"name\":", "").contains('{'), "{readme}");
             for (path, _) in project::tour(language) {
                 assert!(dir.join(path).is_file(), "{path}");

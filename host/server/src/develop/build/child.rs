@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(tools.ask(&mut shell("echo no; exit 3")).await.unwrap(), None);
         tools.show(&mut shell("true")).await.unwrap();
         let error = tools.show(&mut shell("exit 3")).await.unwrap_err().to_string();
-        assert_eq!(error, "sh failed (exit status: 3); what it says is above");
+        assert_eq!(error, "cannot build: sh failed (exit status: 3); what it says is above");
         let mut absent = Tool::new(
             "nothing",
             Path::new("/no/such/tool"),
@@ -169,7 +169,7 @@ mod tests {
             "run `install it`",
         );
         let error = tools.ask(&mut absent).await.unwrap_err().to_string();
-        assert_eq!(error, "nothing is not installed: run `install it`");
+        assert_eq!(error, "cannot build: nothing is not installed: run `install it`");
     }
 
     #[tokio::test]

@@ -29,7 +29,6 @@ pub(super) fn files(name: &str, language: Language) -> Result<Vec<File>, serde_j
         Language::Rust => {
             let manifest = cargo::manifest(sources::RUST_SDK_TOML, sources::WORKSPACE_TOML);
             add(".cargo/config.toml", sources::CARGO_CONFIG.into());
-            add("Cargo.lock", cargo::lock(sources::WORKSPACE_LOCK, &manifest).into());
             add("sdk/Cargo.toml", manifest.into());
         }
         Language::Python => add("requirements.txt", sources::PYTHON_REQUIREMENTS.into()),

@@ -18,9 +18,8 @@ macro_rules! sources {
     };
 }
 
-/// What the crates of this workspace have in common, and at which versions their dependencies are.
+/// What the crates of this workspace have in common.
 pub(super) const WORKSPACE_TOML: &str = include_str!("../../../../../Cargo.toml");
-pub(super) const WORKSPACE_LOCK: &str = include_str!("../../../../../Cargo.lock");
 /// The small stack.
 pub(super) const CARGO_CONFIG: &str = include_str!("../../../../../.cargo/config.toml");
 
@@ -42,6 +41,7 @@ pub(super) const PROJECT: &[Source] = sources!("guest/new":
 
 pub(super) const RUST: &[Source] = sources!("guest/new/rust":
     ".gitignore"
+    "Cargo.lock"
     "Cargo.toml"
     "src/lib.rs"
 );
