@@ -18,6 +18,7 @@ mod guests;
 mod holds;
 mod languages;
 mod lists;
+mod new_project;
 mod openapi;
 mod postgres;
 mod quota;

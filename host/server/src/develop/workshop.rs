@@ -1,5 +1,7 @@
 //! A sandbox for one component, with locks and names of its own in this process.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,7 +85,10 @@ pub(super) fn cache() -> PathBuf {
             .map(PathBuf::from)
     };
     let cache = dir("XDG_CACHE_HOME").or_else(|| Some(dir("HOME")?.join(".cache")));
-    cache.unwrap_or_else(std::env::temp_dir).join("namelock")
+    let cache = cache.unwrap_or_else(std::env::temp_dir);
+    // A new user has none. Where it cannot be made, opening what is in it says so.
+    let _ = DirBuilder::new().recursive(true).mode(0o700).create(&cache);
+    cache.join("namelock")
 }
 
 /// Names that begin empty and end with this, at a time that stands still unless it is moved.
