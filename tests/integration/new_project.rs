@@ -139,6 +139,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn a_project_in_rust_is_tested_built_checked_run_and_served_as_its_readme_says() {
     let newcomer = Newcomer::new("rust");
+    newcomer.succeeds("cd codes && cargo fmt --check");
     newcomer.follows_the_readme("");
     let mut serve = Process::command(env!("CARGO_BIN_EXE_namelock"), "the build makes it");
     let ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];

@@ -6,7 +6,7 @@ mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -254,6 +254,51 @@ async fn a_source_of_epochs_that_is_down_matters_only_to_servers_that_are_not_kn
     refused(&locks, "the source is down").await;
     is_down.store(false, Ordering::Relaxed);
     drop(acquire(&locks, "t", "room").await);
+}
+
+/// A source whose answers wait until it is let go, and whose first epoch alone is the first.
+#[derive(Debug)]
+struct Late {
+    goes: watch::Receiver<bool>,
+    asked: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl EpochSource for Late {
+    async fn begin(&self, _server: &str) -> Result<NewEpoch, String> {
+        let before = self.asked.fetch_add(1, Ordering::Relaxed);
+        let mut goes = self.goes.clone();
+        goes.wait_for(|goes| *goes).await.map_err(|error| error.to_string())?;
+        Ok(NewEpoch {
+            epoch: wall_clock(),
+            is_first: before == 0,
+        })
+    }
+
+    async fn check(&self, _server: &str, _epoch: u64) -> Result<Standing, String> {
+        Ok(Standing::Known { is_first: false })
+    }
+}
+
+// A database that is slow when a fleet starts does not cost it a grace.
+#[tokio::test]
+async fn a_first_epoch_that_comes_too_late_for_a_connection_is_used_by_the_next() {
+    let server = Memcached::start();
+    let (go, goes) = watch::channel(false);
+    let asked = Arc::<AtomicUsize>::default();
+    let epochs = Late {
+        goes,
+        asked: Arc::clone(&asked),
+    };
+    let config = LockConfig {
+        connect_timeout: Duration::from_millis(200),
+        ..long_lease()
+    };
+    let locks = open(&server.url(), config, epochs);
+    refused(&locks, "does not answer within").await;
+    go.send_replace(true);
+    drop(acquire(&locks, "t", "room").await);
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
 /// Sets items that never expire and take as much as a lock with this key, or as little as possible.

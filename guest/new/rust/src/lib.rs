@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use namelock_guest::{Handler, Registration, Rejection, Request, SettingError, find, name_lock, setting_parsed};
+use namelock_guest::{
+    Handler, Registration, Rejection, Request, SettingError, find, name_lock, setting_parsed,
+};
 
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -28,7 +30,8 @@ impl Handler for Codes {
         name_lock(&code, wait()?, |lock| {
             if let Some(found) = find(&code)? {
                 if found.owner != owner {
-                    return Err(Rejection::Forbidden("the code belongs to somebody else".to_owned()));
+                    let why = "the code belongs to somebody else".to_owned();
+                    return Err(Rejection::Forbidden(why));
                 }
                 lock.free()?;
             }
@@ -41,7 +44,8 @@ impl Handler for Codes {
 fn canonical(text: &str) -> Result<String, Rejection> {
     let code = text.trim_matches(' ');
     if !(4..=12).contains(&code.len()) || !code.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return Err(Rejection::Invalid("a code has 4 to 12 letters and digits".to_owned()));
+        let why = "a code has 4 to 12 letters and digits".to_owned();
+        return Err(Rejection::Invalid(why));
     }
     Ok(code.to_ascii_uppercase())
 }
@@ -63,27 +67,27 @@ mod tests {
     #[test]
     fn a_code_has_one_owner_at_a_time() {
         let world = World::new();
-        assert_eq!(world.register::<Codes>(request(" spring ", "ann")).unwrap().name, "SPRING");
-        assert_eq!(world.register::<Codes>(request("Spring", "bob")), Err(Rejection::Taken));
+        let ask = |code: &str, owner: &str| world.register::<Codes>(request(code, owner));
+        assert_eq!(ask(" spring ", "ann").unwrap().name, "SPRING");
+        assert_eq!(ask("Spring", "bob"), Err(Rejection::Taken));
         world.advance(A_DAY);
-        assert_eq!(world.register::<Codes>(request("Spring", "bob")).unwrap().owner, "bob");
+        assert_eq!(ask("Spring", "bob").unwrap().owner, "bob");
     }
 
     #[test]
     fn a_code_that_somebody_else_works_on_is_busy() {
         let (world, retry_after) = (World::new(), Duration::from_millis(300));
         world.hold_lock_for("SPRING", retry_after);
-        assert_eq!(
-            world.register::<Codes>(request("spring", "ann")),
-            Err(Rejection::Busy { retry_after })
-        );
+        let refused = world.register::<Codes>(request("spring", "ann"));
+        assert_eq!(refused, Err(Rejection::Busy { retry_after }));
     }
 
     #[test]
     fn only_its_owner_frees_a_code() {
         let world = World::new();
         world.add("SPRING", "ann", None, &[]);
-        assert!(matches!(world.free::<Codes>("spring", "bob"), Err(Rejection::Forbidden(_))));
+        let refused = world.free::<Codes>("spring", "bob");
+        assert!(matches!(refused, Err(Rejection::Forbidden(_))));
         assert_eq!(world.free::<Codes>("spring", "ann"), Ok(()));
         assert_eq!(world.registrations(), []);
     }

@@ -5,6 +5,8 @@
 //! connection knows ([`crate::fencing`]), while no lock of theirs was evicted ([`super::sentinel`]), while all hosts agree
 //! which server has which name ([`super::fleet`]), and as the server's own clock dates it ([`super::clock`]).
 
+use std::sync::Arc;
+
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -74,7 +76,7 @@ impl Connection {
     pub(super) async fn open(
         server: &str,
         config: &LockConfig,
-        epochs: &dyn EpochSource,
+        epochs: &Arc<dyn EpochSource>,
         health: &Health,
         fleet: &Fleet,
     ) -> Result<Self, ConnectError> {
@@ -110,7 +112,6 @@ impl Connection {
         // One lane at a time, so that a host is given one epoch and not one for each lane.
         let mut learning = health.learning.lock().await;
         let known = health.known();
-        let mut given = learning.take();
         let learner = Learner {
             wire: &mut wire,
             server,
@@ -119,9 +120,8 @@ impl Connection {
             health,
             figures,
         };
-        let found = learner.learn(&mut given).await;
-        learning.keep(given);
-        let found = found?;
+        // What was given stays there if this is cut off.
+        let found = learner.learn(&mut learning).await?;
         let agreement = Agreement {
             wire: &mut wire,
             server,

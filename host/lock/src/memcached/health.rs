@@ -38,15 +38,12 @@ use tokio::time::Instant;
 
 use super::clock::{Dating, JumpedAhead, Reading, STOOD_STILL, ServerClock};
 use super::greeting::{Cause, Figures};
+use super::punctual::Given;
 use crate::clock::{LeaseClock, LeaseInstant};
 use crate::config::{COARSE_CLOCK, LockConfig};
-use crate::epochs::NewEpoch;
 use crate::fencing::ServerEpoch;
 use crate::grant::Refusal;
 use namelock_types::{Safety, is_removed};
-
-/// How long an epoch that was given to this host is kept for the next attempt to connect, if one fails.
-const GIVEN_KEPT: Duration = Duration::from_secs(10);
 
 /// What is known of one server, shared by its lanes.
 #[derive(Debug)]
@@ -95,12 +92,6 @@ pub(super) struct Found {
     /// An instant after the age was read.
     pub(super) at: Instant,
     pub(super) figures: Figures,
-}
-
-/// An epoch that was given to this host.
-#[derive(Debug, Default)]
-pub(super) struct Given {
-    epoch: Option<(NewEpoch, Instant)>,
 }
 
 /// Until when nothing is granted, and why.
@@ -321,19 +312,6 @@ impl Health {
 
 const FORGOTTEN: &str = "memcached has forgotten its locks, and some may still be trusted";
 const FRESH: &str = "locks that memcached had before may still be trusted by a host that does not reach it";
-
-impl Given {
-    /// What was given a short while ago.
-    pub(super) fn take(&mut self) -> Option<NewEpoch> {
-        let (epoch, at) = self.epoch.take()?;
-        (at.elapsed() < GIVEN_KEPT).then_some(epoch)
-    }
-
-    /// Keeps what is not in use yet.
-    pub(super) fn keep(&mut self, epoch: Option<NewEpoch>) {
-        self.epoch = epoch.map(|epoch| (epoch, Instant::now()));
-    }
-}
 
 #[cfg(test)]
 mod tests;

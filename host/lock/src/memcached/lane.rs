@@ -251,7 +251,7 @@ impl LaneTask {
             Arc::clone(&self.fleet),
         );
         let attempt = async move {
-            let connection = Connection::open(&server, &config, &*epochs, &health, &fleet).await;
+            let connection = Connection::open(&server, &config, &epochs, &health, &fleet).await;
             fleet.record_asked(&server);
             health.record_source(match &connection {
                 Err(ConnectError::Epochs(reason)) => Some(reason),

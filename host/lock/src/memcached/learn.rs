@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use super::greeting::{Cause, ConnectError, Figures};
 use super::health::{Found, Health};
-use super::punctual::Punctual;
+use super::punctual::{Given, Punctual};
 use super::sentinel::{Finding, Main, Sentinels, make_main};
 use super::wire::Wire;
 use crate::config::{COARSE_CLOCK, LockConfig};
@@ -40,7 +40,7 @@ impl Learner<'_> {
     /// Finds the server's epoch, or begins one. Its caller bounds the time.
     ///
     /// `given` is what the source of epochs gave in this attempt or the one before.
-    pub(super) async fn learn(self, given: &mut Option<NewEpoch>) -> Result<Found, ConnectError> {
+    pub(super) async fn learn(self, given: &mut Given) -> Result<Found, ConnectError> {
         let (mut has_waited, mut is_adopted) = (false, false);
         loop {
             let Some(sentinels) = Sentinels::read(self.wire).await? else {
@@ -65,10 +65,8 @@ impl Learner<'_> {
                     make_main(self.wire, epoch).await?;
                 }
                 Finding::NoEpoch => {
-                    let new = match *given {
-                        Some(new) => new,
-                        None => *given.insert(self.epochs.begin(self.server).await.map_err(ConnectError::Epochs)?),
-                    };
+                    let new = given.or_begin(self.epochs, self.server).await;
+                    let new = new.map_err(ConnectError::Epochs)?;
                     if new.is_first || has_waited {
                         make_main(self.wire, new.epoch).await?;
                     } else {
@@ -77,7 +75,7 @@ impl Learner<'_> {
                     }
                 }
                 Finding::OnlyMain(main) | Finding::Incomplete(main)
-                    if given.is_some_and(|given| given.epoch == main.epoch) =>
+                    if given.get().is_some_and(|given| given.epoch == main.epoch) =>
                 {
                     sentinels.complete(self.wire, main.epoch).await?;
                 }

@@ -56,6 +56,7 @@ pub(super) const RUST_SDK: &[Source] = sources!("guest/sdk":
     "src/host/fake.rs"
     "src/host/fake/locks.rs"
     "src/host/fake/names.rs"
+    "src/host/fake/seen.rs"
     "src/host/fake/state.rs"
     "src/host/fake/writes.rs"
     "src/lease.rs"
@@ -174,6 +175,7 @@ mod tests {
             "node_modules",
             "package-lock.json",
             "package.json",
+            "requirements-node.txt",
             "test",
             "wit",
         ];
