@@ -68,7 +68,10 @@ async fn hosts_are_replaced_one_by_one_and_no_request_fails() {
             registrations: 20,
         };
         let outcome = upgrade::run(&upgrade).await.unwrap();
-        print!("{}", Report::of(seed, &outcome).text());
+        let report = Report::of(seed, &outcome);
+        print!("{}", report.text());
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("upgrade");
+        report.write(&outcome, &folder).unwrap();
         assert_eq!(outcome.violations, []);
     }
 }

@@ -45,8 +45,8 @@ use crate::nemesis::Record;
 /// clock, in milliseconds.
 const GRAIN_MS: i64 = 2;
 
-/// How far the database's time may be behind in a run with faults: a host that comes, also after one of them, takes the time
-/// of the server as late as its answer comes on a busy machine, and makes up for it slowly.
+/// How far the database's time may be behind where hosts come meanwhile, as after faults: one that comes takes the time of the
+/// server as late as its answer comes on a busy machine, and makes up for it slowly.
 const LATE_MS: i64 = 100;
 
 /// The share of the time in which a wall clock was wrong by which the database's time may be off afterwards: it may
@@ -66,7 +66,11 @@ impl Drift {
 
     /// The same of what is compared with the calls of clients.
     fn of_calls(history: &History) -> Self {
-        let late_ms = if history.faults.is_empty() { 0 } else { LATE_MS };
+        let late_ms = if history.hosts_come || !history.faults.is_empty() {
+            LATE_MS
+        } else {
+            0
+        };
         Self(Self::of(history).0 + late_ms)
     }
 }

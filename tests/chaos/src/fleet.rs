@@ -310,6 +310,7 @@ impl Fleet {
             versions: self.database.versions().await?,
             sections: sections.collect(),
             sightings: Vec::new(),
+            hosts_come: false,
         })
     }
 }

@@ -22,6 +22,8 @@ pub struct History {
     pub faults: Vec<Record>,
     /// When which locks were seen in memcached.
     pub sightings: Vec<Sighting>,
+    /// Whether hosts were started while clients called, apart from faults.
+    pub hosts_come: bool,
 }
 
 /// A row of the database as it once was.

@@ -107,7 +107,8 @@ pub async fn run(upgrade: &Upgrade) -> anyhow::Result<Outcome> {
     }
     fleet.database().settle().await?;
     violations.extend(checker::locks_left(&fleet).await);
-    let history = fleet.history(calls, Vec::new()).await?;
+    let mut history = fleet.history(calls, Vec::new()).await?;
+    history.hosts_come = true;
     violations.extend(checker::check(&history));
     Ok(Outcome { history, violations })
 }

@@ -72,6 +72,7 @@ fn good() -> History {
         sections: vec![section(1, 0, 50), section(2, 50, 90), section(3, 60, 60)],
         faults: Vec::new(),
         sightings: Vec::new(),
+        hosts_come: false,
     }
 }
 
@@ -131,6 +132,22 @@ fn what_was_found_too_late_or_missed_is_found() {
         checks(|h| h.calls[5] = call(Kind::Find, "", 1010, 1020, problem(404, "not_found"))),
         ["found"]
     );
+}
+
+#[test]
+fn where_hosts_come_database_time_may_be_late() {
+    // Freed at 1050 by the time of a host that is 20 ms late.
+    let late = |h: &mut History| {
+        h.calls[1] = call(Kind::Find, "", 1069, 1071, registered("ann", 1000, 1));
+        h.calls[3].begin_us = 1_068_000;
+        h.calls[3].end_us = 1_075_000;
+    };
+    assert!(checks(late).contains(&"found"));
+    let where_they_come = |h: &mut History| {
+        late(h);
+        h.hosts_come = true;
+    };
+    assert!(!checks(where_they_come).contains(&"found"));
 }
 
 #[test]
