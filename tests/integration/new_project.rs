@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Instant;
 
 use namelock_test_artifacts::ROOMS;
 use namelock_test_servers::{Process, wait_until_ready};
@@ -113,7 +114,7 @@ impl Newcomer {
     /// installed what comes before. `check` gets these options too.
     fn follows_the_readme(&self, check: &str) -> String {
         let commands = self.readme(0);
-        let [_setup, unit_tests, build, check_it, _test, run, serve] = commands.as_slice() else {
+        let [_setup, unit_tests, build, check_it, test, run, serve] = commands.as_slice() else {
             panic!("{commands:?}");
         };
         assert_eq!(serve, "namelock serve --tenants .");
@@ -126,6 +127,8 @@ impl Newcomer {
         let config = format!("--config {}", config.display());
         let checked = self.succeeds(&format!("{check_it} {config} {check}"));
         assert!(checked.contains("core instances"), "{checked}");
+        let tested = self.succeeds(&format!("{test} {config} --cache {CACHE}"));
+        assert!(tested.ends_with(" scenarios went as expected\n"), "{tested}");
         let ran = self.succeeds(&format!("{run} {config} --cache {CACHE}"));
         assert!(ran.contains(r#""name":"SPRING","owner":"ann""#), "{ran}");
         built
@@ -158,6 +161,43 @@ fn a_project_in_rust_is_tested_built_checked_run_and_served_as_its_readme_says()
             .replacen("curl -i", quiet, 1);
         assert_eq!(newcomer.succeeds(&line), expected, "{line}");
     }
+}
+
+#[test]
+fn a_project_is_built_and_served_anew_when_a_file_changes() {
+    let newcomer = Newcomer::new("rust");
+    // Its dependencies take longer than a host may to come.
+    newcomer.succeeds("namelock build codes");
+    let mut command = newcomer.shell(&format!("exec namelock dev codes --listen 127.0.0.1:0 --cache {CACHE}"));
+    let mut host = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let (public, admin) = host.listening(DEADLINE).unwrap();
+    assert!(wait_until_ready(admin, DEADLINE));
+    let register = |name: &str| {
+        let address = format!("http://{public}/v1/codes/names");
+        let body = format!(r#"{{"name":"{name}","owner":"ann"}}"#);
+        newcomer.succeeds(&format!(
+            "curl --silent --output /dev/null --write-out '%{{http_code}}' {address} -d '{body}'"
+        ))
+    };
+    assert_eq!(register("four"), "201");
+    let change = |from: &str, to: &str| {
+        let source = newcomer.project().join("src/lib.rs");
+        let text = fs::read_to_string(&source).unwrap();
+        assert!(text.contains(from));
+        fs::write(&source, text.replace(from, to)).unwrap();
+    };
+    // What cannot be built leaves the version before it in place, and the next change is waited for.
+    change("(4..=12)", "(six..=12)");
+    change("six", "6");
+    let begin = Instant::now();
+    while register("four") != "422" {
+        assert!(begin.elapsed() < 5 * DEADLINE, "the change is not served");
+    }
+    assert_eq!(register("sixsix"), "201");
+    host.signal("TERM");
+    let (status, log) = host.last_words(DEADLINE).unwrap();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("request ended") && log.contains("name_invalid"), "{log}");
 }
 
 #[test]

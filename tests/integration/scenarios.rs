@@ -32,7 +32,9 @@ impl Folder {
     fn test(&self, component: &str, more: &[&str]) -> (Option<i32>, String, String) {
         let cache = self.path("compiled");
         let mut command = Process::command(env!("CARGO_BIN_EXE_namelock"), "the build makes it");
-        command.args(["test", component, "--cache", cache.to_str().unwrap()]).args(more);
+        command
+            .args(["test", component, "--cache", cache.to_str().unwrap()])
+            .args(more);
         let output = command.output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code(), text(output.stdout), text(output.stderr))
@@ -56,7 +58,10 @@ fn rooms_does_what_its_scenarios_say() {
     let (code, said, log) = folder.test(ROOMS, &["--scenarios", SCENARIOS]);
     assert_eq!(code, Some(0), "{said}{log}");
     let all = fs::read_to_string(SCENARIOS).unwrap().matches("[[scenario]]").count();
-    assert!(said.ends_with(&format!("{all} of {all} scenarios went as expected\n")), "{said}");
+    assert!(
+        said.ends_with(&format!("{all} of {all} scenarios went as expected\n")),
+        "{said}"
+    );
 }
 
 #[test]
@@ -81,27 +86,42 @@ fn what_differs_is_shown_with_its_step_and_kept_for_a_ci_server() {
         "[[scenario.step]]\nregister = \"Blue\"\nowner = \"ann\"\n[[scenario.step]]\nfind = \"blue\"\nexpect = { owner = \"bob\" }\n\
          [[scenario.step]]\nfree = \"blue\"\nowner = \"nobody asks any more\"\n",
     );
-    let right = scenario("<ann> has it", "[[scenario.step]]\nregister = \"Blue\"\nowner = \"ann\"\n");
+    let right = scenario(
+        "<ann> has it",
+        "[[scenario.step]]\nregister = \"Blue\"\nowner = \"ann\"\n",
+    );
     let folder = Folder::new(&(wrong + &right));
     let junit = folder.path("results.xml");
     let scenarios = folder.path("scenarios");
-    let more = ["--scenarios", scenarios.to_str().unwrap(), "--junit", junit.to_str().unwrap()];
+    let more = [
+        "--scenarios",
+        scenarios.to_str().unwrap(),
+        "--junit",
+        junit.to_str().unwrap(),
+    ];
     let (code, said, last) = folder.test(ROOMS, &more);
     assert_eq!(code, Some(1), "{said}{last}");
     let failed = "bob has it (3 steps, ";
-    assert!(said.lines().any(|line| line.starts_with("FAILED ") && line.contains(failed)), "{said}");
+    assert!(
+        said.lines()
+            .any(|line| line.starts_with("FAILED ") && line.contains(failed)),
+        "{said}"
+    );
     let differs = "  step 2: find \"blue\"\n    expected  owner = \"bob\"\n    got       owner = \"ann\"\n";
     assert!(said.contains(differs), "{said}");
     assert!(last.contains("1 of 2 scenarios did not go as expected"), "{last}");
 
     let xml = fs::read_to_string(&junit).unwrap();
-    for part in ["tests=\"2\"", "failures=\"1\"", "step 2: find", "&lt;ann> has it"] {
+    for part in ["tests=\"2\"", "failures=\"1\"", "step 2: find", "&lt;ann&gt; has it"] {
         assert!(xml.contains(part), "{part}: {xml}");
     }
     let (code, said, _) = folder.test(ROOMS, &[&more[..], &["--filter", "<ann>"]].concat());
     assert!(code == Some(0) && said.contains("1 of 1 scenarios"), "{said}");
     let (code, _, last) = folder.test(ROOMS, &[&more[..], &["--filter", "eve"]].concat());
-    assert!(code == Some(2) && last.contains("no scenario has \"eve\" in its name"), "{last}");
+    assert!(
+        code == Some(2) && last.contains("no scenario has \"eve\" in its name"),
+        "{last}"
+    );
 }
 
 #[test]
@@ -113,12 +133,16 @@ fn a_handler_that_two_callers_get_past_is_found() {
     ));
     let (code, said, _) = folder.play(ROOMS);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("expected  1 of 8 callers succeeds\n    got       8 succeed"), "{said}");
+    assert!(
+        said.contains("expected  1 of 8 callers succeeds\n    got       8 succeed"),
+        "{said}"
+    );
 }
 
 #[test]
 fn files_that_are_wrong_are_refused_with_everything_that_is_wrong() {
-    let folder = Folder::new(&scenario("x", "[[scenario.step]]\nregister = \"a\"\n[[scenario.step]]\nfind = 1\n"));
+    let wrong = ["register = \"a\"", "find = 1"].map(|step| scenario("x", &format!("[[scenario.step]]\n{step}")));
+    let folder = Folder::new(&wrong.concat());
     let (code, said, last) = folder.play(ROOMS);
     assert_eq!(code, Some(2), "{said}{last}");
     for words in ["s.toml, line ", "this step needs an owner", "expected a string"] {
@@ -129,7 +153,10 @@ fn files_that_are_wrong_are_refused_with_everything_that_is_wrong() {
     let (code, _, last) = empty.play(ROOMS);
     assert!(code == Some(2) && last.contains("there is no scenario here"), "{last}");
     let (code, _, last) = empty.test(ROOMS, &["--scenarios", "no/such/file"]);
-    assert!(code == Some(2) && last.contains("no/such/file: cannot read this file"), "{last}");
+    assert!(
+        code == Some(2) && last.contains("no/such/file: cannot read this file"),
+        "{last}"
+    );
     let (code, _, last) = Folder::new(&scenario("x", "[[scenario.step]]\nfind = \"a\"\n")).play("no/such/file");
     assert!(code == Some(1) && last.contains("cannot read no/such/file"), "{last}");
 }

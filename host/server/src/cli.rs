@@ -12,6 +12,7 @@ use crate::config::source::ConfigError;
 use crate::config::{Config, ServeFlags};
 use crate::develop::build::{self, BuildFlags};
 use crate::develop::check::{self, CheckFlags};
+use crate::develop::dev::{self, DevFlags};
 use crate::develop::new::{self, NewFlags};
 use crate::develop::run::{self, RunFlags};
 use crate::develop::scenario::{self, TestFlags};
@@ -83,6 +84,14 @@ enum Command {
     ///
     /// Exit codes: 0 if all went as expected, 1 if one did not or the component is refused, 2 for bad usage, configuration or scenarios.
     Test(TestFlags),
+    /// Serves a project while it is being written: builds it, and again whenever one of its files changes.
+    ///
+    /// Calls that run end on the version that they began with, and one that cannot be built or is refused leaves the one before
+    /// it in place. Locks and names are in this process and are gone when it stops. Each request is a line on standard error, and so is
+    /// what the handler prints.
+    ///
+    /// Exit codes: 0 after a stop by a signal, 2 for bad usage or configuration, 1 for everything else.
+    Dev(DevFlags),
     /// Creates secrets for callers.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -149,6 +158,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), RunError
         Ok(Cli {
             command: Command::Test(flags),
         }) => scenario::run(&flags),
+        Ok(Cli {
+            command: Command::Dev(flags),
+        }) => dev::run(&flags),
         Ok(Cli {
             command: Command::Compile(flags),
         }) => compile(&flags),
@@ -272,6 +284,8 @@ mod tests {
             help_of("namelock build --help"),
             help_of("namelock check --help"),
             help_of("namelock run --help"),
+            help_of("namelock test --help"),
+            help_of("namelock dev --help"),
             help_of("namelock token new --help"),
         ]
         .join("\n");

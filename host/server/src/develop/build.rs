@@ -43,12 +43,13 @@ pub struct BuildFlags {
 /// component.
 pub fn run(flags: &BuildFlags) -> Result<(), RunError> {
     let language = language(&flags.dir)?;
-    let text = command::run(None, async |_| build(flags, language).await)?;
+    let timeout = Duration::from_secs(flags.timeout);
+    let text = command::run(None, async |_| build(&flags.dir, timeout, language).await)?;
     command::print(&text)
 }
 
 /// The language of the project in a directory.
-fn language(dir: &Path) -> Result<Language, ConfigError> {
+pub(super) fn language(dir: &Path) -> Result<Language, ConfigError> {
     let wrong = |problem: String| ConfigError::new(dir.display().to_string(), problem);
     match Language::of(dir).as_slice() {
         [(language, _)] => Ok(*language),
@@ -70,11 +71,12 @@ fn language(dir: &Path) -> Result<Language, ConfigError> {
     }
 }
 
-async fn build(flags: &BuildFlags, language: Language) -> Result<String, RunError> {
+/// Builds the project in a directory, with tools that are ended after `timeout`; returns what is to be said of the component.
+pub(super) async fn build(dir: &Path, timeout: Duration, language: Language) -> Result<String, RunError> {
     let began = Instant::now();
-    let mut tools = Tools::new(Duration::from_secs(flags.timeout))?;
+    let mut tools = Tools::new(timeout)?;
     let folder = tempfile::tempdir().map_err(RunError::Runtime)?;
-    let made = tools::build(language, &flags.dir, folder.path(), &mut tools).await?;
+    let made = tools::build(language, dir, folder.path(), &mut tools).await?;
     let wasm = fs::read(&made).map_err(|error| failed(format!("cannot read the component that was made: {error}")))?;
     let wasm = Wasm::new(wasm);
     let interfaces = world::interfaces(wasm.as_bytes());
@@ -84,8 +86,8 @@ async fn build(flags: &BuildFlags, language: Language) -> Result<String, RunErro
         imports: interfaces.imports,
         exports: interfaces.exports,
     };
-    let path = flags.dir.join("handler.wasm");
-    put(&wasm, &flags.dir, &path).map_err(|source| RunError::Write {
+    let path = dir.join("handler.wasm");
+    put(&wasm, dir, &path).map_err(|source| RunError::Write {
         path: path.clone(),
         source,
     })?;

@@ -156,7 +156,10 @@ impl Services {
     pub(super) async fn add(&self, tenant: &Tenant, given: &Given) -> Result<(), RunError> {
         let Given { name, owner, .. } = given;
         let failed = |error: &dyn std::error::Error| {
-            let problem = format!("cannot register {name:?} for {owner:?} beforehand: {}", text::chain(error));
+            let problem = format!(
+                "cannot register {name:?} for {owner:?} beforehand: {}",
+                text::chain(error)
+            );
             RunError::Config(ConfigError::new("given", problem))
         };
         let locks = self.under(&Config::default(), Faults::default())?.locks;

@@ -206,7 +206,11 @@ impl StepTable {
             name,
             key: self.key,
             callers: self.callers,
-            others: others.unwrap_or_else(|| [ErrorKind::NameTaken, ErrorKind::NameBusy].map(|kind| kind.label().to_owned()).to_vec()),
+            others: others.unwrap_or_else(|| {
+                [ErrorKind::NameTaken, ErrorKind::NameBusy]
+                    .map(|kind| kind.label().to_owned())
+                    .to_vec()
+            }),
             expect,
             held: self.held.unwrap_or_default(),
             faults: self.faults,
@@ -238,12 +242,19 @@ impl StepTable {
 
     /// What is asked for, of which name.
     fn request(&mut self) -> Result<(String, Request), String> {
-        let names = (self.register.take(), self.update.take(), self.free.take(), self.find.take());
+        let names = (
+            self.register.take(),
+            self.update.take(),
+            self.free.take(),
+            self.find.take(),
+        );
         let mut owner = || self.owner.take().ok_or("this step needs an owner");
         let (what, name, request) = match names {
             (Some(name), None, None, None) => {
                 let lifetime_ms = match self.lifetime_ms.take() {
-                    Some(Lifetime::Endless) => return Err("register has a lifetime in milliseconds, or none".to_owned()),
+                    Some(Lifetime::Endless) => {
+                        return Err("register has a lifetime in milliseconds, or none".to_owned());
+                    }
                     Some(Lifetime::Ms(ms)) => Some(ms),
                     None => None,
                 };
@@ -317,7 +328,13 @@ impl Ask {
         let number = number.to_string();
         let fill = |text: &mut String| *text = text.replace(NUMBER, &number);
         let mut ask = self.clone();
-        let Expect { name, owner, detail, attributes, .. } = &mut ask.expect;
+        let Expect {
+            name,
+            owner,
+            detail,
+            attributes,
+            ..
+        } = &mut ask.expect;
         for text in [&mut ask.key, name, owner, detail].into_iter().flatten() {
             fill(text);
         }
@@ -327,7 +344,12 @@ impl Ask {
                 fill(owner);
                 Some(attributes)
             }
-            Request::Update { owner, new_owner, attributes, .. } => {
+            Request::Update {
+                owner,
+                new_owner,
+                attributes,
+                ..
+            } => {
                 fill(owner);
                 new_owner.iter_mut().for_each(fill);
                 attributes.as_mut()
@@ -338,7 +360,10 @@ impl Ask {
             }
             Request::Find => None,
         };
-        sent.into_iter().chain(attributes).flat_map(BTreeMap::values_mut).for_each(fill);
+        sent.into_iter()
+            .chain(attributes)
+            .flat_map(BTreeMap::values_mut)
+            .for_each(fill);
         ask
     }
 }

@@ -82,10 +82,21 @@ fn registration(expect: &Expect, answer: &Answer, now_ms: u64) -> Vec<Difference
     }
     if let Some(expected) = expect.lifetime {
         let left = body["expires_ms"].as_u64().map(|end| end.saturating_sub(now_ms));
-        compare("lifetime_ms", lifetime(expected), left.map_or("endless".into(), Value::from));
+        compare(
+            "lifetime_ms",
+            lifetime(expected),
+            left.map_or("endless".into(), Value::from),
+        );
     }
     if let Some(expected) = &expect.attributes {
-        compare("attributes", expected.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect(), body["attributes"].clone());
+        compare(
+            "attributes",
+            expected
+                .iter()
+                .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
+                .collect(),
+            body["attributes"].clone(),
+        );
     }
     if let Some(expected) = expect.replayed {
         compare("replayed", expected.into(), answer.replayed.into());
@@ -105,7 +116,10 @@ fn lifetime(lifetime: Lifetime) -> Value {
 /// Where a code is expected, all get it. Else one has what is expected, and the others one of [`Ask::others`].
 pub(super) fn all(asks: &[Ask], answers: &[Answer], now_ms: u64) -> Vec<Difference> {
     let each = || asks.iter().zip(answers).enumerate();
-    if asks.first().is_some_and(|ask| ask.expect.code.is_some() || matches!(ask.request, Request::Find)) {
+    if asks
+        .first()
+        .is_some_and(|ask| ask.expect.code.is_some() || matches!(ask.request, Request::Find))
+    {
         let wrong = each().flat_map(|(at, (ask, answer))| numbered(at, one(ask, answer, now_ms)));
         return wrong.collect();
     }
@@ -121,10 +135,13 @@ pub(super) fn all(asks: &[Ask], answers: &[Answer], now_ms: u64) -> Vec<Differen
         match answer.code() {
             None => differences.extend(numbered(at, registration(&ask.expect, answer, now_ms))),
             Some(code) if ask.others.iter().any(|allowed| allowed == code) => {}
-            Some(_) => differences.extend(numbered(at, vec![Difference {
-                expected: format!("success or {}", ask.others.join(" or ")),
-                got: answer.describe(),
-            }])),
+            Some(_) => differences.extend(numbered(
+                at,
+                vec![Difference {
+                    expected: format!("success or {}", ask.others.join(" or ")),
+                    got: answer.describe(),
+                }],
+            )),
         }
     }
     differences

@@ -62,10 +62,16 @@ pub struct TestFlags {
 pub fn run(flags: &TestFlags) -> Result<(), RunError> {
     let chosen = choose(flags)?;
     command::log()?;
-    let report = command::run(flags.config.as_ref(), async |config| play_all(flags, config, &chosen).await)?;
+    let report = command::run(flags.config.as_ref(), async |config| {
+        play_all(flags, config, &chosen).await
+    })?;
     if let Some(path) = &flags.junit {
-        let failed = |error: std::io::Error| ConfigError::new("--junit", format!("cannot write {}: {error}", path.display()));
-        report.junit().and_then(|xml| std::fs::write(path, xml)).map_err(failed)?;
+        let failed =
+            |error: std::io::Error| ConfigError::new("--junit", format!("cannot write {}: {error}", path.display()));
+        report
+            .junit()
+            .and_then(|xml| std::fs::write(path, xml))
+            .map_err(failed)?;
     }
     command::print(&report.text())?;
     match report.failed() {
@@ -79,7 +85,11 @@ pub fn run(flags: &TestFlags) -> Result<(), RunError> {
 
 /// The scenarios of the files that were named, or of those beside the component.
 fn choose(flags: &TestFlags) -> Result<Vec<(PathBuf, Scenario)>, RunError> {
-    let beside = if flags.path.is_dir() { &flags.path } else { flags.path.parent().unwrap_or(Path::new("")) };
+    let beside = if flags.path.is_dir() {
+        &flags.path
+    } else {
+        flags.path.parent().unwrap_or(Path::new(""))
+    };
     let named = match flags.scenarios.as_slice() {
         [] => vec![beside.join(SCENARIOS)],
         named => named.to_vec(),
@@ -98,7 +108,11 @@ fn choose(flags: &TestFlags) -> Result<Vec<(PathBuf, Scenario)>, RunError> {
         chosen.retain(|(_, scenario)| scenario.name.contains(text));
     }
     if chosen.is_empty() {
-        let place = named.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        let place = named
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect::<Vec<_>>()
+            .join(", ");
         let problem = match &flags.filter {
             Some(text) => format!("no scenario has {text:?} in its name"),
             None => "there is no scenario here; write one into a file *.toml, as docs/handlers.md shows".to_owned(),
@@ -116,8 +130,15 @@ fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>, ConfigError> {
             files.push(path.clone());
             continue;
         }
-        let failed = |error: std::io::Error| ConfigError::new(path.display().to_string(), format!("cannot read this directory: {error}"));
-        let entries = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed)?;
+        let failed = |error: std::io::Error| {
+            ConfigError::new(
+                path.display().to_string(),
+                format!("cannot read this directory: {error}"),
+            )
+        };
+        let entries = std::fs::read_dir(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(failed)?;
         let mut inside: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
         inside.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
         inside.sort();
@@ -178,7 +199,9 @@ async fn play(stage: &Stage<'_>, scenario: &Scenario) -> Result<Option<Failure>,
 }
 
 async fn ask_all(play: &Play<'_>, ask: &Ask) -> Result<Vec<Difference>, RunError> {
-    let asks: Vec<_> = (1..=ask.callers.unwrap_or(1)).map(|number| ask.of_caller(number)).collect();
+    let asks: Vec<_> = (1..=ask.callers.unwrap_or(1))
+        .map(|number| ask.of_caller(number))
+        .collect();
     let answers = play.answers(&asks).await?;
     let now_ms = play.now_ms();
     Ok(match (ask.callers, asks.as_slice(), answers.as_slice()) {

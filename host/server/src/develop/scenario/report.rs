@@ -53,7 +53,13 @@ impl Report {
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         for played in &self.played {
-            let Played { file, name, steps, took, failure } = played;
+            let Played {
+                file,
+                name,
+                steps,
+                took,
+                failure,
+            } = played;
             let verdict = if failure.is_some() { "FAILED" } else { "ok    " };
             let (file, took) = (file.display(), took.as_secs_f64() * 1000.0);
             let plural = if *steps == 1 { "" } else { "s" };
@@ -75,10 +81,12 @@ impl Report {
         writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
         counted(writer.create_element("testsuites"), "namelock test", &self.played).write_inner_content(|writer| {
             for suite in self.played.chunk_by(|one, next| one.file == next.file) {
-                let file = suite.first().map(|played| played.file.display().to_string()).unwrap_or_default();
-                counted(writer.create_element("testsuite"), &file, suite).write_inner_content(|writer| {
-                    suite.iter().try_for_each(|played| case(writer, &file, played))
-                })?;
+                let file = suite
+                    .first()
+                    .map(|played| played.file.display().to_string())
+                    .unwrap_or_default();
+                counted(writer.create_element("testsuite"), &file, suite)
+                    .write_inner_content(|writer| suite.iter().try_for_each(|played| case(writer, &file, played)))?;
             }
             Ok(())
         })?;
@@ -108,8 +116,12 @@ fn case(writer: &mut Writer<Vec<u8>>, file: &str, played: &Played) -> io::Result
     };
     let written = case.write_inner_content(|writer| {
         let message = format!("step {}: {}", failure.step, failure.what);
-        let element = writer.create_element("failure").with_attribute(("message", legal(&message).as_str()));
-        element.write_text_content(BytesText::new(&legal(&failure.text()))).map(drop)
+        let element = writer
+            .create_element("failure")
+            .with_attribute(("message", legal(&message).as_str()));
+        element
+            .write_text_content(BytesText::new(&legal(&failure.text())))
+            .map(drop)
     });
     written.map(drop)
 }
@@ -120,6 +132,15 @@ fn seconds(time: Duration) -> String {
 
 /// A text without the characters that XML 1.0 (section 2.2) has no way to write.
 fn legal(text: &str) -> String {
-    let is_legal = |char: char| matches!(char, '\t' | '\n' | '\r') || (char >= ' ' && !matches!(char, '\u{fffe}' | '\u{ffff}'));
-    text.chars().map(|char| if is_legal(char) { char } else { char::REPLACEMENT_CHARACTER }).collect()
+    let is_legal =
+        |char: char| matches!(char, '\t' | '\n' | '\r') || (char >= ' ' && !matches!(char, '\u{fffe}' | '\u{ffff}'));
+    text.chars()
+        .map(|char| {
+            if is_legal(char) {
+                char
+            } else {
+                char::REPLACEMENT_CHARACTER
+            }
+        })
+        .collect()
 }

@@ -79,7 +79,9 @@ impl<'a> Play<'a> {
         };
         let faults = first.faults.unwrap_or(self.scenario.faults);
         let circumstances = self.services.under(self.stage.config, faults)?;
-        let _held = self.hold(&circumstances, self.scenario.held.iter().chain(&first.held), faults).await?;
+        let _held = self
+            .hold(&circumstances, self.scenario.held.iter().chain(&first.held), faults)
+            .await?;
         let http = &self.stage.config.http;
         let app = Arc::new(App {
             tenants: Arc::clone(&self.stage.tenants),
@@ -104,13 +106,21 @@ impl<'a> Play<'a> {
     }
 
     /// Takes the locks that somebody else is said to hold.
-    async fn hold(&self, circumstances: &Circumstances, names: impl Iterator<Item = &String>, faults: Faults) -> Result<Vec<Lease>, RunError> {
+    async fn hold(
+        &self,
+        circumstances: &Circumstances,
+        names: impl Iterator<Item = &String>,
+        faults: Faults,
+    ) -> Result<Vec<Lease>, RunError> {
         let mut held = Vec::new();
         if faults.lock_down {
             return Ok(held);
         }
         for name in names {
-            let lease = circumstances.locks.acquire(&self.ready.tenant.namespace, name, Duration::ZERO).await;
+            let lease = circumstances
+                .locks
+                .acquire(&self.ready.tenant.namespace, name, Duration::ZERO)
+                .await;
             held.push(lease.map_err(|error| wrong("held", &format!("cannot hold the lock on {name:?}: {error}")))?);
         }
         Ok(held)
@@ -122,12 +132,15 @@ impl Stage<'_> {
     async fn tenant(&self, scenario: &Scenario) -> Result<Arc<Ready>, RunError> {
         let subject = Subject::read(self.path, self.config).map_err(RunError::Tenant)?;
         let (mut plan, id) = (subject.plan, subject.id);
-        let settings = scenario.settings.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let settings = scenario
+            .settings
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()));
         plan.for_author(settings);
         self.tenants.load(vec![Candidate::new(id.clone(), plan)]).await;
         let unknown = || wrong("settings", "the tenant was not loaded");
         let ready = self.tenants.get(id.as_str()).ok_or_else(unknown)?;
-        Ok(ready.map_err(|refused| wrong(&self.path.display().to_string(), &refused.reason))?)
+        ready.map_err(|refused| wrong(&self.path.display().to_string(), &refused.reason))
     }
 }
 
@@ -145,7 +158,8 @@ fn request(tenant: &str, ask: &Ask) -> Result<axum::extract::Request, RunError> 
             lifetime_ms,
             attributes,
         } => {
-            let body = json!({ "name": ask.name, "owner": owner, "lifetime_ms": lifetime_ms, "attributes": attributes });
+            let body =
+                json!({ "name": ask.name, "owner": owner, "lifetime_ms": lifetime_ms, "attributes": attributes });
             (Method::POST, all.to_owned(), Some(body))
         }
         Request::Update {
@@ -176,12 +190,17 @@ fn request(tenant: &str, ask: &Ask) -> Result<axum::extract::Request, RunError> 
         }
         Request::Find => (Method::GET, one, None),
     };
-    let mut request = axum::http::Request::builder().method(method).uri(address).header(HOST, "scenario");
+    let mut request = axum::http::Request::builder()
+        .method(method)
+        .uri(address)
+        .header(HOST, "scenario");
     if let Some(key) = &ask.key {
         request = request.header(IDEMPOTENCY_KEY, key);
     }
     let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-    request.body(body).map_err(|error| wrong(&format!("{} {:?}", ask.verb(), ask.name), &error.to_string()))
+    request
+        .body(body)
+        .map_err(|error| wrong(&format!("{} {:?}", ask.verb(), ask.name), &error.to_string()))
 }
 
 async fn answer(response: Result<axum::response::Response, std::convert::Infallible>) -> Result<Answer, RunError> {

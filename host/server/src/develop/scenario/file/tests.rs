@@ -14,36 +14,79 @@ fn parse(text: &str) -> Result<Vec<Scenario>, String> {
 #[test]
 fn what_is_wrong_with_a_step_is_said_with_its_place() {
     for (step, expect) in [
-        ("owner = 'ann'", "a step has one of register, update, free, find and advance_ms"),
-        ("register = 'a'\nfind = 'a'", "a step has one of register, update, free, find and advance_ms"),
+        (
+            "owner = 'ann'",
+            "a step has one of register, update, free, find and advance_ms",
+        ),
+        (
+            "register = 'a'\nfind = 'a'",
+            "a step has one of register, update, free, find and advance_ms",
+        ),
         ("register = 'a'", "this step needs an owner"),
         ("find = 'a'\nowner = 'ann'", "find has no owner"),
         ("free = 'a'\nowner = 'ann'\nlifetime_ms = 1", "free has no lifetime_ms"),
         ("free = 'a'\nowner = 'ann'\nkey = 'k'", "free has no key"),
-        ("register = 'a'\nowner = 'ann'\nnew_owner = 'bob'", "register has no new_owner"),
-        ("register = 'a'\nowner = 'ann'\nlifetime_ms = 'endless'", "register has a lifetime in milliseconds, or none"),
-        ("update = 'a'\nowner = 'ann'\nlifetime_ms = 'long'", "`long` is neither milliseconds nor \"endless\""),
-        ("update = 'a'\nowner = 'ann'\nlifetime_ms = -1", "a lifetime is not negative"),
+        (
+            "register = 'a'\nowner = 'ann'\nnew_owner = 'bob'",
+            "register has no new_owner",
+        ),
+        (
+            "register = 'a'\nowner = 'ann'\nlifetime_ms = 'endless'",
+            "register has a lifetime in milliseconds, or none",
+        ),
+        (
+            "update = 'a'\nowner = 'ann'\nlifetime_ms = 'long'",
+            "`long` is neither milliseconds nor \"endless\"",
+        ),
+        (
+            "update = 'a'\nowner = 'ann'\nlifetime_ms = -1",
+            "a lifetime is not negative",
+        ),
         ("register = 'a'\nowner = 'ann'\ncallers = 0", "callers is at least 1"),
         ("register = 'a'\nowner = 'ann'\ncallers = 257", "callers is at most 256"),
-        ("register = 'a'\nowner = 'ann'\nothers = ['name_taken']", "others needs callers"),
-        ("register = 'a'\nowner = 'ann'\nexpect = { code = 'taken' }", "`taken` is no code of docs/errors.md"),
-        ("register = 'a'\nowner = 'ann'\ncallers = 2\nothers = ['busy']", "`busy` is no code of docs/errors.md"),
-        ("register = 'a'\nowner = 'ann'\nexpect = { code = 'name_taken', owner = 'bob' }", "but not both"),
-        ("register = 'a'\nowner = 'ann'\nexpect = { detail = 'x' }", "only beside a code"),
-        ("free = 'a'\nowner = 'ann'\nexpect = { owner = 'bob' }", "free answers nothing"),
-        ("advance_ms = 1\nowner = 'ann'", "a step with advance_ms has nothing else"),
+        (
+            "register = 'a'\nowner = 'ann'\nothers = ['name_taken']",
+            "others needs callers",
+        ),
+        (
+            "register = 'a'\nowner = 'ann'\nexpect = { code = 'taken' }",
+            "`taken` is no code of docs/errors.md",
+        ),
+        (
+            "register = 'a'\nowner = 'ann'\ncallers = 2\nothers = ['busy']",
+            "`busy` is no code of docs/errors.md",
+        ),
+        (
+            "register = 'a'\nowner = 'ann'\nexpect = { code = 'name_taken', owner = 'bob' }",
+            "but not both",
+        ),
+        (
+            "register = 'a'\nowner = 'ann'\nexpect = { detail = 'x' }",
+            "only beside a code",
+        ),
+        (
+            "free = 'a'\nowner = 'ann'\nexpect = { owner = 'bob' }",
+            "free answers nothing",
+        ),
+        (
+            "advance_ms = 1\nowner = 'ann'",
+            "a step with advance_ms has nothing else",
+        ),
         ("register = 'a'\nowner = 'ann'\ncolour = 1", "unknown field `colour`"),
     ] {
         let text = format!("[[scenario]]\nname = 'x'\n[[scenario.step]]\n{step}\n");
         let error = parse(&text).err().unwrap();
-        assert!(error.starts_with("s.toml, line ") && error.contains(expect), "{step}: {error}");
+        assert!(
+            error.starts_with("s.toml, line ") && error.contains(expect),
+            "{step}: {error}"
+        );
     }
 }
 
 #[test]
-fn all_that_is_wrong_with_a_file_is_said_at_once() {
-    let text = "[[scenario]]\nname = 'x'\ngiven = [{ name = 'a' }]\n[[scenario.step]]\nregister = 'a'\n[[scenario.step]]\nfind = 7\n";
+fn what_is_wrong_with_each_scenario_of_a_file_is_said_at_once() {
+    let text = "[[scenario]]\nname = 'x'\ngiven = [{ name = 'a' }]\n[[scenario.step]]\nfind = 'a'\n\
+        [[scenario]]\nname = 'y'\n[[scenario.step]]\nregister = 'a'\n[[scenario]]\nname = 'z'\n[[scenario.step]]\nfind = 7\n";
     let error = parse(text).err().unwrap();
     let lines: Vec<_> = error.lines().collect();
     assert_eq!(lines.len(), 3, "{error}");
@@ -66,9 +109,17 @@ fn a_caller_sends_its_number_and_is_expected_to_get_it() {
     let Request::Register { owner, attributes, .. } = &second.request else {
         panic!("{second:?}");
     };
-    assert_eq!((second.name.as_str(), owner.as_str(), attributes["c"].as_str()), ("a 2", "b 2", "2"));
+    assert_eq!(
+        (second.name.as_str(), owner.as_str(), attributes["c"].as_str()),
+        ("a 2", "b 2", "2")
+    );
     assert_eq!(second.key.as_deref(), Some("k 2"));
-    let Expect { name, owner, attributes, .. } = &second.expect;
+    let Expect {
+        name,
+        owner,
+        attributes,
+        ..
+    } = &second.expect;
     assert_eq!((name.as_deref(), owner.as_deref()), (Some("d 2"), Some("e 2")));
     assert_eq!(attributes.as_ref().unwrap()["f"], "2");
 }

@@ -92,27 +92,59 @@ fn a_code_is_expected_and_got_or_neither() {
         lines(&one(&expect("name_taken", Some("is busy")), &taken, 0)),
         [r#"a text with "is busy" | 409 name_taken: the name is taken"#]
     );
-    assert_eq!(lines(&one(&expect("name_busy", None), &taken, 0)), ["name_busy | 409 name_taken: the name is taken"]);
-    assert_eq!(lines(&one(&ask(Expect::default()), &taken, 0)), ["success | 409 name_taken: the name is taken"]);
+    assert_eq!(
+        lines(&one(&expect("name_busy", None), &taken, 0)),
+        ["name_busy | 409 name_taken: the name is taken"]
+    );
+    assert_eq!(
+        lines(&one(&ask(Expect::default()), &taken, 0)),
+        ["success | 409 name_taken: the name is taken"]
+    );
     let differences = lines(&one(&expect("name_taken", None), &saved("ann"), 0));
     assert!(differences[0].starts_with("name_taken | 201 {"), "{differences:?}");
 }
 
 #[test]
 fn of_several_callers_exactly_one_has_it() {
-    let asks: Vec<_> = (1..=3).map(|_| ask(Expect { owner: text("ann"), ..Expect::default() })).collect();
+    let asks: Vec<_> = (1..=3)
+        .map(|_| {
+            ask(Expect {
+                owner: text("ann"),
+                ..Expect::default()
+            })
+        })
+        .collect();
     let judged = |answers: [Answer; 3]| lines(&all(&asks, &answers, 1000));
     let (taken, busy) = (refused(409, "name_taken"), refused(423, "name_busy"));
     assert!(judged([taken.clone(), saved("ann"), busy.clone()]).is_empty());
-    assert_eq!(judged([taken.clone(), taken.clone(), busy.clone()]), ["1 of 3 callers succeeds | 0 succeed"]);
-    assert_eq!(judged([saved("ann"), taken.clone(), saved("ann")]), ["1 of 3 callers succeeds | 2 succeed"]);
-    assert_eq!(judged([saved("bob"), taken.clone(), busy.clone()]), [r#"owner = "ann" | caller 1: owner = "bob""#]);
+    assert_eq!(
+        judged([taken.clone(), taken.clone(), busy.clone()]),
+        ["1 of 3 callers succeeds | 0 succeed"]
+    );
+    assert_eq!(
+        judged([saved("ann"), taken.clone(), saved("ann")]),
+        ["1 of 3 callers succeeds | 2 succeed"]
+    );
+    assert_eq!(
+        judged([saved("bob"), taken.clone(), busy.clone()]),
+        [r#"owner = "ann" | caller 1: owner = "bob""#]
+    );
     assert_eq!(
         judged([saved("ann"), taken.clone(), refused(500, "handler_trapped")]),
         ["success or name_taken or name_busy | caller 3: 500 handler_trapped: the name is taken"]
     );
     // Where a code is expected, all get it.
-    let refuse: Vec<_> = (1..=3).map(|_| ask(Expect { code: text("name_taken"), ..Expect::default() })).collect();
+    let refuse: Vec<_> = (1..=3)
+        .map(|_| {
+            ask(Expect {
+                code: text("name_taken"),
+                ..Expect::default()
+            })
+        })
+        .collect();
     assert!(all(&refuse, &[taken.clone(), taken.clone(), taken.clone()], 0).is_empty());
-    assert_eq!(lines(&all(&refuse, &[taken.clone(), busy, taken], 0)), ["name_taken | caller 2: 423 name_busy: the name is taken"]);
+    assert_eq!(
+        lines(&all(&refuse, &[taken.clone(), busy, taken], 0)),
+        ["name_taken | caller 2: 423 name_busy: the name is taken"]
+    );
 }
