@@ -135,6 +135,17 @@ impl Newcomer {
     }
 }
 
+/// The page from an empty directory to a handler.
+const TUTORIAL: &str = include_str!("../../guest/README.md");
+
+/// The n-th block of this kind in the tutorial, without the comments behind its lines.
+fn tutorial(kind: &str, block: usize) -> Vec<String> {
+    let text = TUTORIAL.split(&format!("```{kind}\n")).nth(block + 1).unwrap();
+    let lines = text.split("```").next().unwrap().lines();
+    let lines = lines.map(|line| line.split("  # ").next().unwrap().trim().to_owned());
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -198,6 +209,47 @@ fn a_project_is_built_and_served_anew_when_a_file_changes() {
     let (status, log) = host.last_words(DEADLINE).unwrap();
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("request ended") && log.contains("name_invalid"), "{log}");
+}
+
+#[test]
+fn the_tutorial_says_what_the_readme_of_each_project_says() {
+    for (block, language) in [(1, "rust"), (2, "python"), (3, "js")] {
+        let newcomer = Newcomer::new(language);
+        let mut commands = vec![format!("namelock new codes --lang {language}")];
+        commands.extend(newcomer.readme(0));
+        assert_eq!(tutorial("sh", block), commands);
+    }
+}
+
+#[test]
+fn the_change_of_the_tutorial_does_what_it_says() {
+    let newcomer = Newcomer::new("rust");
+    newcomer.succeeds("namelock build codes");
+    let scenarios = newcomer.project().join("scenarios/handler.toml");
+    let given = fs::read_to_string(&scenarios).unwrap();
+    fs::write(&scenarios, given.clone() + &tutorial("toml", 0).join("\n")).unwrap();
+    let test = format!("namelock test codes --cache {CACHE}");
+    let output = newcomer.types(&test);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for line in &tutorial("text", 0)[1..3] {
+        assert!(said.lines().any(|other| other.trim() == line), "{line}: {said}");
+    }
+    let source = newcomer.project().join("src/lib.rs");
+    let handler = fs::read_to_string(&source).unwrap();
+    assert!(handler.contains("(4..=12)"));
+    fs::write(
+        &source,
+        handler.replace("(4..=12)", "(6..=12)").replace("4 to 12", "6 to 12"),
+    )
+    .unwrap();
+    fs::write(
+        &scenarios,
+        fs::read_to_string(&scenarios).unwrap().replace("4 to 12", "6 to 12"),
+    )
+    .unwrap();
+    newcomer.succeeds("namelock build codes");
+    newcomer.succeeds(&test);
 }
 
 #[test]
