@@ -1,7 +1,7 @@
 //! What the documents tell a reader to type works, and the configuration that they show is accepted.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use namelock::config::{Config, ServeFlags};
@@ -115,7 +115,7 @@ fn every_configuration_that_the_documents_show_is_accepted() {
                 max: &limits,
                 shared_namespace: &shared,
             };
-            let candidates = namelock::tenants::directory::scan(&dir, &rules).unwrap();
+            let candidates = namelock::tenants::directory::scan(&dir, &rules, Path::new("none")).unwrap();
             assert_eq!(candidates.len(), 1);
             let error = candidates[0].error().map(ToString::to_string);
             assert_eq!(error, None, "{}", block.place);

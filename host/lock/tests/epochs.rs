@@ -301,6 +301,42 @@ async fn a_first_epoch_that_comes_too_late_for_a_connection_is_used_by_the_next(
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
+// Shows P3: a host that starts is not ready before it can serve every name, and one server that goes away later is no reason.
+#[tokio::test]
+async fn a_host_that_starts_is_ready_once_it_has_reached_every_server() {
+    let servers = [Memcached::start(), Memcached::start()];
+    let ways = [Way::to(servers[0].address()).await, Way::to(servers[1].address()).await];
+    ways[1].open.send_replace(false);
+    let url = format!("{},{}", ways[0].url(), ways[1].url().trim_start_matches("memcached://"));
+    let config = LockConfig {
+        // Far longer than the test waits for the first answer.
+        connect_timeout: Duration::from_secs(10),
+        ..short_grace()
+    };
+    let locks = open(&url, config, NewServers);
+    let reached = async {
+        loop {
+            match locks.ready().await {
+                Err(reasons) if !reasons.contains(&ways[0].address.to_string()) => return reasons,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Ok(()) => panic!("it has not reached the second server"),
+            }
+        }
+    };
+    let reasons = soon("the first is reached", reached).await;
+    assert!(reasons.contains(&ways[1].address.to_string()), "{reasons}");
+    ways[1].open.send_replace(true);
+    let ready = async {
+        while locks.ready().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("it is ready", ready).await;
+    ways[1].open.send_replace(false);
+    refused(&locks, "memcached").await;
+    locks.ready().await.unwrap();
+}
+
 /// Sets items that never expire and take as much as a lock with this key, or as little as possible.
 fn fill(raw: &mut RawMemcached, like: Option<&LockKey>, round: usize) {
     let value = "v".repeat(like.map_or(1, |key| key.as_str().len() + 10));

@@ -17,6 +17,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -54,6 +55,8 @@ pub(super) struct Lane {
     server: Arc<str>,
     queue: mpsc::Sender<Request>,
     state: Arc<Mutex<LaneState>>,
+    /// Whether there was ever a connection.
+    was_connected: Arc<AtomicBool>,
 }
 
 /// What a lane reports of itself.
@@ -107,6 +110,7 @@ struct LaneTask {
     fleet: Arc<Fleet>,
     queue: mpsc::Receiver<Request>,
     state: Arc<Mutex<LaneState>>,
+    was_connected: Arc<AtomicBool>,
     pause: Duration,
     /// Whether the first attempt to connect was made.
     tried: bool,
@@ -127,7 +131,7 @@ impl Lane {
         let server: Arc<str> = server.into();
         let (sender, queue) = mpsc::channel(config.queue);
         let state = LaneState::Disconnected("it has not been reached yet".to_owned());
-        let state = Arc::new(Mutex::new(state));
+        let (state, was_connected) = (Arc::new(Mutex::new(state)), Arc::<AtomicBool>::default());
         let task = LaneTask {
             server: Arc::clone(&server),
             config: Arc::clone(config),
@@ -136,6 +140,7 @@ impl Lane {
             fleet: Arc::clone(fleet),
             queue,
             state: Arc::clone(&state),
+            was_connected: Arc::clone(&was_connected),
             pause: config.backoff_min,
             tried: false,
             watched: Instant::now(),
@@ -146,6 +151,7 @@ impl Lane {
             server,
             queue: sender,
             state,
+            was_connected,
         }
     }
 
@@ -184,6 +190,11 @@ impl Lane {
         }
     }
 
+    /// Whether there was ever a connection.
+    pub(super) fn was_connected(&self) -> bool {
+        self.was_connected.load(Ordering::Relaxed)
+    }
+
     /// The connection that the lane has now.
     pub(super) fn connection(&self) -> Option<ConnectionId> {
         match &*self.state.lock() {
@@ -203,6 +214,7 @@ impl LaneTask {
                         connection = connection.id.get(),
                         "connected to memcached"
                     );
+                    self.was_connected.store(true, Ordering::Relaxed);
                     self.report(LaneState::Connected(connection.id));
                     self.pause = self.config.backoff_min;
                     self.said.clear();

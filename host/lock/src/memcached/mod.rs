@@ -55,6 +55,7 @@ mod wire;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 #[cfg(fuzzing)]
 pub use self::codec::fuzz_reply;
@@ -72,12 +73,17 @@ use crate::grant::{
 };
 use crate::key::LockKey;
 
+/// For how many times `connect_timeout` a host that starts waits for every server until it is ready without one.
+const START: u32 = 10;
+
 /// Locks in memcached servers, each name in one of them.
 #[derive(Debug)]
 pub(crate) struct Memcached {
     /// Those of both lists.
     servers: Vec<Server>,
     fleet: Arc<Fleet>,
+    /// Until when a server that does not answer may just not have been reached yet.
+    starts_until: Instant,
 }
 
 impl Memcached {
@@ -95,6 +101,7 @@ impl Memcached {
         Self {
             servers: servers.collect(),
             fleet,
+            starts_until: Instant::now() + config.connect_timeout * START,
         }
     }
 
@@ -196,19 +203,24 @@ impl Memcached {
     }
 
     /// Tells whether any server answers. One that does not costs only its own names, which is no reason to send callers
-    /// elsewhere. But a host that differs from its fleet grants nothing at all.
+    /// elsewhere. But a host that differs from its fleet grants nothing at all. And one that starts may not have reached all of
+    /// them yet: for a while it is not ready without one, so that a host can be replaced by another and no request fails.
     pub(crate) async fn ready(&self) -> Result<(), String> {
         if let Some(refusal) = self.fleet.refusal() {
             return Err(refusal.reason);
         }
-        let mut reasons = Vec::new();
+        let starts = Instant::now() < self.starts_until;
+        let (mut reasons, mut is_missing) = (Vec::new(), false);
         for server in &self.servers {
-            match server.ready() {
-                Ok(()) => return Ok(()),
-                Err(reason) => reasons.push(reason),
+            if let Err(reason) = server.ready() {
+                is_missing |= starts && !server.was_reached();
+                reasons.push(reason);
             }
         }
-        Err(reasons.join("; "))
+        if is_missing || reasons.len() == self.servers.len() {
+            return Err(reasons.join("; "));
+        }
+        Ok(())
     }
 
     /// The server of a name; while the list is changed, the one in the list from before and the one in the new list.

@@ -72,6 +72,11 @@ impl Server {
     pub(super) fn ready(&self) -> Result<(), String> {
         self.lanes.iter().try_for_each(Lane::ready)
     }
+
+    /// Whether there was a connection in each of its lanes.
+    pub(super) fn was_reached(&self) -> bool {
+        self.lanes.iter().all(Lane::was_connected)
+    }
 }
 
 impl Drop for Server {

@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -47,7 +48,7 @@ impl Host {
             hold_max: Duration::MAX,
             shared_namespace: &[],
         };
-        let candidates = directory::scan(&tenants, &rules).unwrap();
+        let candidates = directory::scan(&tenants, &rules, Path::new("none")).unwrap();
         let tenants = Tenants::new(Sandbox::new(&config, compiler).unwrap());
         tenants.load(candidates).await;
         let names = NamesUrl::Sqlite(dir.path().join("names.db"));

@@ -94,7 +94,7 @@ pub async fn serve(
     reload: impl AsyncFnMut(),
 ) -> Result<(), RunError> {
     rlimit::ensure_open_files(config.http.connections)?;
-    let candidates = directory::scan(&config.tenants, &rules(&config))?;
+    let candidates = directory::scan(&config.tenants, &rules(&config), &config.compiler.cache.dir)?;
     checks::refuse_open(&config.http, &candidates)?;
     let lock = LockConfig {
         shared_with_idiom: !config.shared_namespace.is_empty(),
@@ -147,7 +147,8 @@ async fn keep_loading(
             reload().await;
             tracing::info!(dir = %config.tenants.display(), "reading the tenants again");
             let again = config.clone();
-            let scan = tokio::task::spawn_blocking(move || directory::scan(&again.tenants, &rules(&again)));
+            let scan = move || directory::scan(&again.tenants, &rules(&again), &again.compiler.cache.dir);
+            let scan = tokio::task::spawn_blocking(scan);
             let panicked = |panic: JoinError| Err(ConfigError::new("tenants.dir", panic.to_string()));
             match scan.await.unwrap_or_else(panicked) {
                 Ok(mut candidates) => {

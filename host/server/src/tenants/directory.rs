@@ -30,16 +30,20 @@ impl Candidate {
 }
 
 /// Reads the `tenant.toml` of every tenant in `dir`; anything that is not a tenant's directory is skipped with a
-/// warning.
-pub fn scan(dir: &Path, rules: &Rules<'_>) -> Result<Vec<Candidate>, ConfigError> {
+/// warning, but for `cache`, where the host keeps what it has compiled: it may lie there too.
+pub fn scan(dir: &Path, rules: &Rules<'_>, cache: &Path) -> Result<Vec<Candidate>, ConfigError> {
     let failed = |error: io::Error| {
         let problem = format!("cannot read the directory of tenants: {error}; create it or pass --tenants DIR");
         ConfigError::new(dir.display().to_string(), problem)
     };
+    let cache = cache.canonicalize().ok();
     let mut candidates = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let path = entry.path();
+        if cache.is_some() && path.canonicalize().ok() == cache {
+            continue;
+        }
         let id = entry
             .file_name()
             .to_str()
@@ -87,6 +91,10 @@ mod tests {
     use crate::config::Limits;
 
     fn scan_with_defaults(dir: &Path) -> Result<Vec<Candidate>, ConfigError> {
+        scan_beside(Path::new("none"), dir)
+    }
+
+    fn scan_beside(cache: &Path, dir: &Path) -> Result<Vec<Candidate>, ConfigError> {
         let limits = Limits::default();
         let rules = Rules {
             defaults: &limits,
@@ -94,7 +102,7 @@ mod tests {
             hold_max: std::time::Duration::MAX,
             shared_namespace: &[],
         };
-        scan(dir, &rules)
+        scan(dir, &rules, cache)
     }
 
     fn ids(candidates: &[Candidate], of: impl Fn(&&Candidate) -> bool) -> Vec<&str> {
@@ -113,6 +121,19 @@ mod tests {
             "{error}"
         );
         assert!(error.ends_with("; create it or pass --tenants DIR"), "{error}");
+    }
+
+    #[test]
+    fn the_cache_of_the_host_is_no_tenant() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("namelock-cache");
+        for path in [&cache, &dir.path().join("codes")] {
+            fs::create_dir(path).unwrap();
+        }
+        let found = scan_beside(&cache.join("."), dir.path()).unwrap();
+        assert_eq!(ids(&found, |_| true), ["codes"]);
+        let found = scan_with_defaults(dir.path()).unwrap();
+        assert_eq!(ids(&found, |_| true), ["codes", "namelock-cache"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use namelock_account::Counter;
@@ -50,7 +51,7 @@ async fn a_tenant_that_cannot_be_loaded_keeps_its_reason() {
         ..CompilerConfig::default()
     };
     let tenants = Tenants::new(Sandbox::new(&config, compiler).unwrap());
-    tenants.load(scan(dir.path(), &rules).unwrap()).await;
+    tenants.load(scan(dir.path(), &rules, Path::new("none")).unwrap()).await;
     let check = |name: &str, expect: &str| match tenants.get(name) {
         Some(Err(refused)) => assert!(refused.reason.contains(expect), "{}", refused.reason),
         Some(Ok(_)) | None => panic!("{name} is not unavailable"),
@@ -102,7 +103,9 @@ async fn compiling_is_booked_to_the_tenant_and_its_account_outlives_reloads() {
         shared_namespace: &[],
     };
     let load = async || {
-        tenants.load(scan(&dir.path().join("tenants"), &rules).unwrap()).await;
+        tenants
+            .load(scan(&dir.path().join("tenants"), &rules, Path::new("none")).unwrap())
+            .await;
         (tenants.status().pop().unwrap().state, tenants.account("acme").unwrap())
     };
     let (state, first) = load().await;
