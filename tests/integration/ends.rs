@@ -37,7 +37,7 @@ ends! {
         grow_many_memories grow_memory grow_memory_at_once grow_table;
     (500, "handler_trapped"):
         acquire_broken_text acquire_into_nowhere acquire_wild_pointer big_frames call_in_realloc dirty_memory_and_trap
-        dirty_memory_in_start drop_twice exit_holding_lease forge_lease forge_log_line forge_registration lie_in_realloc
+        dirty_memory_in_start drop_twice exit_holding_lease fail_as_named forge_lease forge_log_line forge_registration lie_in_realloc
         log_then_trap panic_holding_lease panic_in_drop recurse recurse_in_start return_broken_text return_endless_list
         return_odd_pointer return_unknown_case return_wild_pointer sparse_data straight_line symbols_in_frames
         trap_after_return trap_holding_lease trap_in_long_name trap_in_mangled_name trap_in_start use_after_release;

@@ -24,6 +24,7 @@ mod postgres;
 mod quota;
 mod reload;
 mod rename;
+mod replay;
 mod requests;
 mod scenarios;
 mod story;

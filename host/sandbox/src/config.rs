@@ -161,6 +161,12 @@ impl Settings {
         self.0.iter().map(Setting::read).collect()
     }
 
+    /// All of them, which nobody has read by this.
+    pub(crate) fn pairs(&self) -> Vec<(String, String)> {
+        let pair = |setting: &Setting| (setting.key.clone(), setting.value.clone());
+        self.0.iter().map(pair).collect()
+    }
+
     /// The keys that no call has read yet.
     pub fn unread(&self) -> impl Iterator<Item = &str> {
         let unread = self.0.iter().filter(|setting| !setting.was_read.load(Relaxed));

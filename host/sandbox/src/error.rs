@@ -80,6 +80,9 @@ pub enum CallError {
         /// The limit's name in the configuration.
         limit: &'static str,
     },
+    /// A call that is replayed does something else than was recorded.
+    #[error("{0}")]
+    Differs(String),
     /// All instances of the pool are in use.
     #[error("no instance is free")]
     Overloaded,

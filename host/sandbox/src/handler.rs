@@ -22,7 +22,6 @@
 //! handles.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use namelock_account::{Account, Counter, Limit};
@@ -31,6 +30,7 @@ use wasmtime::Store;
 use wasmtime::component::InstancePre;
 use wasmtime::error::Context as _;
 
+use crate::cache::Digest;
 use crate::config::Tenant;
 use crate::database_time::DatabaseTime;
 use crate::epoch::EpochTicker;
@@ -39,18 +39,18 @@ use crate::long_run::{LongRuns, Place};
 use crate::meter::{Meter, metered};
 use crate::milliseconds::milliseconds;
 use crate::powers::Powers;
+use crate::recording::{Over, Recording, Tape, Why};
+use crate::rejection::Rejection;
 use crate::request::{Repeatable, Request, UpdateRequest, Written};
 use crate::service::Services;
 use crate::state::State;
 use crate::store::{self, StoreEnd, Unstoppable};
+use crate::taping::{self, Operation, Origin};
 use crate::trap;
 use crate::wit::bindings::RegistrarIndices;
 use crate::wit::bindings::exports::namelock::registration::handler as wit;
 use crate::wit::bindings::updating::UpdatesAloneIndices;
 use crate::wit::bindings::updating::exports::namelock::registration::updates;
-
-/// The longest text of a handler that a caller is told, in bytes.
-const DETAIL_BYTES_MAX: usize = 1024;
 
 /// A compiled component, ready for calls. Clones share it.
 #[derive(Clone)]
@@ -62,13 +62,9 @@ pub struct Handler {
     ticker: Arc<EpochTicker>,
     long_runs: Arc<LongRuns>,
     services: Arc<Services>,
-}
-
-/// Which function of the handler a call runs, and its arguments.
-enum Operation {
-    Register(Request),
-    Update(UpdateRequest),
-    Free { name: String, owner: String },
+    origin: Origin,
+    /// On in a clone for one call alone.
+    tape: Tape,
 }
 
 /// How the guest's future ended.
@@ -76,12 +72,7 @@ enum End {
     Ran(wasmtime::Result<Result<Option<wit::Registration>, Rejection>>),
     LeaseLost,
     WallTime,
-}
-
-/// Why a handler refuses a request.
-enum Rejection {
-    OfHandler(wit::Rejection),
-    OfUpdates(updates::Rejection),
+    Replayed(Over),
 }
 
 impl Handler {
@@ -92,6 +83,7 @@ impl Handler {
         ticker: Arc<EpochTicker>,
         long_runs: Arc<LongRuns>,
         services: Arc<Services>,
+        origin: Origin,
     ) -> Self {
         Self {
             pre,
@@ -100,7 +92,23 @@ impl Handler {
             ticker,
             long_runs,
             services,
+            origin,
+            tape: Tape::default(),
         }
+    }
+
+    /// The handler for one call, which this tape records or answers.
+    #[must_use]
+    pub fn taped(&self, tape: &Tape) -> Self {
+        Self {
+            tape: tape.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// The digest of the component.
+    pub fn digest(&self) -> Digest {
+        self.origin.digest
     }
 
     /// Runs the handler's `register`, and returns a registration that the database really gave to this call. `repeatable` is a
@@ -164,6 +172,31 @@ impl Handler {
         Ok(())
     }
 
+    /// Runs a recorded call again. A tape should answer it ([`taped`](Self::taped)), and then no service is asked.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`].
+    pub async fn replay(
+        &self,
+        powers: &Powers,
+        tenant: &Arc<Tenant>,
+        recording: &Recording,
+    ) -> Result<Option<Written>, CallError> {
+        let operation = Operation::from(recording.request.clone());
+        if matches!(operation, Operation::Update(_)) && !self.lets_update() {
+            return Err(CallError::Unsupported);
+        }
+        let frees = matches!(operation, Operation::Free { .. });
+        let ended = self
+            .call(powers, tenant, &recording.request_id, operation, None)
+            .await?;
+        if frees {
+            return Ok(None);
+        }
+        written(ended).map(Some)
+    }
+
     /// Does work for a tenant that is no call of its handler, and books it as one: who has let the host run for long
     /// waits for a permit for this too. The work must be short.
     // Keeps P6: what a tenant's callers send costs the host time, and the tenant pays for it.
@@ -180,11 +213,13 @@ impl Handler {
         repeatable: Option<Repeatable>,
     ) -> Result<Option<Written>, CallError> {
         let limits = &tenant.limits;
+        let tape = &self.tape;
+        tape.begin(|| taping::about(self.origin, tenant, request_id, &operation, repeatable.is_some()));
         let meter = Meter::default();
         let place = self.long_runs.place(&tenant.account);
         let mut store = Store::new(
             self.pre.engine(),
-            State::new(powers, &self.services, tenant, request_id, repeatable),
+            State::new(powers, &self.services, tenant, request_id, repeatable, tape),
         );
         store::limit(&mut store, &meter, &self.ticker);
         let end = StoreEnd::new(&place, &meter);
@@ -199,9 +234,17 @@ impl Handler {
             // A call that has ended counts as ended, whatever else happened at the same time.
             biased;
             ended = run => End::Ran(ended),
+            over = tape.over() => End::Replayed(over),
             () = lease_watch.lost() => End::LeaseLost,
             () = tokio::time::sleep(limits.wall_time) => End::WallTime,
         };
+        if tape.is_on() {
+            // What the guest has begun to write belongs to it too.
+            store.data().log.end();
+        }
+        if let Some(why) = ended_by_host(&ended) {
+            tape.ended(why);
+        }
         let leases: Vec<_> = store.data_mut().leases.take_all().collect();
         let outcome = match ended {
             End::Ran(Ok(Ok(registration))) => {
@@ -211,7 +254,7 @@ impl Handler {
                     replayed: false,
                 }))
             }
-            End::Ran(Ok(Err(rejection))) => Err(rejection_error(rejection, store.data())),
+            End::Ran(Ok(Err(rejection))) => Err(rejection.error(store.data())),
             End::Ran(Err(error)) => {
                 if error.downcast_ref::<Unstoppable>().is_some() {
                     place.penalize();
@@ -221,11 +264,9 @@ impl Handler {
             End::LeaseLost => Err(CallError::LeaseLost),
             End::WallTime => {
                 tenant.account.refuse(Limit::WallTime);
-                Err(CallError::Deadline {
-                    limit: "wall time",
-                    time: limits.wall_time,
-                })
+                Err(taping::wall_time_over(tenant))
             }
+            End::Replayed(over) => Err(taping::replay_over(over, tenant)),
         };
         let writes = &mut store.data_mut().writes;
         let (unwritten, past_request) = (writes.unwritten_request(), std::mem::take(&mut writes.past_request));
@@ -239,20 +280,22 @@ impl Handler {
             // What was sent before may have been done while this call ran, and the handler has refused it because of itself.
             (Err(error), Some(request)) if error.is_rejection() => {
                 let _time = DatabaseTime::begin(&tenant.account);
-                let found = powers.names.find_request(&tenant.id, request).await;
-                // A refusal would be final, and may be wrong.
-                found.map_err(|_| CallError::Unavailable {
-                    detail: "it cannot be told whether the request was done before".to_owned(),
-                    cause: Some(Cause::NamesUnavailable),
-                })?
+                powers.names.find_request(&tenant.id, request).await
             }
-            _ => past_request,
+            _ => Ok(past_request),
         };
+        let past = taping::past(tape, past).map_err(|_| CallError::Unavailable {
+            // A refusal would be final, and may be wrong.
+            detail: "it cannot be told whether the request was done before".to_owned(),
+            cause: Some(Cause::NamesUnavailable),
+        });
         // The database knows better than the handler can what has become of the request.
-        match Written::before(past)? {
+        let outcome = past.and_then(Written::before).and_then(|before| match before {
             Some(written) => Ok(Some(written)),
             None => outcome,
-        }
+        });
+        taping::outcome(tape, &outcome);
+        outcome
     }
 
     /// Instantiates the component and calls it. The outer error is a trap, the inner one the handler's rejection.
@@ -297,6 +340,16 @@ impl Handler {
     }
 }
 
+/// Why the host ended a call, if it is not something that the guest did.
+fn ended_by_host(end: &End) -> Option<Why> {
+    match end {
+        End::LeaseLost => Some(Why::LeaseLost),
+        End::WallTime => Some(Why::WallTime),
+        End::Ran(Err(error)) => taping::time_over(error),
+        End::Ran(Ok(_)) | End::Replayed(_) => None,
+    }
+}
+
 fn written(written: Option<Written>) -> Result<Written, CallError> {
     let made_up = "the handler returned a registration that the database never gave to this call";
     written.ok_or_else(|| CallError::Trapped(made_up.into()))
@@ -310,34 +363,9 @@ fn broke_down(error: &wasmtime::Error, state: &State, place: &Place) -> CallErro
     if !matches!(told, CallError::Overloaded) {
         let (text, took) = metered(|| trap::describe(error));
         state.log.warn(&format!("the call broke down: {text}"));
+        state.tape.broke_down(&text);
         state.tenant.account.charge_time(Counter::HostNanos, took);
         place.ran(took, took);
     }
     told
-}
-
-/// Turns the handler's rejection into an error. Its texts are not trusted, so they are cut.
-fn rejection_error(rejection: Rejection, state: &State) -> CallError {
-    let unavailable = |detail| CallError::Unavailable {
-        detail: short(detail),
-        cause: state.cause,
-    };
-    match rejection {
-        Rejection::OfUpdates(updates::Rejection::Missing) => CallError::Missing,
-        Rejection::OfHandler(wit::Rejection::Taken) => CallError::Taken(state.writes.held),
-        Rejection::OfHandler(wit::Rejection::Invalid(detail))
-        | Rejection::OfUpdates(updates::Rejection::Invalid(detail)) => CallError::Invalid(short(detail)),
-        Rejection::OfHandler(wit::Rejection::Busy(ms)) | Rejection::OfUpdates(updates::Rejection::Busy(ms)) => {
-            CallError::Busy(Duration::from_millis(ms))
-        }
-        Rejection::OfHandler(wit::Rejection::Forbidden(detail))
-        | Rejection::OfUpdates(updates::Rejection::Forbidden(detail)) => CallError::Forbidden(short(detail)),
-        Rejection::OfHandler(wit::Rejection::Unavailable(detail))
-        | Rejection::OfUpdates(updates::Rejection::Unavailable(detail)) => unavailable(detail),
-    }
-}
-
-fn short(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(DETAIL_BYTES_MAX));
-    text
 }

@@ -16,7 +16,7 @@ use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 
 use crate::state::State;
 use crate::unfit::Unfit;
-use crate::wit::{locks, names, settings};
+use crate::wit::{settings, taped_locks, taped_names};
 
 /// The interfaces that a component may import. Every version of the same line is granted: 0.2.x for WASI.
 const GRANTED: &[&str] = &[
@@ -62,8 +62,8 @@ impl HasData for HasIo {
 pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     let l = &mut linker;
-    locks::add_to_linker(l, State::locks)?;
-    names::add_to_linker(l, State::names)?;
+    taped_locks::add_to_linker(l, State::locks)?;
+    taped_names::add_to_linker(l, State::names)?;
     settings::add_to_linker(l, State::settings)?;
     io::error::add_to_linker::<State, HasIo>(l, State::table)?;
     io::poll::add_to_linker::<State, HasIo>(l, State::table)?;

@@ -15,6 +15,13 @@ use crate::lease_watch::LeaseWatch;
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct LeaseHandle(usize);
 
+impl LeaseHandle {
+    /// The handle of a lease that a recorded call had; it stands for none of this one.
+    pub(crate) fn of_replay() -> Self {
+        Self(usize::MAX)
+    }
+}
+
 /// A lease, and what the call has read of its name since it has it.
 struct Held {
     lease: Lease,

@@ -12,11 +12,12 @@
 //! - [`compiler`], [`cache`]: components are compiled in a process of their own, and the outcome is kept;
 //! - `unfit`: what a component is refused for; [`sandbox`]: loads a component; [`powers`]: what its calls are given;
 //! - [`request`]: what a call is made for; [`handler`]: one call from its beginning to its end, however it ends; `store`, `state`: what the host keeps for
-//!   it, and gives back; `trap`: what is said of one that broke down;
+//!   it, and gives back; `rejection`, `trap`: what is said of one that was refused or broke down;
 //! - `leases`, `lease_watch`: the leases of a call, which ends when one of them is lost;
 //! - `long_run`, `meter`, `limiter`, `log`, `clock`: what keeps a call from disturbing others: turns, running time,
 //!   memory, output, coarse clocks; `swap`: whether instances may be reset quickly; `service`: says once that the lock
 //!   service or the names database fails;
+//! - [`recording`]: what a call was told, so that it can be run again; `taping`: what it was made for;
 //! - `imports`: which interfaces a component may import; `wit`: those of namelock, implemented.
 //!
 //! # A minimal host
@@ -33,6 +34,7 @@ pub mod config;
 pub mod error;
 pub mod handler;
 pub mod powers;
+pub mod recording;
 pub mod request;
 pub mod sandbox;
 
@@ -48,10 +50,12 @@ mod log;
 mod long_run;
 mod meter;
 mod milliseconds;
+mod rejection;
 mod service;
 mod state;
 mod store;
 mod swap;
+mod taping;
 mod text;
 mod trap;
 mod unfit;
@@ -63,6 +67,7 @@ pub use database_time::DatabaseTime;
 pub use error::{CallError, Cause, LoadError, SandboxError};
 pub use handler::Handler;
 pub use powers::Powers;
+pub use recording::{Recording, Tape};
 pub use request::{Repeatable, Request, UpdateRequest, Written};
 pub use sandbox::{Loaded, Sandbox, Wasm};
 pub use unfit::Unfit;

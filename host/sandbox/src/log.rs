@@ -15,6 +15,8 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
+use crate::recording::Tape;
+
 /// The longest line; a longer one is continued in the next.
 const LINE_BYTES_MAX: usize = 1024;
 
@@ -41,11 +43,14 @@ struct Inner {
     used: usize,
     /// Whether a line did not fit.
     full: bool,
+    tape: Tape,
+    /// How many bytes of lines are on the tape.
+    taped: usize,
 }
 
 impl TenantLog {
     /// Opens the log of a call, whose output may take `limit` bytes.
-    pub(crate) fn new(account: &Arc<Account>, request_id: &str, limit: usize) -> Self {
+    pub(crate) fn new(account: &Arc<Account>, request_id: &str, limit: usize, tape: &Tape) -> Self {
         Self {
             inner: Arc::new(Mutex::new(Inner {
                 account: Arc::clone(account),
@@ -54,6 +59,8 @@ impl TenantLog {
                 limit,
                 used: 0,
                 full: false,
+                tape: tape.clone(),
+                taped: 0,
             })),
         }
     }
@@ -66,6 +73,11 @@ impl TenantLog {
         inner.warn(text);
     }
 
+    /// Writes the line that the guest has begun.
+    pub(crate) fn end(&self) {
+        self.inner.lock().emit();
+    }
+
     /// How many bytes the guest's lines took.
     pub(crate) fn used(&self) -> usize {
         self.inner.lock().used
@@ -74,7 +86,11 @@ impl TenantLog {
 
 impl Inner {
     fn write(&mut self, mut bytes: &[u8]) {
-        while !self.full && !bytes.is_empty() {
+        if !self.tape.writes() {
+            return;
+        }
+        // What does not fit is counted, unless a tape wants it.
+        while (!self.full || self.tape.is_on()) && !bytes.is_empty() {
             let room = &bytes[..bytes.len().min(LINE_BYTES_MAX - self.line.len())];
             let (taken, ends) = match room.iter().position(|byte| *byte == b'\n') {
                 Some(end) => (end + 1, true),
@@ -99,13 +115,18 @@ impl Inner {
             return;
         }
         let line = std::mem::take(&mut self.line);
-        if self.full {
+        if self.full && !self.tape.is_on() {
             self.account.charge(Counter::LogLinesDropped, 1);
             return;
         }
         // Whatever a guest writes, control characters too, reaches the log as escaped text, and never as lines of its
         // own.
         let line = String::from_utf8_lossy(&line).escape_debug().to_string();
+        self.tape(&line);
+        if self.full {
+            self.account.charge(Counter::LogLinesDropped, 1);
+            return;
+        }
         let cost = self.cost(&line);
         if cost > self.limit - self.used {
             self.account.refuse(Limit::LogBytes);
@@ -116,6 +137,14 @@ impl Inner {
             tracing::info!(target: "guest", tenant = &**self.account.tenant(), request_id = &*self.request_id, "{line}");
         } else {
             self.fill("more output is dropped (limits.log_rate)");
+        }
+    }
+
+    /// Notes a line for a recording. What the tenant has left of its log by time is not the call's, and says nothing of it.
+    fn tape(&mut self, line: &str) {
+        self.taped = self.taped.saturating_add(line.len());
+        if self.taped <= self.limit {
+            self.tape.line(line);
         }
     }
 
@@ -211,7 +240,7 @@ mod tests {
     }
 
     fn write(account: &Arc<Account>, limit: usize, text: &str) -> usize {
-        let log = TenantLog::new(account, "r", limit);
+        let log = TenantLog::new(account, "r", limit, &Tape::default());
         log.inner.lock().write(text.as_bytes());
         log.used()
     }
@@ -232,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_write_beyond_what_is_permitted_is_a_trap() {
-        let mut log = TenantLog::new(&account(1 << 30), "r", 1 << 20);
+        let mut log = TenantLog::new(&account(1 << 30), "r", 1 << 20, &Tape::default());
         let permitted = log.check_write().unwrap();
         OutputStream::write(&mut log, vec![b'x'; permitted].into()).unwrap();
         let trap = OutputStream::write(&mut log, vec![b'x'; permitted + 1].into());
@@ -263,7 +292,7 @@ mod tests {
     fn long_lines_are_continued_and_the_last_needs_no_end() {
         let account = account(1 << 30);
         let text = format!("{}\n\nend", "x".repeat(LINE_BYTES_MAX * 2 + 1));
-        let log = TenantLog::new(&account, "r", 1 << 20);
+        let log = TenantLog::new(&account, "r", 1 << 20, &Tape::default());
         log.inner.lock().write(text.as_bytes());
         assert_eq!(log.used(), 3 * (LINE_OVERHEAD_BYTES + 2) + LINE_BYTES_MAX * 2 + 1);
         log.warn("broken");

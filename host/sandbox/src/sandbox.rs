@@ -21,6 +21,7 @@ use crate::milliseconds::milliseconds;
 use crate::service::Services;
 use crate::state::State;
 use crate::swap::Swap;
+use crate::taping::Origin;
 use crate::wit::bindings::RegistrarIndices;
 use crate::wit::bindings::updating::UpdatesAloneIndices;
 
@@ -80,6 +81,7 @@ pub struct Sandbox {
     ticker: Arc<EpochTicker>,
     long_runs: Arc<LongRuns>,
     services: Arc<Services>,
+    stack: usize,
 }
 
 impl Sandbox {
@@ -103,6 +105,7 @@ impl Sandbox {
             ticker: EpochTicker::start(&engine, config.tick)?,
             long_runs: LongRuns::new(config.long_runs.max(1), spare_instances(config) as usize),
             services: Arc::new(Services::new()),
+            stack: config.stack,
             engine,
         })
     }
@@ -213,7 +216,7 @@ impl Sandbox {
         artifact_bytes: u64,
         in_use: Arc<InUse>,
     ) -> Result<Loaded, LoadError> {
-        let handler = self.handler(component)?;
+        let handler = self.handler(component, digest)?;
         Ok(Loaded {
             handler,
             digest,
@@ -222,7 +225,7 @@ impl Sandbox {
         })
     }
 
-    fn handler(&self, component: &Component) -> Result<Handler, LoadError> {
+    fn handler(&self, component: &Component, digest: Digest) -> Result<Handler, LoadError> {
         let not_granted = imports::not_granted(&self.engine, component);
         if !not_granted.is_empty() {
             return Err(LoadError::Unfit(not_granted));
@@ -239,6 +242,10 @@ impl Sandbox {
             Arc::clone(&self.ticker),
             Arc::clone(&self.long_runs),
             Arc::clone(&self.services),
+            Origin {
+                digest,
+                stack: self.stack,
+            },
         ))
     }
 }

@@ -12,11 +12,13 @@ use crate::leases::Leases;
 use crate::limiter::Limiter;
 use crate::log::TenantLog;
 use crate::powers::Powers;
+use crate::recording::Tape;
 use crate::request::Repeatable;
 use crate::service::Services;
 use crate::wit::locks::LocksView;
 use crate::wit::names::{NamesView, Received};
 use crate::wit::settings::SettingsView;
+use crate::wit::taped::{Grants, Taped};
 use crate::wit::written::Writes;
 
 /// Calls of the host that a guest makes when it should have been stopped.
@@ -42,6 +44,8 @@ pub(crate) struct State {
     /// The calls of the host that came late in the poll that goes on; see `store`.
     pub(crate) late: Option<Late>,
     pub(crate) writes: Writes,
+    pub(crate) tape: Tape,
+    grants: Grants,
     powers: Powers,
     services: Arc<Services>,
     table: ResourceTable,
@@ -55,9 +59,10 @@ impl State {
         tenant: &Arc<Tenant>,
         request_id: &str,
         request: Option<Repeatable>,
+        tape: &Tape,
     ) -> Self {
         let limits = &tenant.limits;
-        let log = TenantLog::new(&tenant.account, request_id, limits.log_bytes);
+        let log = TenantLog::new(&tenant.account, request_id, limits.log_bytes, tape);
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         let mut wasi = WasiCtxBuilder::new();
@@ -68,8 +73,13 @@ impl State {
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
-            .wall_clock(CoarseClock::new())
-            .monotonic_clock(CoarseClock::new());
+            .wall_clock(CoarseClock::new(tape))
+            .monotonic_clock(CoarseClock::new(tape));
+        if let Some(seed) = tape.seed() {
+            wasi.secure_random(seed.secure())
+                .insecure_random(seed.insecure())
+                .insecure_random_seed(seed.insecure_seed());
+        }
         Self {
             leases: Leases::new(limits.leases),
             limiter: Limiter::new(limits.memory),
@@ -79,6 +89,8 @@ impl State {
             host_calls: 0,
             late: None,
             writes: Writes::of(request),
+            tape: tape.clone(),
+            grants: Grants::default(),
             powers: powers.clone(),
             services: Arc::clone(services),
             table,
@@ -87,19 +99,24 @@ impl State {
         }
     }
 
-    pub(crate) fn locks(&mut self) -> LocksView<'_> {
-        LocksView {
+    pub(crate) fn locks(&mut self) -> Taped<'_, LocksView<'_>> {
+        let view = LocksView {
             locks: &self.powers.locks,
             service: &self.services.locks,
             tenant: &self.tenant,
             leases: &mut self.leases,
             table: &mut self.table,
             cause: &mut self.cause,
+        };
+        Taped {
+            tape: &self.tape,
+            grants: &mut self.grants,
+            view,
         }
     }
 
-    pub(crate) fn names(&mut self) -> NamesView<'_> {
-        NamesView {
+    pub(crate) fn names(&mut self) -> Taped<'_, NamesView<'_>> {
+        let view = NamesView {
             names: &*self.powers.names,
             service: &self.services.names,
             tenant: &self.tenant,
@@ -108,6 +125,11 @@ impl State {
             table: &mut self.table,
             received: &mut self.received,
             cause: &mut self.cause,
+        };
+        Taped {
+            tape: &self.tape,
+            grants: &mut self.grants,
+            view,
         }
     }
 

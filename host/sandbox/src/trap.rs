@@ -9,6 +9,7 @@ use namelock_account::Limit;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
+use crate::config::Tenant;
 use crate::engine::FRAMES_MAX;
 use crate::error::CallError;
 use crate::state::State;
@@ -45,10 +46,7 @@ pub(crate) fn call_error(error: &wasmtime::Error, state: &State) -> CallError {
     let account = &state.tenant.account;
     if matches!(error.downcast_ref::<Trap>(), Some(Trap::Interrupt)) {
         account.refuse(Limit::CpuTime);
-        return CallError::Deadline {
-            limit: "CPU time",
-            time: state.tenant.limits.cpu_time,
-        };
+        return cpu_time_over(&state.tenant);
     }
     let reason = reason(error);
     if let Some(limit) = limit_reached(error, &reason) {
@@ -60,6 +58,14 @@ pub(crate) fn call_error(error: &wasmtime::Error, state: &State) -> CallError {
         return CallError::OutOfMemory(reason);
     }
     CallError::Trapped(reason)
+}
+
+/// The error of a call that has run for as long as it may.
+pub(crate) fn cpu_time_over(tenant: &Tenant) -> CallError {
+    CallError::Deadline {
+        limit: "CPU time",
+        time: tenant.limits.cpu_time,
+    }
 }
 
 /// Tells which limit ended the call.

@@ -74,7 +74,9 @@ enum Command {
     /// Prints the registration, or the code and text that a caller would be answered, then times, memory and the limits that it
     /// comes near. The tenant's log goes to standard error.
     ///
-    /// Exit codes: 0 if the call did what it was asked for, 1 if it did not, 2 for bad usage or configuration.
+    /// With --replay it runs a recorded call again, and says whether outcome and log are as recorded.
+    ///
+    /// Exit codes: 0 if the call did what it was asked for or a replay is as recorded, 1 if not, 2 for bad usage or configuration.
     Run(RunFlags),
     /// Plays scenarios for a component, and tells where it does something else than is written there.
     ///

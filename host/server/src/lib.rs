@@ -7,6 +7,7 @@
 //! - [`lifecycle`], [`rlimit`]: open, bind, serve, reload, drain, on one page;
 //! - [`tenants`]: the directory of tenants, which of them can be served, and who may call them;
 //! - [`admission`]: which calls may run now;
+//! - [`recordings`]: keeps calls that failed;
 //! - [`http`]: connections, the calls, and what they read and write;
 //! - [`error`]: the closed list of codes, and the one place that turns them into answers;
 //! - [`limits`]: renders the page of all limits from what `config` declares;
@@ -29,6 +30,8 @@ pub mod rlimit;
 pub mod tenants;
 
 pub mod admission;
+
+pub mod recordings;
 
 pub mod http;
 

@@ -15,6 +15,21 @@ pub(super) mod no_export {
     }
 }
 
+pub(super) mod fail_as_named {
+    use super::*;
+    use crate::ends::fail_as_named::ENDS;
+
+    #[tokio::test]
+    async fn says_another_number_in_every_call() {
+        let bench = Bench::new(guests::FAIL_AS_NAMED, ENDS);
+        bench.post("a").await;
+        bench.post("b").await;
+        let log = bench.host.log();
+        let drawn: Vec<_> = log.lines().filter_map(|line| line.split_once("drew ")).collect();
+        assert!(drawn.len() == 2 && drawn[0].1 != drawn[1].1, "{log}");
+    }
+}
+
 pub(super) mod wants_sockets {
     use super::*;
     use crate::ends::wants_sockets::ENDS;

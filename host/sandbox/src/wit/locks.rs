@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use namelock_account::Limit;
 use namelock_lock::Locks;
-use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{Result, error::Context as _};
 
 use crate::config::Tenant;
@@ -12,7 +12,7 @@ use crate::error::Cause;
 use crate::leases::{LeaseHandle, Leases};
 use crate::milliseconds::milliseconds;
 use crate::service::Service;
-use crate::wit::bindings::namelock::registration::locks::{self, AcquireError, Host, HostLease, Lost};
+use crate::wit::bindings::namelock::registration::locks::{AcquireError, Host, HostLease, Lost};
 
 /// What the interface needs of a call.
 pub(crate) struct LocksView<'a> {
@@ -24,17 +24,6 @@ pub(crate) struct LocksView<'a> {
     pub(crate) table: &'a mut ResourceTable,
     /// Where the cause of a failure is left for whoever renders the call's outcome.
     pub(crate) cause: &'a mut Option<Cause>,
-}
-
-struct HasLocks;
-
-impl HasData for HasLocks {
-    type Data<'a> = LocksView<'a>;
-}
-
-/// Adds the interface to a linker; `view` gets what it needs from the data of a store.
-pub(crate) fn add_to_linker<T: Send>(linker: &mut Linker<T>, view: fn(&mut T) -> LocksView<'_>) -> Result<()> {
-    locks::add_to_linker::<T, HasLocks>(linker, view)
 }
 
 impl Host for LocksView<'_> {

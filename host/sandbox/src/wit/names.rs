@@ -6,7 +6,7 @@ use namelock_account::Limit;
 use namelock_names::{ListQuery, Names, Seen, WriteOne};
 use namelock_types::{LengthError, check_name, check_owner};
 use wasmtime::Result;
-use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime::component::{Resource, ResourceTable};
 
 use crate::config::Tenant;
 use crate::database_time::DatabaseTime;
@@ -14,7 +14,7 @@ use crate::error::Cause;
 use crate::leases::{LeaseHandle, Leases};
 use crate::service::Service;
 use crate::wit::bindings::namelock::registration::names::{
-    self, Action, Change, Host, NamesError, New, Page, Query, Registration, SaveError, Write,
+    Action, Change, Host, NamesError, New, Page, Query, Registration, SaveError, Write,
 };
 use crate::wit::written::{Writes, one_error};
 
@@ -42,17 +42,6 @@ pub(crate) struct NamesView<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Received {
     recent: VecDeque<namelock_names::Registration>,
-}
-
-struct HasNames;
-
-impl HasData for HasNames {
-    type Data<'a> = NamesView<'a>;
-}
-
-/// Adds the interface to a linker; `view` gets what it needs from the data of a store.
-pub(crate) fn add_to_linker<T: Send>(linker: &mut Linker<T>, view: fn(&mut T) -> NamesView<'_>) -> Result<()> {
-    names::add_to_linker::<T, HasNames>(linker, view)
 }
 
 impl Host for NamesView<'_> {
@@ -274,7 +263,7 @@ impl NamesView<'_> {
 }
 
 impl Received {
-    fn record(&mut self, registration: &namelock_names::Registration) {
+    pub(super) fn record(&mut self, registration: &namelock_names::Registration) {
         if self.recent.len() == RECEIVED_MAX {
             self.recent.pop_front();
         }

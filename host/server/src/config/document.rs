@@ -25,6 +25,8 @@ handlers print has the target `guest`.
 `DIR/TENANT/tenant.toml` may have
 
 - `namespace`, which is left out, or empty to [share locks with Python programs](protocol.md#the-python-idiom);
+- `record = \"failures\"`, which keeps [recordings](operations.md#recordings) of calls that fail because of the handler, if the
+  host has a `record.dir`;
 - a section `[settings]`, what the [handler](handlers.md#tenanttoml) reads;
 - a section `[limits]`, with the keys of `[limits]` above, except `stack`. What it leaves out has the value of the
   host's file; what it sets may go up to `[limits.max]`. [limits.md](limits.md) says what happens at each limit;

@@ -4,7 +4,7 @@
 //!
 //! - `setting`: what is declared about a setting, once: key, range, sentence, field, and what happens at the limit;
 //! - `limits`: the settings of a tenant; `settings`: those of the host. To add one, add an entry there;
-//! - `types`: the structs that the settings fill;
+//! - `types`, `record`: the structs that the settings fill;
 //! - `file`: reads the layers and fills them; `given`: the part of it that reads a section of a file;
 //! - `flags`: the flags of `namelock serve`;
 //! - `source`, `units`: where a value stands, and how times and sizes are written;
@@ -15,6 +15,7 @@ mod file;
 mod flags;
 mod given;
 mod limits;
+mod record;
 pub mod setting;
 mod settings;
 pub mod source;
@@ -24,5 +25,6 @@ pub mod units;
 pub use document::document;
 pub use flags::ServeFlags;
 pub use limits::{Limits, LimitsSection};
+pub use record::RecordConfig;
 pub use settings::{Described, all};
 pub use types::{Config, HttpConfig};

@@ -10,7 +10,7 @@ use crate::error::ErrorKind::{
 };
 
 /// The sections of the file and what each is about, in the order of the documents.
-pub(super) const SECTIONS: [(&str, &str); 10] = [
+pub(super) const SECTIONS: [(&str, &str); 11] = [
     (
         "http",
         "The public listener, and the limits of what comes in through it",
@@ -31,6 +31,10 @@ pub(super) const SECTIONS: [(&str, &str); 10] = [
         "The processes that compile components, one for each component",
     ),
     ("tenants", "The directory of tenants"),
+    (
+        "record",
+        "Recordings of calls that failed, of tenants whose tenant.toml asks for them",
+    ),
     ("log", "The log, on standard error"),
     ("metrics", "What /metrics tells of tenants"),
 ];
@@ -271,6 +275,33 @@ pub(super) const HOST: &[Host] = &[
         .flag("tenants", |flags| flags.tenants.clone()),
     Host::time("tenants.wait", 0, HOUR, |c| (&mut c.tenants_wait).into())
         .says("How long the start waits for components that take long to compile"),
+    Host::text("record.dir", |c| (&mut c.record.dir).into())
+        .says("The directory of recordings, one below it for each tenant")
+        .absent("recordings", "nothing is recorded"),
+    Host::switch("record.owners", |c| (&mut c.record.owners).into()).says(
+        "Whether owners and attributes are recorded as callers send them; otherwise pseudonyms stand for them",
+    ),
+    Host::size("record.size", 4 * KIB, 16 * MIB, |c| (&mut c.record.size).into())
+        .says("One recording, also in memory while its call runs")
+        .limit(Reached::Dropped, "replay::bounds_of_recordings_hold"),
+    Host::count("record.rate", 1, 1000, |c| (&mut c.record.rate).into())
+        .says("Recordings of a tenant in a second; ten times as many at once after a pause")
+        .limit(
+            Reached::Dropped,
+            "recordings::a_tenant_that_always_fails_is_recorded_now_and_then",
+        ),
+    Host::count("record.files", 1, 100_000, |c| (&mut c.record.files).into())
+        .says("Recordings that are kept of a tenant; the oldest is removed")
+        .limit(Reached::Dropped, "directory::the_oldest_of_too_many_recordings_goes"),
+    Host::size("record.bytes", 4 * KIB, 64 * GIB, |c| (&mut c.record.bytes).into())
+        .says("What all of these take; the oldest is removed")
+        .limit(Reached::Dropped, "directory::the_oldest_goes_until_the_bytes_suffice"),
+    Host::time("record.age", MINUTE, 366 * DAY, |c| (&mut c.record.age).into())
+        .says("How long a recording is kept")
+        .limit(
+            Reached::Dropped,
+            "directory::what_is_too_old_goes_also_of_tenants_that_are_gone",
+        ),
     Host::size("log.queue", 64 * KIB, GIB, |c| (&mut c.log_queue).into())
         .says("Lines of the log that queue while nobody reads it")
         .limit(Reached::Dropped, "usage::a_log_that_nobody_reads_stops_nobody"),

@@ -11,6 +11,7 @@ use namelock_names::{NamesConfig, NamesUrl};
 use namelock_sandbox::{CompilerConfig, SandboxConfig};
 
 use super::limits::Limits;
+use super::record::RecordConfig;
 use crate::tenants::TenantId;
 
 /// The configuration of `namelock serve`.
@@ -42,6 +43,8 @@ pub struct Config {
     pub tenants: PathBuf,
     /// How long the start waits for tenants whose components take long; they are served once they are ready.
     pub tenants_wait: Duration,
+    /// What is kept of calls that failed.
+    pub record: RecordConfig,
     /// How many bytes of the log may queue while nobody reads it.
     pub log_queue: usize,
     /// How many tenants have metrics of their own.
@@ -99,6 +102,7 @@ impl Default for Config {
             compiler: CompilerConfig::default(),
             tenants: PathBuf::from("tenants"),
             tenants_wait: Duration::from_secs(30),
+            record: RecordConfig::default(),
             log_queue: 4 << 20,
             metrics_tenants: 100,
         }

@@ -3,7 +3,7 @@
 //!
 //! - [`new`]: a project to start from; [`build`]: its component, by the tools of its language, which `language` knows;
 //! - [`check`]: all that a host would refuse a component for, and how near it comes to its limits;
-//! - [`run`]: one call in circumstances that can be chosen, and what it took;
+//! - [`run`]: one call in circumstances that can be chosen, and what it took; `replay`: a recorded one again;
 //! - [`scenario`]: requests and what is expected of them, from files;
 //! - [`dev`]: a host that serves the project while it is being written;
 //! - `command`: what the commands have in common; `subject`: the component that one is about; `contents`, [`world`]: what it
@@ -19,6 +19,7 @@ mod faults;
 mod given;
 mod language;
 pub mod new;
+mod replay;
 pub mod run;
 pub mod scenario;
 mod subject;

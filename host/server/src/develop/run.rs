@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use namelock_account::{Account, Counter, Level, Limit};
 use namelock_names::Registration;
-use namelock_sandbox::{CallError, Handler, Powers, Request};
+use namelock_sandbox::{CallError, Handler, Powers, Request, Tape};
 use serde_json::{Value, json};
 
 use super::command;
 use super::faults::{Asked, Faults};
 use super::given::Given;
+use super::replay;
 use super::subject::Subject;
 use super::workshop::{self, Services};
 use crate::config::Config;
@@ -22,6 +23,7 @@ use crate::config::source::ConfigError;
 use crate::error::Problem;
 use crate::http::wire;
 use crate::lifecycle::RunError;
+use crate::recordings;
 use crate::tenants::plan::Plan;
 
 /// Who has a name that is said to be taken, unless the command says who.
@@ -30,6 +32,9 @@ const SOMEBODY: &str = "somebody";
 /// From which share of a limit on it is listed, in thousandths.
 const LISTED: u64 = 1;
 
+/// About how many bytes of memory a recording may take.
+const RECORDING_MAX: usize = 16 << 20;
+
 /// What to call, and in which circumstances.
 #[derive(Args, Debug)]
 pub struct RunFlags {
@@ -37,10 +42,22 @@ pub struct RunFlags {
     #[arg(value_name = "FILE|DIR")]
     path: PathBuf,
     /// The name
-    #[arg(long, value_name = "NAME")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        required_unless_present = "replay",
+        default_value = "",
+        hide_default_value = true
+    )]
     name: String,
     /// The owner
-    #[arg(long, value_name = "OWNER")]
+    #[arg(
+        long,
+        value_name = "OWNER",
+        required_unless_present = "replay",
+        default_value = "",
+        hide_default_value = true
+    )]
     owner: String,
     /// Frees the name
     #[arg(long, conflicts_with = "update")]
@@ -75,6 +92,15 @@ pub struct RunFlags {
     /// Each request to the names database takes this many milliseconds longer
     #[arg(long, value_name = "MS", default_value_t = 0)]
     latency: u64,
+    /// Keeps what happens in this file, with owners and attributes as they are
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Runs the call in this file again, with the answers that it was given, and compares; no tenant.toml counts
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "name", "owner", "free", "update", "lifetime_ms", "attributes", "taken", "canonical", "held", "lose_lease_after",
+        "lock_down", "names_down", "latency", "record", "config",
+    ])]
+    replay: Option<PathBuf>,
     /// The configuration of the host, for its limits [default: those of a host without one]
     #[arg(long, value_name = "FILE")]
     config: Option<OsString>,
@@ -92,12 +118,73 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 ///
 /// # Errors
 ///
-/// [`RunError::Call`] if the call did not do what it was asked for.
+/// [`RunError::Call`] if the call did not do what it was asked for; of a recorded one, [`RunError::Differs`] if it did something
+/// else than then.
 pub fn run(flags: &RunFlags) -> Result<(), RunError> {
     command::log()?;
+    if let Some(recording) = &flags.replay {
+        return run_again(flags, recording);
+    }
     let (text, failed) = command::run(flags.config.as_ref(), async |config| call(flags, config).await)?;
     command::print(&text)?;
     failed.map_or(Ok(()), |code| Err(RunError::Call { code }))
+}
+
+/// Runs a recorded call, and prints what came of it and whether that is as recorded.
+fn run_again(flags: &RunFlags, recording: &Path) -> Result<(), RunError> {
+    let recording = replay::read(recording)?;
+    let cache = flags.cache.clone().unwrap_or_else(workshop::cache);
+    let name = recording.request.name().to_owned();
+    let played = command::run(None, async |config| {
+        replay::play(recording, &flags.path, &cache, config).await
+    })?;
+    let outcome = played.outcome.map_err(Problem::from).and_then(|written| match written {
+        Some(written) => told(&written.registration),
+        None => Ok(json!({ "freed": name })),
+    });
+    let mut text = said(&outcome);
+    describe(&mut text, played.took, &[], &played.account);
+    if let Some(digest) = played.other_component {
+        let _ = writeln!(
+            text,
+            "component is another one than was recorded: its sha256 is {digest}"
+        );
+    }
+    let difference = played.difference.as_deref();
+    let _ = writeln!(
+        text,
+        "replayed  {}",
+        difference.unwrap_or("outcome and log are as recorded")
+    );
+    command::print(&text)?;
+    played.difference.map_or(Ok(()), |_| Err(RunError::Differs))
+}
+
+/// What the caller would be answered.
+fn said(outcome: &Result<Value, Problem>) -> String {
+    match outcome {
+        Ok(said) => format!("{said}\n"),
+        Err(problem) => {
+            let code = problem.kind();
+            format!("{} {}: {}\n", code.status().as_u16(), code.label(), problem.detail())
+        }
+    }
+}
+
+/// Writes what was recorded of a call into a file, or says why not.
+fn keep(tape: &Tape, path: &Path, outcome: &Result<Value, Problem>) -> Result<String, RunError> {
+    let failed = |error: &dyn std::error::Error| {
+        ConfigError::new("--record", format!("cannot write {}: {error}", path.display()))
+    };
+    let code = outcome.as_ref().map_or_else(|problem| problem.kind().label(), |_| "ok");
+    let recording = match tape.finish(code) {
+        Ok(Some(recording)) => recording,
+        Ok(None) => return Ok("recorded  nothing: the handler was not called\n".to_owned()),
+        Err(error) => return Ok(format!("recorded  nothing: {error}\n")),
+    };
+    let text = recording.write().map_err(|error| failed(&error))?;
+    recordings::write(path, &text).map_err(|error| failed(&error))?;
+    Ok(format!("recorded  {}, {} bytes\n", path.display(), text.len()))
 }
 
 async fn call(flags: &RunFlags, config: &Config) -> Result<(String, Option<&'static str>), RunError> {
@@ -127,16 +214,17 @@ async fn call(flags: &RunFlags, config: &Config) -> Result<(String, Option<&'sta
         false => None,
     };
     let began = Instant::now();
-    let outcome = ask(flags, &loaded.handler, &plan, circumstances.powers()).await?;
-    let took = began.elapsed();
-    let mut text = match &outcome {
-        Ok(said) => format!("{said}\n"),
-        Err(problem) => {
-            let code = problem.kind();
-            format!("{} {}: {}\n", code.status().as_u16(), code.label(), problem.detail())
-        }
+    let tape = match &flags.record {
+        Some(_) => Tape::recording(RECORDING_MAX).map_err(RunError::Runtime)?,
+        None => Tape::default(),
     };
+    let outcome = ask(flags, &loaded.handler.taped(&tape), &plan, circumstances.powers()).await?;
+    let took = began.elapsed();
+    let mut text = said(&outcome);
     describe(&mut text, took, &circumstances.names.take_asked(), &plan.tenant.account);
+    if let Some(path) = &flags.record {
+        text.push_str(&keep(&tape, path, &outcome)?);
+    }
     Ok((text, outcome.err().map(|problem| problem.kind().label())))
 }
 

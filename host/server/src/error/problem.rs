@@ -165,7 +165,14 @@ impl From<NamesError> for Problem {
 
 impl From<CallError> for Problem {
     fn from(error: CallError) -> Self {
-        let problem = match &error {
+        Self::of_call(&error)
+    }
+}
+
+impl Problem {
+    /// The failure that a call ended with.
+    pub fn of_call(error: &CallError) -> Self {
+        let problem = match error {
             CallError::Invalid(detail) => Self::new(ErrorKind::NameInvalid, detail),
             CallError::Taken(None) => Self::new(ErrorKind::NameTaken, "somebody has this name"),
             CallError::Taken(Some(wait)) => {
@@ -216,9 +223,11 @@ impl From<CallError> for Problem {
                 format!("the handler used more {limit} than it may"),
             ),
             CallError::Overloaded => Self::new(ErrorKind::Overloaded, "no room to run the tenant's handler now"),
-            CallError::Internal { .. } => Self::new(ErrorKind::Internal, "the host failed; its log says why"),
+            CallError::Internal { .. } | CallError::Differs(_) => {
+                Self::new(ErrorKind::Internal, "the host failed; its log says why")
+            }
         };
-        problem.because(&error)
+        problem.because(error)
     }
 }
 

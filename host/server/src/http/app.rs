@@ -7,6 +7,7 @@ use namelock_sandbox::Powers;
 use super::body::BodyLimits;
 use crate::admission::Calls;
 use crate::metrics::Metrics;
+use crate::recordings::Recorder;
 use crate::tenants::Tenants;
 
 /// What the calls share.
@@ -19,6 +20,8 @@ pub struct App {
     pub calls: Arc<Calls>,
     /// The counters.
     pub metrics: Arc<Metrics>,
+    /// Keeps calls that failed; none: the host keeps none.
+    pub recorder: Option<Arc<Recorder>>,
     /// The limits of a request's body.
     pub body: BodyLimits,
 }

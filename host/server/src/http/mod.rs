@@ -34,6 +34,7 @@ use self::idempotency::Fingerprint;
 use self::observe::{RequestId, observe};
 use crate::admission::Admitted;
 use crate::error::{ErrorKind, Problem};
+use crate::recordings::Taped;
 use crate::tenants::tokens::Right;
 use crate::tenants::{Ready, TenantId};
 
@@ -64,10 +65,10 @@ async fn register(
         .on_behalf(&ready.tenant.account, || wire::parse_register(&body));
     let request = parsed.await?;
     let keyed = key.map(|key| Fingerprint::of_register(&request).keyed(key));
-    let run = |key| {
-        ready
-            .handler
-            .register(&app.powers, &ready.tenant, id.as_str(), request, key)
+    let (powers, tenant, taped) = (&app.powers, &ready.tenant, &Taped::new(app.recorder.as_ref(), &ready));
+    let run = |key| async move {
+        let registered = taped.handler().register(powers, tenant, id.as_str(), request, key);
+        taped.end(registered.await).await
     };
     let saved = idempotency::once(&app, &ready, keyed, run).await?;
     let location = address::location(&ready.tenant.id, &saved.registration.name);
@@ -101,10 +102,10 @@ async fn update(
         .on_behalf(&ready.tenant.account, || wire::parse_update(name, &body));
     let request = parsed.await?;
     let keyed = key.map(|key| Fingerprint::of_update(&request).keyed(key));
-    let run = |key| {
-        ready
-            .handler
-            .update(&app.powers, &ready.tenant, id.as_str(), request, key)
+    let (powers, tenant, taped) = (&app.powers, &ready.tenant, &Taped::new(app.recorder.as_ref(), &ready));
+    let run = |key| async move {
+        let updated = taped.handler().update(powers, tenant, id.as_str(), request, key);
+        taped.end(updated.await).await
     };
     answer(&idempotency::once(&app, &ready, keyed, run).await?, StatusCode::OK)
 }
@@ -173,10 +174,10 @@ async fn free(
     let name = address::name_of(request.uri())?;
     let owner = address::owner_of(request.uri().query())?;
     let _running = admitted.run(&app.calls).await?;
-    ready
-        .handler
-        .free(&app.powers, &ready.tenant, id.as_str(), name, owner)
-        .await?;
+    let taped = Taped::new(app.recorder.as_ref(), &ready);
+    let call = taped.handler();
+    let freed = call.free(&app.powers, &ready.tenant, id.as_str(), name, owner);
+    taped.end(freed.await).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -59,6 +59,7 @@ impl Host {
                 names: namelock_names::open(&names, NamesConfig::default()).await.unwrap(),
             },
             calls: Calls::new(1, 0, Duration::from_millis(1)),
+            recorder: None,
             metrics: Arc::default(),
             body: BodyLimits {
                 max: 64,

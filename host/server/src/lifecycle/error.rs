@@ -71,6 +71,9 @@ pub enum RunError {
     /// Several things are wrong with files that the command line names.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Many(Vec<ConfigError>),
+    /// A replayed call did something else than was recorded; what was printed says what.
+    #[error("the replay is not as recorded")]
+    Differs,
     /// A host would refuse a component; what was printed says for what.
     #[error("{} would be refused, for {problems} reason{}", .component.display(), if *.problems == 1 { "" } else { "s" })]
     Refused {
@@ -120,6 +123,7 @@ impl RunError {
             | Self::Scenarios { .. }
             | Self::Build(_)
             | Self::Write { .. }
+            | Self::Differs
             | Self::Print(_)
             | Self::Runtime(_) => 1,
         }

@@ -30,6 +30,7 @@ use crate::config::source::ConfigError;
 use crate::http::connections::{self, ConnectionLimits};
 use crate::http::{self, App, BodyLimits};
 use crate::metrics::Metrics;
+use crate::recordings::Recorder;
 use crate::rlimit;
 use crate::telemetry::LogWriter;
 use crate::tenants::directory::{self, Candidate};
@@ -117,14 +118,23 @@ pub async fn serve(
         source,
     })?;
     checks::refuse_unsafe_times(&config, &*names)?;
+    let recorder = Recorder::open(&config.record)?;
     let sandbox = Sandbox::new(&sandbox_config(&config), config.compiler.clone()).map_err(RunError::Sandbox)?;
     let tenants = Arc::new(Tenants::new(sandbox));
     let loaded = Notify::new();
     let loading = keep_loading(&config, &tenants, candidates, &loaded, reload);
-    let serving = serve_tenants(&config, &tenants, &loaded, announce, shutdown, (locks, names, log));
+    let serving = serve_tenants(
+        &config,
+        &tenants,
+        &loaded,
+        announce,
+        shutdown,
+        (locks, names, log, recorder.clone()),
+    );
     tokio::select! {
         result = serving => result,
         () = loading => Ok(()),
+        () = Recorder::keep_swept(recorder) => Ok(()),
     }
 }
 
@@ -181,7 +191,7 @@ async fn serve_tenants(
     loaded: &Notify,
     announce: impl FnOnce(Addresses),
     shutdown: impl Future<Output = ()>,
-    (locks, names, log): (Locks, Arc<dyn Names>, LogWriter),
+    (locks, names, log, recorder): (Locks, Arc<dyn Names>, LogWriter, Option<Arc<Recorder>>),
 ) -> Result<(), RunError> {
     let mut shutdown = pin!(shutdown);
     tokio::select! {
@@ -205,6 +215,7 @@ async fn serve_tenants(
         },
         calls: Calls::new(config.http.calls, config.http.calls_waiting, config.http.calls_wait),
         metrics: Arc::default(),
+        recorder,
         body: BodyLimits {
             max: config.http.body,
             timeout: config.http.body_timeout,

@@ -47,6 +47,16 @@ pub(crate) struct Plan {
     pub(crate) admission: AdmissionLimits,
     pub(crate) budgets: Budgets,
     pub(crate) tokens: Tokens,
+    /// Which of its calls are recorded; none: none of them.
+    pub(crate) record: Option<Record>,
+}
+
+/// Which calls of a tenant are recorded, if the host keeps recordings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Record {
+    /// Those that fail because of its handler.
+    Failures,
 }
 
 impl fmt::Debug for Plan {
@@ -62,6 +72,7 @@ impl fmt::Debug for Plan {
 #[serde(deny_unknown_fields, default)]
 struct TenantFile {
     namespace: Option<String>,
+    record: Option<Record>,
     names: NamesSection,
     settings: BTreeMap<String, SettingValue>,
     limits: LimitsSection,
@@ -174,6 +185,7 @@ impl Plan {
             admission: limits.admission,
             budgets: limits.budgets,
             tokens,
+            record: file.record,
         })
     }
 

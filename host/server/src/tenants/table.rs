@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::directory::Candidate;
 use super::error::TenantError;
 use super::id::TenantId;
-use super::plan::Plan;
+use super::plan::{Plan, Record};
 use super::tokens::Tokens;
 use crate::admission::Admission;
 use crate::metrics::TenantUsage;
@@ -39,6 +39,8 @@ pub struct Ready {
     pub admission: Arc<Admission>,
     /// Who may call it.
     pub tokens: Tokens,
+    /// Whether its calls that fail are recorded, if the host keeps recordings.
+    pub records_failures: bool,
 }
 
 /// Why a tenant is not served. Cloned for each of its calls, so it is shared.
@@ -194,6 +196,7 @@ impl Entry {
                 handler: component.handler.clone(),
                 admission: Arc::clone(admission),
                 tokens: plan.tokens.clone(),
+                records_failures: plan.record == Some(Record::Failures),
             })),
             _ => None,
         };

@@ -88,6 +88,7 @@ impl<'a> Play<'a> {
             powers: circumstances.powers(),
             calls: Calls::new(http.calls, http.calls_waiting, http.calls_wait),
             metrics: Arc::default(),
+            recorder: None,
             body: BodyLimits {
                 max: http.body,
                 timeout: http.body_timeout,
