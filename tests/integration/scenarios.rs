@@ -158,5 +158,8 @@ fn files_that_are_wrong_are_refused_with_everything_that_is_wrong() {
         "{last}"
     );
     let (code, _, last) = Folder::new(&scenario("x", "[[scenario.step]]\nfind = \"a\"\n")).play("no/such/file");
-    assert!(code == Some(1) && last.contains("cannot read no/such/file"), "{last}");
+    assert!(
+        code == Some(2) && last.contains("no/such/file: there is no such file"),
+        "{last}"
+    );
 }

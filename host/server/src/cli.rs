@@ -80,7 +80,7 @@ enum Command {
     Run(RunFlags),
     /// Plays scenarios for a component, and tells where it does something else than is written there.
     ///
-    /// A scenario is a list of requests with what is expected of each, in a TOML file: docs/handlers.md shows how. Each is played
+    /// A scenario is a list of requests with what is expected of each, in a TOML file: docs/scenarios.md shows how. Each is played
     /// on a host of its own, against locks and names in this process, where time passes only when the scenario says so. The
     /// tenant's log goes to standard error.
     ///

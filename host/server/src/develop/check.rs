@@ -95,6 +95,7 @@ impl Used {
 ///
 /// [`RunError::Refused`] if a host would refuse it.
 pub fn run(flags: &CheckFlags) -> Result<(), RunError> {
+    command::log()?;
     let report = command::run(flags.config.as_ref(), async |config| check(flags, config).await)?;
     command::print(&if flags.json { report.json() } else { report.text() })?;
     if report.fits {
@@ -196,7 +197,13 @@ impl Report {
                 let most = milliseconds(limits.wall_time);
                 self.limits.push(Used::new("compiler.wall_time (ms)", took, most));
             }
-            Err(error) => self.refuse(error),
+            Err(error) => {
+                if began.elapsed() >= config.compiler.wall_time {
+                    let busy = "this machine may have been busy: try again, or raise compiler.wall_time in a file for --config";
+                    self.warnings.push(busy.to_owned());
+                }
+                self.refuse(error);
+            }
         }
         Ok(())
     }

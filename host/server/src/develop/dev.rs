@@ -16,6 +16,7 @@ use clap::Args;
 use super::build;
 use super::command;
 use super::language::Language;
+use super::subject::Subject;
 use super::workshop;
 use crate::config::source::ConfigError;
 use crate::config::{Config, ServeFlags};
@@ -32,6 +33,9 @@ const FILES_MAX: usize = 10_000;
 
 /// What tools write into a project.
 const MADE: [&str; 4] = ["target", "node_modules", "__pycache__", "handler.wasm"];
+
+/// What is no part of the component.
+const BESIDE: [&str; 2] = ["scenarios", "README.md"];
 
 /// What to serve.
 #[derive(Args, Debug)]
@@ -86,6 +90,7 @@ pub fn run(flags: &DevFlags) -> Result<(), RunError> {
     // With a line for each request.
     telemetry::init(Some("info,namelock::telemetry=debug".into()), log.clone())?;
     let mut project = Project {
+        config: &config,
         dir: flags.dir.clone(),
         place,
         language,
@@ -100,7 +105,7 @@ pub fn run(flags: &DevFlags) -> Result<(), RunError> {
         let shutdown = lifecycle::shutdown_signal().map_err(RunError::Runtime)?;
         project.build().await;
         lifecycle::serve(
-            config,
+            config.clone(),
             log,
             |addresses| announce(addresses, &id),
             shutdown,
@@ -128,7 +133,8 @@ fn announce(addresses: Addresses, id: &TenantId) {
 type Files = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
 
 /// A project, and the directory of its tenant.
-struct Project {
+struct Project<'a> {
+    config: &'a Config,
     dir: PathBuf,
     place: PathBuf,
     language: Language,
@@ -137,7 +143,7 @@ struct Project {
     seen: Files,
 }
 
-impl Project {
+impl Project<'_> {
     /// Waits for a change that makes another version.
     async fn changed(&mut self) {
         loop {
@@ -154,6 +160,10 @@ impl Project {
         self.seen = files(&self.dir);
         let built = build::build(&self.dir, self.timeout, self.language).await;
         let put = built.and_then(|_| {
+            let subject = Subject::read(&self.dir, self.config).map_err(RunError::Tenant)?;
+            if let Some(refused) = subject.refused {
+                return Err(RunError::Tenant(refused));
+            }
             let write = |source| RunError::Write {
                 path: self.place.clone(),
                 source,
@@ -199,7 +209,8 @@ fn files(dir: &Path) -> Files {
         };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let is_made = MADE.iter().any(|made| name == *made) || name.as_encoded_bytes().starts_with(b".");
+            let is_made =
+                MADE.iter().chain(&BESIDE).any(|made| name == *made) || name.as_encoded_bytes().starts_with(b".");
             let Ok(metadata) = entry.metadata() else {
                 continue;
             };

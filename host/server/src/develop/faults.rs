@@ -1,5 +1,6 @@
 //! Faults of the services, and a names database that is slow or down and tells what it was asked.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ pub(in crate::develop) struct Faults {
     /// How many milliseconds each request to the names database takes longer.
     pub(in crate::develop) latency_ms: u64,
     /// After how many milliseconds a lease is lost; none: as by default.
-    pub(in crate::develop) lose_lease_after_ms: Option<u64>,
+    pub(in crate::develop) lose_lease_after_ms: Option<NonZeroU64>,
 }
 
 /// What a handler has asked, and how long the answer took.

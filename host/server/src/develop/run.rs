@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -82,7 +83,7 @@ pub struct RunFlags {
     held: bool,
     /// A lease is lost after this many milliseconds
     #[arg(long, value_name = "MS")]
-    lose_lease_after: Option<u64>,
+    lose_lease_after: Option<NonZeroU64>,
     /// The lock service does not answer
     #[arg(long)]
     lock_down: bool,

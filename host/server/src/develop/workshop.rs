@@ -45,36 +45,36 @@ pub(super) fn sandbox(config: &Config, cache: &Path, calls: usize) -> Result<San
     Sandbox::new(&sandbox, compiler).map_err(RunError::Sandbox)
 }
 
-/// Compiles a component as a host would, unless it was compiled before.
+/// Compiles a component as a host would, unless it was compiled before, and says so if that takes long.
 pub(super) async fn load(sandbox: &Sandbox, wasm: &Wasm, plan: &Plan) -> Result<Loaded, TenantError> {
-    let permit = sandbox.compiler().await;
-    let loaded = sandbox
-        .compile(permit, wasm, plan.artifact_max, &plan.tenant.account, Effort::Full)
-        .await;
+    let told = async {
+        tokio::time::sleep(LOADS_SOON).await;
+        tracing::warn!("compiling {}, which may take half a minute", plan.component.display());
+        std::future::pending().await
+    };
+    let compiled = async {
+        let permit = sandbox.compiler().await;
+        let account = &plan.tenant.account;
+        sandbox
+            .compile(permit, wasm, plan.artifact_max, account, Effort::Full)
+            .await
+    };
+    let loaded = tokio::select! {
+        loaded = compiled => loaded,
+        never = told => never,
+    };
     loaded.map_err(|source| TenantError::Load {
         path: plan.component.clone(),
         source,
     })
 }
 
-/// Reads and compiles the component of a plan, and says so if that takes long.
+/// Reads and compiles the component of a plan.
 pub(super) async fn load_plan(sandbox: &Sandbox, plan: Plan) -> Result<(Loaded, Arc<Plan>), RunError> {
     let plan = Arc::new(plan);
-    let told = async {
-        tokio::time::sleep(LOADS_SOON).await;
-        let component = plan.component.display();
-        tracing::warn!("compiling {component}, which may take half a minute; what comes of it is kept");
-        std::future::pending().await
-    };
-    let compiled = async {
-        let wasm = plan.read_component().await?;
-        load(sandbox, &wasm, &plan).await
-    };
-    let loaded = tokio::select! {
-        loaded = compiled => loaded,
-        never = told => never,
-    };
-    Ok((loaded.map_err(RunError::Tenant)?, plan))
+    let wasm = plan.read_component().await.map_err(RunError::Tenant)?;
+    let loaded = load(sandbox, &wasm, &plan).await.map_err(RunError::Tenant)?;
+    Ok((loaded, plan))
 }
 
 /// Where compiled components are kept between commands: as the XDG base directory specification says.
@@ -134,7 +134,7 @@ impl Services {
             ..config.lock.clone()
         };
         if let Some(ms) = faults.lose_lease_after_ms {
-            lock.lease = Duration::from_millis(ms);
+            lock.lease = Duration::from_millis(ms.get());
         }
         let url = if faults.lock_down {
             NO_SERVER.parse().unwrap_or(LockUrl::Memory)

@@ -69,7 +69,7 @@ pub enum RunError {
         all: usize,
     },
     /// Several things are wrong with files that the command line names.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Many(Vec<ConfigError>),
     /// A replayed call did something else than was recorded; what was printed says what.
     #[error("the replay is not as recorded")]

@@ -90,8 +90,8 @@ fn readme(template: &str, name: &str, language: Language) -> String {
     let first_start = match language {
         Language::Rust => "It compiles a new component first, which takes a second or two.",
         Language::Python | Language::JavaScript => {
-            "It compiles a new component first, the language's runtime included, which takes half a minute or more. Until then\n\
-             it answers `tenant_unavailable`."
+            "It compiles a new component first, the language's runtime included, which takes half a minute or more. It listens\n\
+             after half a minute at the latest, and answers `tenant_unavailable` until it is done."
         }
     };
     template

@@ -18,6 +18,9 @@ use crate::tenants::plan::SettingValue;
 /// Longest file that is read, in bytes.
 const FILE_MAX: u64 = 1 << 20;
 
+/// Most that one step advances: a hundred years.
+const ADVANCE_MAX_MS: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
+
 /// Most callers of one step.
 const CALLERS_MAX: usize = 256;
 
@@ -182,6 +185,11 @@ impl<'de> Deserialize<'de> for Step {
 impl StepTable {
     fn step(mut self) -> Result<Step, String> {
         if let Some(ms) = self.advance_ms.take() {
+            if ms > ADVANCE_MAX_MS {
+                return Err(format!(
+                    "advance_ms is at most {ADVANCE_MAX_MS}, which is a hundred years"
+                ));
+            }
             return match self.is_empty() {
                 true => Ok(Step::Advance(ms)),
                 false => Err("a step with advance_ms has nothing else".to_owned()),

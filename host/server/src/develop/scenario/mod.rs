@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::config::source::ConfigError;
 use crate::lifecycle::RunError;
 use crate::tenants::Tenants;
+use crate::text;
 
 /// The directory of scenarios, beside the component.
 const SCENARIOS: &str = "scenarios";
@@ -85,6 +86,10 @@ pub fn run(flags: &TestFlags) -> Result<(), RunError> {
 
 /// The scenarios of the files that were named, or of those beside the component.
 fn choose(flags: &TestFlags) -> Result<Vec<(PathBuf, Scenario)>, RunError> {
+    if !flags.path.exists() {
+        let problem = "there is no such file or directory; name a component, or the directory of a project";
+        return Err(ConfigError::new(flags.path.display().to_string(), problem).into());
+    }
     let beside = if flags.path.is_dir() {
         &flags.path
     } else {
@@ -115,7 +120,7 @@ fn choose(flags: &TestFlags) -> Result<Vec<(PathBuf, Scenario)>, RunError> {
             .join(", ");
         let problem = match &flags.filter {
             Some(text) => format!("no scenario has {text:?} in its name"),
-            None => "there is no scenario here; write one into a file *.toml, as docs/handlers.md shows".to_owned(),
+            None => "there is no scenario here; write one into a file *.toml, as docs/scenarios.md shows".to_owned(),
         };
         return Err(ConfigError::new(place, problem).into());
     }
@@ -164,7 +169,7 @@ async fn play_all(flags: &TestFlags, config: &Config, chosen: &[(PathBuf, Scenar
     let mut report = Report::default();
     for (file, scenario) in chosen {
         let began = Instant::now();
-        let failure = play(&stage, scenario).await?;
+        let failure = play(&stage, scenario).await;
         report.played.push(Played {
             file: file.clone(),
             name: scenario.name.clone(),
@@ -177,25 +182,41 @@ async fn play_all(flags: &TestFlags, config: &Config, chosen: &[(PathBuf, Scenar
 }
 
 /// Plays a scenario up to the first step that does not go as expected.
-async fn play(stage: &Stage<'_>, scenario: &Scenario) -> Result<Option<Failure>, RunError> {
-    let play = Play::begin(stage, scenario).await?;
+async fn play(stage: &Stage<'_>, scenario: &Scenario) -> Option<Failure> {
+    let cannot = |error: &RunError| {
+        vec![Difference {
+            expected: "something that can be played".to_owned(),
+            got: text::chain(error),
+        }]
+    };
+    let play = match Play::begin(stage, scenario).await {
+        Ok(play) => play,
+        Err(error) => {
+            return Some(Failure {
+                step: 0,
+                what: "what is given".to_owned(),
+                differences: cannot(&error),
+            });
+        }
+    };
     for (at, step) in scenario.steps.iter().enumerate() {
-        let differences = match step {
+        let ask = match step {
             Step::Advance(ms) => {
                 play.advance(*ms);
-                Vec::new()
+                continue;
             }
-            Step::Ask(ask) => ask_all(&play, ask).await?,
+            Step::Ask(ask) => ask,
         };
-        if let (false, Step::Ask(ask)) = (differences.is_empty(), step) {
-            return Ok(Some(Failure {
+        let differences = ask_all(&play, ask).await.unwrap_or_else(|error| cannot(&error));
+        if !differences.is_empty() {
+            return Some(Failure {
                 step: at + 1,
                 what: format!("{} {:?}", ask.verb(), ask.name),
                 differences,
-            }));
+            });
         }
     }
-    Ok(None)
+    None
 }
 
 async fn ask_all(play: &Play<'_>, ask: &Ask) -> Result<Vec<Difference>, RunError> {

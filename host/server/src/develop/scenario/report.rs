@@ -9,6 +9,10 @@ use quick_xml::events::{BytesDecl, BytesText, Event};
 use quick_xml::writer::{ElementWriter, Writer};
 
 use super::judge::Difference;
+use crate::text::one_line;
+
+/// Longest name of a scenario that is printed, in bytes.
+const NAME_MAX: usize = 256;
 
 /// A scenario that was played.
 #[derive(Debug)]
@@ -31,7 +35,10 @@ pub(super) struct Failure {
 
 impl Failure {
     fn text(&self) -> String {
-        let mut text = format!("  step {}: {}\n", self.step, self.what);
+        let mut text = match self.step {
+            0 => format!("  {}\n", self.what),
+            step => format!("  step {step}: {}\n", self.what),
+        };
         for Difference { expected, got } in &self.differences {
             let _ = writeln!(text, "    expected  {expected}\n    got       {got}");
         }
@@ -62,6 +69,7 @@ impl Report {
             } = played;
             let verdict = if failure.is_some() { "FAILED" } else { "ok    " };
             let (file, took) = (file.display(), took.as_secs_f64() * 1000.0);
+            let name = one_line(name, NAME_MAX);
             let plural = if *steps == 1 { "" } else { "s" };
             let _ = writeln!(text, "{verdict}  {file}: {name} ({steps} step{plural}, {took:.0} ms)");
             text.extend(failure.iter().map(Failure::text));

@@ -3,6 +3,7 @@
 //!
 //! Each step is an HTTP request to the router that `serve` has. So what a scenario sees of keys, texts and codes is what callers see.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,7 +118,8 @@ impl<'a> Play<'a> {
         if faults.lock_down {
             return Ok(held);
         }
-        for name in names {
+        // One that the scenario and the step name is held once.
+        for name in BTreeSet::from_iter(names) {
             let lease = circumstances
                 .locks
                 .acquire(&self.ready.tenant.namespace, name, Duration::ZERO)

@@ -69,6 +69,10 @@ fn what_is_wrong_with_a_step_is_said_with_its_place() {
             "free answers nothing",
         ),
         (
+            "advance_ms = 9223372036854775807",
+            "advance_ms is at most 3153600000000",
+        ),
+        (
             "advance_ms = 1\nowner = 'ann'",
             "a step with advance_ms has nothing else",
         ),
