@@ -124,7 +124,8 @@ pub const SAFETIES: [Safety; 14] = [
         "a CAS is never sent to another run of the server",
         (Plan::Restarts, Load::LongHolds),
         &["section"],
-    ),
+    )
+    .beside(AFTER_A_LOSS),
     // What is granted while the server's clock stands still expires early, and its holder trusts it.
     Safety::new(
         "server-clock",
