@@ -138,37 +138,22 @@ struct TokenFlags {
 
 /// Runs the command line.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), RunError> {
-    match Cli::try_parse_from(arguments) {
-        Ok(Cli {
-            command: Command::Serve(flags),
-        }) => run_serve(&flags),
-        Ok(Cli {
-            command: Command::Token(TokenCommand::New(flags)),
-        }) => token_new(&flags),
-        Ok(Cli {
-            command: Command::New(flags),
-        }) => new::run(&flags),
-        Ok(Cli {
-            command: Command::Build(flags),
-        }) => build::run(&flags),
-        Ok(Cli {
-            command: Command::Check(flags),
-        }) => check::run(&flags),
-        Ok(Cli {
-            command: Command::Run(flags),
-        }) => run::run(&flags),
-        Ok(Cli {
-            command: Command::Test(flags),
-        }) => scenario::run(&flags),
-        Ok(Cli {
-            command: Command::Dev(flags),
-        }) => dev::run(&flags),
-        Ok(Cli {
-            command: Command::Compile(flags),
-        }) => compile(&flags),
+    let command = match Cli::try_parse_from(arguments) {
+        Ok(Cli { command }) => command,
         // Help and version are answers, not errors.
-        Err(error) if !error.use_stderr() => error.print().map_err(RunError::Print),
-        Err(error) => Err(RunError::Config(usage(&error))),
+        Err(error) if !error.use_stderr() => return error.print().map_err(RunError::Print),
+        Err(error) => return Err(RunError::Config(usage(&error))),
+    };
+    match command {
+        Command::Serve(flags) => run_serve(&flags),
+        Command::New(flags) => new::run(&flags),
+        Command::Build(flags) => build::run(&flags),
+        Command::Check(flags) => check::run(&flags),
+        Command::Run(flags) => run::run(&flags),
+        Command::Test(flags) => scenario::run(&flags),
+        Command::Dev(flags) => dev::run(&flags),
+        Command::Token(TokenCommand::New(flags)) => token_new(&flags),
+        Command::Compile(flags) => compile(&flags),
     }
 }
 

@@ -64,6 +64,30 @@ pub enum Question {
         /// The name.
         name: String,
     },
+    /// `names.save`, `names.update` or `names.free`.
+    Write(Write),
+    /// `names.apply`.
+    Apply {
+        /// The writes.
+        writes: Vec<Write>,
+    },
+    /// `names.list`.
+    List {
+        /// How the names begin.
+        prefix: String,
+        /// Whose they are.
+        owner: Option<String>,
+        /// Behind which name.
+        after: Option<String>,
+        /// How many.
+        limit: u32,
+    },
+}
+
+/// A write, alone or one of several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Write {
     /// `names.save`.
     Save {
         /// The lease.
@@ -83,51 +107,6 @@ pub enum Question {
         change: Change,
     },
     /// `names.free`.
-    Free {
-        /// The lease.
-        lease: String,
-    },
-    /// `names.apply`.
-    Apply {
-        /// The writes.
-        writes: Vec<Write>,
-    },
-    /// `names.list`.
-    List {
-        /// How the names begin.
-        prefix: String,
-        /// Whose they are.
-        owner: Option<String>,
-        /// Behind which name.
-        after: Option<String>,
-        /// How many.
-        limit: u32,
-    },
-}
-
-/// One of several writes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Write {
-    /// As [`Question::Save`].
-    Save {
-        /// The lease.
-        lease: String,
-        /// Who is to have the name.
-        owner: String,
-        /// For how long.
-        lifetime_ms: Option<u64>,
-        /// What else is saved.
-        attributes: Vec<(String, String)>,
-    },
-    /// As [`Question::Update`].
-    Update {
-        /// The lease.
-        lease: String,
-        /// What changes.
-        change: Change,
-    },
-    /// As [`Question::Free`].
     Free {
         /// The lease.
         lease: String,
@@ -253,9 +232,9 @@ impl Question {
             Self::Renew { lease } => ("renew", lease),
             Self::Remaining { lease } => ("remaining-ms", lease),
             Self::Find { name } => ("find", name),
-            Self::Save { lease, .. } => ("save", lease),
-            Self::Update { lease, .. } => ("update", lease),
-            Self::Free { lease } => ("free", lease),
+            Self::Write(Write::Save { lease, .. }) => ("save", lease),
+            Self::Write(Write::Update { lease, .. }) => ("update", lease),
+            Self::Write(Write::Free { lease }) => ("free", lease),
             Self::Apply { .. } => ("apply", ""),
             Self::List { prefix, .. } => ("list", prefix),
         }
@@ -275,40 +254,15 @@ impl Question {
 
     /// About how many bytes it takes.
     pub(super) fn bytes(&self) -> usize {
-        let attributes = |all: &[(String, String)]| pairs_bytes(all);
-        let of_change = |change: &Change| {
-            let owner = change.owner.as_ref().map_or(0, String::len);
-            owner + change.attributes.as_deref().map_or(0, attributes)
-        };
         BASE_BYTES
             + match self {
                 Self::Acquire { name, .. } | Self::Find { name } => name.len(),
                 Self::AcquireAll { names, .. } => names.iter().map(|name| name.len() + WORD_BYTES).sum(),
-                Self::Release { lease }
-                | Self::Drop { lease }
-                | Self::Renew { lease }
-                | Self::Remaining { lease }
-                | Self::Free { lease } => lease.len(),
-                Self::Save {
-                    lease,
-                    owner,
-                    attributes: all,
-                    ..
-                } => lease.len() + owner.len() + attributes(all),
-                Self::Update { lease, change } => lease.len() + of_change(change),
-                Self::Apply { writes } => {
-                    let of_write = |write: &Write| match write {
-                        Write::Save {
-                            lease,
-                            owner,
-                            attributes: all,
-                            ..
-                        } => lease.len() + owner.len() + attributes(all),
-                        Write::Update { lease, change } => lease.len() + of_change(change),
-                        Write::Free { lease } => lease.len(),
-                    };
-                    writes.iter().map(|write| BASE_BYTES + of_write(write)).sum()
+                Self::Release { lease } | Self::Drop { lease } | Self::Renew { lease } | Self::Remaining { lease } => {
+                    lease.len()
                 }
+                Self::Write(write) => write.bytes(),
+                Self::Apply { writes } => writes.iter().map(|write| BASE_BYTES + write.bytes()).sum(),
                 Self::List {
                     prefix, owner, after, ..
                 } => {
@@ -316,6 +270,25 @@ impl Question {
                     prefix.len() + length(owner) + length(after)
                 }
             }
+    }
+}
+
+impl Write {
+    /// About how many bytes its texts take.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Save {
+                lease,
+                owner,
+                attributes,
+                ..
+            } => lease.len() + owner.len() + pairs_bytes(attributes),
+            Self::Update { lease, change } => {
+                let owner = change.owner.as_ref().map_or(0, String::len);
+                lease.len() + owner + change.attributes.as_deref().map_or(0, pairs_bytes)
+            }
+            Self::Free { lease } => lease.len(),
+        }
     }
 }
 

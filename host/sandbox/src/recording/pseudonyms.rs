@@ -152,19 +152,8 @@ impl Pseudonyms {
 
     fn question(&mut self, question: &mut Question) {
         match question {
-            Question::Save { owner, attributes, .. } => {
-                self.owner(owner);
-                self.attributes(attributes);
-            }
-            Question::Update { change, .. } => self.change(change),
-            Question::Apply { writes } => writes.iter_mut().for_each(|write| match write {
-                Write::Save { owner, attributes, .. } => {
-                    self.owner(owner);
-                    self.attributes(attributes);
-                }
-                Write::Update { change, .. } => self.change(change),
-                Write::Free { .. } => {}
-            }),
+            Question::Write(write) => self.write(write),
+            Question::Apply { writes } => writes.iter_mut().for_each(|write| self.write(write)),
             Question::List { owner: Some(owner), .. } => self.owner(owner),
             Question::List { owner: None, .. }
             | Question::Acquire { .. }
@@ -173,8 +162,18 @@ impl Pseudonyms {
             | Question::Drop { .. }
             | Question::Renew { .. }
             | Question::Remaining { .. }
-            | Question::Find { .. }
-            | Question::Free { .. } => {}
+            | Question::Find { .. } => {}
+        }
+    }
+
+    fn write(&mut self, write: &mut Write) {
+        match write {
+            Write::Save { owner, attributes, .. } => {
+                self.owner(owner);
+                self.attributes(attributes);
+            }
+            Write::Update { change, .. } => self.change(change),
+            Write::Free { .. } => {}
         }
     }
 

@@ -7,7 +7,7 @@ use wasmtime::component::{HasData, Linker, Resource};
 
 use crate::leases::LeaseHandle;
 use crate::milliseconds::milliseconds;
-use crate::recording::{Answer, Noted, Question};
+use crate::recording::{self, Answer, Noted, Question};
 use crate::wit::bindings::namelock::registration::names::{
     self, Change, NamesError, Page, Query, Registration, SaveError, Write,
 };
@@ -80,12 +80,12 @@ impl names::Host for Taped<'_, NamesView<'_>> {
         if !self.tape.is_on() {
             return self.view.save(lease, owner, lifetime_ms, attributes).await;
         }
-        let question = Question::Save {
+        let question = Question::Write(recording::Write::Save {
             lease: self.grants.lease(&lease),
             owner: owner.clone(),
             lifetime_ms,
             attributes: attributes.clone(),
-        };
+        });
         if let Some(saved) = self.play(question).await? {
             return Ok(saved);
         }
@@ -102,10 +102,10 @@ impl names::Host for Taped<'_, NamesView<'_>> {
         if !self.tape.is_on() {
             return self.view.update(lease, change).await;
         }
-        let question = Question::Update {
+        let question = Question::Write(recording::Write::Update {
             lease: self.grants.lease(&lease),
             change: change.clone().into(),
-        };
+        });
         if let Some(updated) = self.play(question).await? {
             return Ok(updated);
         }
@@ -118,9 +118,9 @@ impl names::Host for Taped<'_, NamesView<'_>> {
         if !self.tape.is_on() {
             return self.view.free(lease).await;
         }
-        let question = Question::Free {
+        let question = Question::Write(recording::Write::Free {
             lease: self.grants.lease(&lease),
-        };
+        });
         if let Some(freed) = self.play(question).await? {
             return Ok(freed);
         }

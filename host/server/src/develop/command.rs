@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::io::Write;
 
+use tokio::runtime::{Builder, Runtime};
+
 use crate::config::{Config, ServeFlags};
 use crate::lifecycle::RunError;
 
@@ -18,11 +20,12 @@ pub(super) fn run<T>(
         ..ServeFlags::default()
     };
     let config = Config::load(&given, &|_| None)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(RunError::Runtime)?;
-    runtime.block_on(work(&config))
+    runtime()?.block_on(work(&config))
+}
+
+pub(super) fn runtime() -> Result<Runtime, RunError> {
+    let runtime = Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(RunError::Runtime)
 }
 
 /// Lets the tenant's log, and warnings of the host, be seen.

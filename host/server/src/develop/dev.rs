@@ -97,10 +97,7 @@ pub fn run(flags: &DevFlags) -> Result<(), RunError> {
         timeout: Duration::from_secs(flags.timeout),
         seen: Files::default(),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(RunError::Runtime)?;
+    let runtime = command::runtime()?;
     let served = runtime.block_on(async {
         let shutdown = lifecycle::shutdown_signal().map_err(RunError::Runtime)?;
         project.build().await;

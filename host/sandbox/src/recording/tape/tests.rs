@@ -1,4 +1,4 @@
-use super::super::exchange::Change;
+use super::super::exchange::{Change, Write};
 use super::super::tests::recording;
 use super::super::{End, Limits, Request};
 use super::*;
@@ -250,10 +250,10 @@ fn every_question_has_a_length_and_words() {
         lifetime: None,
         attributes: Some(pairs.clone()),
     };
-    let update = Question::Update {
+    let update = Question::Write(Write::Update {
         lease: "l".to_owned(),
         change,
-    };
+    });
     assert!(update.bytes() > 300 && find("x").bytes() < 200);
     assert_eq!(update.to_string(), "update \"l\"");
     let limits: Limits = recording().limits;
