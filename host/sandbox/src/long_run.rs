@@ -5,8 +5,9 @@
 //! of them short, would all be ready to run before the one call of somebody else. A call that runs for longer goes on only
 //! with a *long run*. Of both there are fewer than processors.
 //!
-//! - A permit is for one poll of the call's future, which the epoch ends after a tick. Then it goes to the next call,
-//!   which may be the same one. A call that waits for a lock or the database has none.
+//! - A permit is for one poll of the call's future, which the epoch ends at the first tick that finds it to have run for a
+//!   moment. Then it goes to the next call, which may be the same one. A call that waits for a lock or the database has
+//!   none.
 //! - The time of a tenant's long runs is its debt, which is paid off slowly; what it has run lately in all is forgotten
 //!   soon ([`Recent`](namelock_account::Recent)). Of the waiting tenants the one that owes least is next, of equals the one
 //!   that has waited longest. So a tenant with many calls waits for itself.
@@ -36,8 +37,9 @@ use tokio::sync::{Semaphore, oneshot};
 use self::lane::Lane;
 use crate::meter::{Meter, metered};
 
-/// How long a call runs without a permit: several times what an honest one takes, and less than a tick of the epoch.
-const FREE: Duration = Duration::from_micros(250);
+/// How long a call runs without a permit, and without being stopped by a tick of the epoch: several times what an honest one
+/// takes, and less than a tick.
+pub(crate) const FREE: Duration = Duration::from_micros(250);
 
 /// What a tenant may have run lately before all its calls need a turn: a few short calls.
 const RECENT_FREE: Duration = Duration::from_millis(2);
@@ -99,7 +101,7 @@ pub(crate) struct Place {
     number: u64,
 }
 
-/// The right to run for a tick. Dropping it gives it to the next call.
+/// The right to run until a tick. Dropping it gives it to the next call.
 #[derive(Debug)]
 pub(crate) struct RunPermit {
     kind: Kind,

@@ -13,7 +13,7 @@ use wasmtime::{CallHook, Store, UpdateDeadline};
 
 use crate::engine::KEEP_RESIDENT_BYTES;
 use crate::epoch::EpochTicker;
-use crate::long_run::{Kind, Place};
+use crate::long_run::{FREE, Kind, Place};
 use crate::meter::Meter;
 use crate::state::{Late, State};
 use crate::trap::LimitReached;
@@ -74,7 +74,7 @@ pub(crate) fn limit(store: &mut Store<State>, meter: &Meter, ticker: &Arc<EpochT
             // busy machine there may have been no tick yet. Two ticks later the guest would be stopped where it can be.
             let late = &mut store.data_mut().late;
             *late = match *late {
-                _ if !hooked.poll_ran(POLL_MAX) => None,
+                _ if hooked.poll_ran() < POLL_MAX => None,
                 None => Some(Late {
                     since: ticker.ticks(),
                     calls: 0,
@@ -95,8 +95,13 @@ pub(crate) fn limit(store: &mut Store<State>, meter: &Meter, ticker: &Arc<EpochT
         let state = store.data_mut();
         state.host_calls = state.host_calls.saturating_sub(1);
         state.late = None;
-        Ok(if meter.running() >= cpu_time {
+        let poll = meter.poll_ran();
+        Ok(if meter.ran() + poll >= cpu_time {
             UpdateDeadline::Interrupt
+        } else if poll < FREE {
+            // The tick came while the call waited for the host, or just after. Whoever runs no longer than this takes no turn
+            // from anybody, and a pass through the scheduler would cost more than what is left to do.
+            UpdateDeadline::Continue(1)
         } else {
             // Ends this poll, so that others run; the gate decides whether the call goes on at once.
             meter.stop();

@@ -307,10 +307,12 @@ impl Client {
         if self.load == Load::Blind {
             attributes["blind"] = "yes".into();
         }
-        let lifetime = match random.random_range(0..100) {
-            0..5 => None,
-            5..25 => Some(random.random_range(2000..30_000)),
-            _ => Some(random.random_range(50..1500)),
+        let lifetime = match (self.load, random.random_range(0..100)) {
+            // So that the next one finds it free, and holds it as long.
+            (Load::LongHolds, _) => Some(random.random_range(50..500)),
+            (_, 0..5) => None,
+            (_, 5..25) => Some(random.random_range(2000..30_000)),
+            (_, _) => Some(random.random_range(50..1500)),
         };
         let mut wish = json!({ "name": name, "owner": owner, "attributes": attributes });
         if let Some(lifetime) = lifetime {
@@ -323,6 +325,11 @@ impl Client {
 /// A name that is wanted by many.
 pub fn hot(number: u32) -> String {
     format!("hot-{number}")
+}
+
+/// Tells whether it is such a name.
+pub fn is_hot(name: &str) -> bool {
+    name.starts_with("hot-")
 }
 
 impl Answer {

@@ -184,7 +184,6 @@ impl Fault {
         match self {
             Self::StopInSection(host)
             | Self::RestartUnderStopped { host, .. }
-            | Self::SameNumbers { host, .. }
             | Self::FreshAfterRestart { holder: host, .. } => Some(host),
             _ => None,
         }
@@ -216,8 +215,8 @@ impl Fault {
                 fleet.memcached(server).restart();
             }
             Self::SameNumbers { host, server } => {
-                fleet.host(host).signal("STOP");
-                numbers::repeat(fleet, server, host);
+                let held = numbers::stop_holder(fleet, server, host);
+                numbers::repeat(fleet, server, held);
             }
             Self::StillClock(server) => fleet.server_clock(server)?.stand_still(),
             Self::OtherList => fleet.join(&Misfit {

@@ -5,6 +5,11 @@ use std::net::{SocketAddr, TcpStream};
 
 use crate::process::DEADLINE;
 
+/// The item that is there only to be written.
+pub const COUNTER: &str = "@counter";
+
+const COUNT_UP: &str = "ms @counter 1 T60 c\r\nx";
+
 /// A connection of a client that knows nothing of leases.
 #[derive(Debug)]
 pub struct RawMemcached {
@@ -129,12 +134,37 @@ impl RawMemcached {
 
     /// The CAS of an item, if there is one.
     pub fn cas(&mut self, key: &str) -> Option<u64> {
-        flag_c(&self.command(&format!("mg {key} c")))
+        flag(&self.command(&format!("mg {key} c")), 'c')
     }
 
-    /// Writes an item, and returns its CAS: the number of writes that the server has seen.
-    pub fn count_up(&mut self, key: &str) -> Option<u64> {
-        flag_c(&self.command(&format!("ms {key} 1 T60 c\r\nx")))
+    /// Writes [`COUNTER`], and returns its CAS: the number of writes that the server has seen.
+    pub fn count_up(&mut self) -> Option<u64> {
+        flag(&self.command(COUNT_UP), 'c')
+    }
+
+    /// Writes an item anew as it is, such that it gets this CAS. False: there is none, or the server's numbers are beyond.
+    ///
+    /// What is sent at once is executed at once, as long as it is no more than a server takes from one connection before
+    /// it turns to another: 20 requests (`-R`).
+    pub fn renumber(&mut self, key: &str, wanted: u64) -> bool {
+        let found = self.command(&format!("mg {key} t c v"));
+        if !found.starts_with("VA ") {
+            return false;
+        }
+        let value = self.line();
+        let (Some(seconds), Some(cas)) = (flag(&found, 't'), flag(&found, 'c')) else {
+            return false;
+        };
+        let Some(between) = self.count_up().and_then(|at| wanted.checked_sub(at + 1)) else {
+            return false;
+        };
+        let mut requests = format!("{COUNT_UP}\r\n").repeat(usize::try_from(between).unwrap_or_default());
+        requests += &format!("ms {key} {} T{seconds} C{cas} c\r\n{value}", value.len());
+        let mut reply = self.command(&requests);
+        for _ in 0..between {
+            reply = self.line();
+        }
+        flag(&reply, 'c') == Some(wanted)
     }
 
     fn line(&mut self) -> String {
@@ -145,8 +175,10 @@ impl RawMemcached {
     }
 }
 
-/// The CAS that a reply of the meta protocol tells.
-fn flag_c(reply: &str) -> Option<u64> {
-    let words = reply.strip_prefix("HD")?;
-    words.split(' ').find_map(|word| word.strip_prefix('c')?.parse().ok())
+/// The number that a reply of the meta protocol tells after this letter.
+fn flag(reply: &str, letter: char) -> Option<u64> {
+    let words = reply.strip_prefix("HD").or_else(|| reply.strip_prefix("VA"))?;
+    words
+        .split(' ')
+        .find_map(|word| word.strip_prefix(letter)?.parse().ok())
 }

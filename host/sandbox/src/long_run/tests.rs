@@ -10,7 +10,7 @@ fn account(id: &str) -> Arc<Account> {
 /// Runs for this long, whatever else the machine does.
 fn spin(time: Duration) {
     let meter = Meter::default();
-    meter.poll(|| while meter.running() < time {});
+    meter.poll(|| while meter.poll_ran() < time {});
 }
 
 /// Ends a poll as a tick of the epoch does.
