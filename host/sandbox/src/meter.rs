@@ -188,7 +188,10 @@ mod tests {
             let ((), ran) = metered(|| run(Duration::from_micros(micros)));
             let (took, most) = (wall.elapsed(), thread_time() - begin);
             assert!(ran >= Duration::from_micros(micros), "{ran:?} for {micros} us");
-            assert!(ran <= (most + PRECISION).min(took), "{ran:?} for {micros} us, of {most:?} and {took:?}");
+            assert!(
+                ran <= (most + PRECISION).min(took),
+                "{ran:?} for {micros} us, of {most:?} and {took:?}"
+            );
         }
     }
 
