@@ -1,6 +1,6 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
 .PHONY: help run test hostile rename lint build bench bench-neighbour bench-overload bench-compile bench-waiting bench-fairness \
-	audit fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl setup-python js setup-js setup-node
+	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl setup-python js setup-js setup-node
 
 COMPONENTS := target/components
 HANDLERS := rooms rename usernames subdomains campaign-codes
@@ -19,6 +19,7 @@ help:
 	@echo 'make chaos  a fleet under faults for ten minutes; make chaos-negative: would it be noticed?'
 	@echo 'make test-upgrade  a fleet of the version before is upgraded under load, host by host'
 	@echo 'make js     tests the SDK for JavaScript, and builds target/components/rooms-js.wasm and idiom-js.wasm'
+	@echo 'make package  the crates that can be used by themselves, built from what would be published'
 	@echo 'make audit, make fuzz  the dependencies; what comes from outside'
 
 ## Set-up
@@ -169,6 +170,11 @@ bench-waiting: build setup-memcached
 
 bench-fairness: setup-memcached
 	cargo run --release --package namelock-lock --example fairness
+
+# What is used by itself: each is built anew from its package, with nothing of this folder.
+PACKAGES := namelock-guest namelock-types namelock-lock namelock-wasmtime
+package: setup-wasm
+	cargo package --locked $(PACKAGES:%=--package %)
 
 # Licences, bans and sources of all dependencies; advisories too where their database can be reached. Installs cargo-deny, which
 # takes minutes, so this is not what CI waits for.

@@ -18,6 +18,9 @@ use wit_parser::Resolve;
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "guest";
 
+/// The component that is no handler, in `guest/http`.
+const TURNSTILE: &str = "turnstile";
+
 /// What else than the sources decides what comes out.
 const SETTINGS: [&str; 3] = [".cargo/config.toml", "Cargo.toml", "Cargo.lock"];
 const SOURCES: [&str; 3] = ["guest", "tests/guests", "wit"];
@@ -73,6 +76,13 @@ fn run() -> Result<(), String> {
         let path = component(&components, handler, "crate-type = [\"cdylib\"] in its Cargo.toml")?;
         constant(&mut code, handler, &format!("The handler `{handler}`."), &path);
     }
+    let path = component(&components, TURNSTILE, "crate-type = [\"cdylib\"] in its Cargo.toml")?;
+    constant(
+        &mut code,
+        TURNSTILE,
+        "A plain `wasi:http` component with the lock.",
+        &path,
+    );
     code.push_str("/// The guests that test the host.\npub mod guests {\n");
     for guest in &guests {
         constant(&mut code, &guest.name, &guest.doc, &guest.path);
@@ -122,6 +132,7 @@ fn build(root: &Path, target_dir: &Path, handlers: &[String]) -> Result<(), Stri
         ])
         .arg(target_dir)
         .args(["--lib", "--examples", "--package", "namelock-test-guests"])
+        .args(["--package", TURNSTILE])
         .args(handlers.iter().flat_map(|handler| ["--package", handler]));
     for name in NOT_FOR_GUESTS {
         cargo.env_remove(name);

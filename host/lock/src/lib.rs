@@ -43,6 +43,16 @@
 //!   do no harm, and the leases that it forgot are lost (`memcached::health`). What cannot be granted is refused at
 //!   once (`memcached::lane`). A host that differs from its fleet grants nothing (`memcached::fleet`).
 
+//!
+//! # A lock for any program
+//!
+//! `cargo run -p namelock-lock --example idiom -- NAME memcached://HOST:PORT` holds the lock on a name until its input ends. On
+//! the empty namespace it interlocks with programs that use the Python idiom, `client.add("namelock::" + md5(name), 1, 10)`.
+//!
+//! ```standalone_crate
+#![doc = include_str!("../examples/idiom.rs")]
+//! ```
+
 pub mod config;
 pub mod epochs;
 mod error;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use namelock_account::Limit;
 
 use crate::cache::CacheError;
-use crate::milliseconds::milliseconds;
 use crate::unfit::Unfit;
+use namelock_types::milliseconds;
 
 /// The cause of an error, for an operator's log.
 pub type BoxError = Box<dyn Error + Send + Sync>;

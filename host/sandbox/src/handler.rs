@@ -37,7 +37,6 @@ use crate::epoch::EpochTicker;
 use crate::error::{CallError, Cause};
 use crate::long_run::{LongRuns, Place};
 use crate::meter::{Meter, metered};
-use crate::milliseconds::milliseconds;
 use crate::powers::Powers;
 use crate::recording::{Over, Recording, Tape, Why};
 use crate::rejection::Rejection;
@@ -51,6 +50,7 @@ use crate::wit::bindings::RegistrarIndices;
 use crate::wit::bindings::exports::namelock::registration::handler as wit;
 use crate::wit::bindings::updating::UpdatesAloneIndices;
 use crate::wit::bindings::updating::exports::namelock::registration::updates;
+use namelock_types::milliseconds;
 
 /// A compiled component, ready for calls. Clones share it.
 #[derive(Clone)]

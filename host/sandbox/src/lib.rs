@@ -13,7 +13,6 @@
 //! - `unfit`: what a component is refused for; [`sandbox`]: loads a component; [`powers`]: what its calls are given;
 //! - [`request`]: what a call is made for; [`handler`]: one call from its beginning to its end, however it ends; `store`, `state`: what the host keeps for
 //!   it, and gives back; `rejection`, `trap`: what is said of one that was refused or broke down;
-//! - `leases`, `lease_watch`: the leases of a call, which ends when one of them is lost;
 //! - `long_run`, `meter`, `limiter`, `log`, `clock`: what keeps a call from disturbing others: turns, running time,
 //!   memory, output, coarse clocks; `swap`: whether instances may be reset quickly; `service`: says once that the lock
 //!   service or the names database fails;
@@ -43,13 +42,10 @@ mod database_time;
 mod engine;
 mod epoch;
 mod imports;
-mod lease_watch;
-mod leases;
 mod limiter;
 mod log;
 mod long_run;
 mod meter;
-mod milliseconds;
 mod rejection;
 mod service;
 mod state;

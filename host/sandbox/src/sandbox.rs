@@ -17,13 +17,13 @@ use crate::error::{LoadError, SandboxError, boxed};
 use crate::handler::Handler;
 use crate::imports;
 use crate::long_run::LongRuns;
-use crate::milliseconds::milliseconds;
 use crate::service::Services;
 use crate::state::State;
 use crate::swap::Swap;
 use crate::taping::Origin;
 use crate::wit::bindings::RegistrarIndices;
 use crate::wit::bindings::updating::UpdatesAloneIndices;
+use namelock_types::milliseconds;
 
 /// The interface that a component exports if it lets registrations be changed.
 const UPDATES: &str = "namelock:registration/updates@0.1.1";

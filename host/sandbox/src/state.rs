@@ -8,14 +8,13 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use crate::clock::CoarseClock;
 use crate::config::Tenant;
 use crate::error::Cause;
-use crate::leases::Leases;
 use crate::limiter::Limiter;
 use crate::log::TenantLog;
 use crate::powers::Powers;
 use crate::recording::Tape;
 use crate::request::Repeatable;
 use crate::service::Services;
-use crate::wit::locks::LocksView;
+use crate::wit::locks::{Leases, LocksObserver, LocksView};
 use crate::wit::names::{NamesView, Received};
 use crate::wit::settings::SettingsView;
 use crate::wit::taped::{Grants, Taped};
@@ -100,13 +99,17 @@ impl State {
     }
 
     pub(crate) fn locks(&mut self) -> Taped<'_, LocksView<'_>> {
-        let view = LocksView {
-            locks: &self.powers.locks,
+        let observer = LocksObserver {
             service: &self.services.locks,
             tenant: &self.tenant,
+            cause: &mut self.cause,
+        };
+        let view = LocksView {
+            locks: &self.powers.locks,
+            namespace: &self.tenant.namespace,
             leases: &mut self.leases,
             table: &mut self.table,
-            cause: &mut self.cause,
+            observer,
         };
         Taped {
             tape: &self.tape,

@@ -8,12 +8,12 @@ use wasmtime::Trap;
 use crate::cache::Digest;
 use crate::config::Tenant;
 use crate::error::CallError;
-use crate::milliseconds::milliseconds;
 use crate::recording::{self, About, Before, Limits, Over, Row, Tape, Why};
 use crate::request::{Request, UpdateRequest, Written};
 use crate::store::Unstoppable;
 use crate::trap;
 use crate::wit::bindings::namelock::registration::names;
+use namelock_types::milliseconds;
 
 /// Which function of the handler a call runs, and its arguments.
 pub(crate) enum Operation {

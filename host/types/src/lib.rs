@@ -5,15 +5,18 @@
 //!
 //! - [`text`]: the length of names and owners;
 //! - [`fencing`]: the order of fencing tokens;
+//! - [`milliseconds()`]: times as the WIT and logs have them;
 //! - [`causes`]: an error as text, with all its causes;
 //! - [`removable`]: safeties that a test can take out of a host.
 
 pub mod causes;
 pub mod fencing;
+mod milliseconds;
 pub mod removable;
 pub mod text;
 
 pub use causes::error_chain;
 pub use fencing::FencingToken;
+pub use milliseconds::milliseconds;
 pub use removable::{Safety, is_removed};
 pub use text::{LengthError, TEXT_BYTES_MAX, check_name, check_owner};

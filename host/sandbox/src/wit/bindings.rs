@@ -4,16 +4,11 @@ wasmtime::component::bindgen!({
     path: "../../wit",
     world: "registrar",
     imports: {
-        "namelock:registration/locks.acquire": async | trappable,
-        "namelock:registration/locks.acquire-all": async | trappable,
-        "namelock:registration/locks.release": async | trappable,
-        "namelock:registration/locks.[method]lease.renew": async | trappable,
-        "namelock:registration/locks.[drop]lease": async | trappable,
         "namelock:registration/names": async | trappable,
         default: trappable,
     },
     exports: { default: async },
-    with: { "namelock:registration/locks.lease": crate::leases::LeaseHandle },
+    with: { "namelock:registration/locks": namelock_wasmtime::bindings::namelock::registration::locks },
 });
 
 /// What a component exports beside that if it lets registrations be changed.
@@ -25,7 +20,7 @@ pub(crate) mod updating {
         exports: { default: async },
         with: {
             "namelock:registration/names": super::namelock::registration::names,
-            "namelock:registration/locks": super::namelock::registration::locks,
+            "namelock:registration/locks": namelock_wasmtime::bindings::namelock::registration::locks,
         },
     });
 }

@@ -6,23 +6,14 @@ use namelock_account::Limit;
 use namelock_names::QuotaKind;
 use namelock_types::FencingToken;
 
-use crate::milliseconds::milliseconds;
-use crate::wit::bindings::namelock::registration::{locks, names};
+use crate::wit::bindings::namelock::registration::names;
+use namelock_types::milliseconds;
 
 /// The limit that a quota of the names database is called in the configuration.
 pub(crate) fn limit_of(kind: QuotaKind) -> Limit {
     match kind {
         QuotaKind::Registrations => Limit::Registrations,
         QuotaKind::Bytes => Limit::RegistrationBytes,
-    }
-}
-
-impl From<namelock_lock::Lost> for locks::Lost {
-    fn from(lost: namelock_lock::Lost) -> Self {
-        match lost {
-            namelock_lock::Lost::Gone => Self::Gone,
-            namelock_lock::Lost::Unknown => Self::Unknown,
-        }
     }
 }
 

@@ -11,12 +11,13 @@ use wasmtime::component::{Resource, ResourceTable};
 use crate::config::Tenant;
 use crate::database_time::DatabaseTime;
 use crate::error::Cause;
-use crate::leases::{LeaseHandle, Leases};
 use crate::service::Service;
 use crate::wit::bindings::namelock::registration::names::{
     Action, Change, Host, NamesError, New, Page, Query, Registration, SaveError, Write,
 };
+use crate::wit::locks::Leases;
 use crate::wit::written::{Writes, one_error};
+use namelock_wasmtime::LeaseHandle;
 
 /// How many registrations from the database a call remembers, to check what its handler returns.
 const RECEIVED_MAX: usize = 16;
@@ -244,7 +245,10 @@ impl NamesView<'_> {
     /// Notes what the database has said of a name; none: it has no active registration.
     pub(super) fn saw(&mut self, name: &str, found: Option<&namelock_names::Registration>) {
         let seen = found.map_or(Seen::Free, |found| Seen::Registered(found.fencing_token));
-        self.leases.saw(name, seen);
+        // Before the call has the lease on it, what it reads says nothing: others may write.
+        if let Some(note) = self.leases.note_of(name) {
+            *note = seen;
+        }
     }
 
     fn names_error(&mut self, error: &namelock_names::NamesError) -> NamesError {

@@ -11,9 +11,9 @@ use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{Error, Result};
 
 use crate::error::Cause;
-use crate::leases::LeaseHandle;
 use crate::recording::{Answer, Play, Question, Tape};
 use crate::wit::told::{self, Told};
+use namelock_wasmtime::LeaseHandle;
 
 /// A view with the tape of its call.
 pub(crate) struct Taped<'a, V> {
@@ -79,7 +79,7 @@ impl Grants {
         names: &[String],
         tokens: &[u64],
     ) -> Result<Vec<Resource<LeaseHandle>>> {
-        let leases = names.iter().map(|_| table.push(LeaseHandle::of_replay()));
+        let leases = names.iter().map(|_| table.push(LeaseHandle::of_none()));
         let leases = leases.collect::<std::result::Result<Vec<_>, _>>()?;
         self.note(names, &leases, tokens);
         Ok(leases)

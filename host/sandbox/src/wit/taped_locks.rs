@@ -3,12 +3,12 @@
 use wasmtime::component::{HasData, Linker, Resource, ResourceTableError};
 use wasmtime::{Error, Result};
 
-use crate::leases::LeaseHandle;
 use crate::recording::{Answer, Noted, Play, Question};
-use crate::wit::bindings::namelock::registration::locks::{self, AcquireError, HostLease as _, Lost};
 use crate::wit::locks::LocksView;
 use crate::wit::taped::{Taped, played, returned};
 use crate::wit::told::Told;
+use namelock_wasmtime::LeaseHandle;
+use namelock_wasmtime::bindings::namelock::registration::locks::{self, AcquireError, HostLease as _, Lost};
 
 type Granted = std::result::Result<Vec<Resource<LeaseHandle>>, AcquireError>;
 
@@ -28,12 +28,13 @@ pub(crate) fn add_to_linker<T: Send>(
 
 impl Taped<'_, LocksView<'_>> {
     async fn play(&mut self, question: Question) -> Option<Answer> {
-        let (answer, _) = played(self.tape, question, self.view.cause).await?;
+        let (answer, _) = played(self.tape, question, self.view.observer.cause).await?;
         Some(answer)
     }
 
     fn tell(&self, answer: impl FnOnce() -> Answer) {
-        self.tape.told(|| (answer(), self.view.cause.map(Noted::from), None));
+        self.tape
+            .told(|| (answer(), self.view.observer.cause.map(Noted::from), None));
     }
 
     /// Returns the leases that a recorded call was granted.

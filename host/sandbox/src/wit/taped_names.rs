@@ -5,8 +5,6 @@ use std::time::Duration;
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource};
 
-use crate::leases::LeaseHandle;
-use crate::milliseconds::milliseconds;
 use crate::recording::{self, Answer, Noted, Question};
 use crate::wit::bindings::namelock::registration::names::{
     self, Change, NamesError, Page, Query, Registration, SaveError, Write,
@@ -14,6 +12,8 @@ use crate::wit::bindings::namelock::registration::names::{
 use crate::wit::names::NamesView;
 use crate::wit::taped::{Taped, played, returned};
 use crate::wit::told::{self, Told};
+use namelock_types::milliseconds;
+use namelock_wasmtime::LeaseHandle;
 
 struct HasNames;
 

@@ -6,10 +6,10 @@ use namelock_account::Limit;
 use namelock_types::FencingToken;
 
 use crate::error::Cause;
-use crate::milliseconds::milliseconds;
 use crate::recording::{self, Answer, Noted, Row, Write};
-use crate::wit::bindings::namelock::registration::locks::{AcquireError, Lost};
 use crate::wit::bindings::namelock::registration::names::{self, Change, NamesError, Page, Registration, SaveError};
+use namelock_types::milliseconds;
+use namelock_wasmtime::bindings::namelock::registration::locks::{AcquireError, Lost};
 
 /// What a function of the host returns to a guest.
 pub(super) trait Told: Sized {

@@ -12,9 +12,9 @@ use wasmtime::component::Resource;
 
 use super::names::NamesView;
 use crate::error::Cause;
-use crate::leases::LeaseHandle;
 use crate::wit::bindings::namelock::registration::names::{self, Change, New, SaveError};
 use crate::wit::convert::limit_of;
+use namelock_wasmtime::LeaseHandle;
 
 /// The right to write one name under a lease, until a deadline.
 struct WriteAuthority {
@@ -117,7 +117,7 @@ impl NamesView<'_> {
             name: lease.name().to_owned(),
             fencing_token: lease.fencing_token(),
             deadline: lease.deadline(),
-            seen: self.leases.seen(handle),
+            seen: self.leases.note(handle).copied().unwrap_or_default(),
             keep,
         }))
     }

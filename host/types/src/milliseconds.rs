@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Returns whole milliseconds, rounded up, so that a short time is never reported as none.
-pub(crate) fn milliseconds(time: Duration) -> u64 {
+pub fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 

@@ -5,40 +5,42 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use namelock_lock::Lease;
-use namelock_names::Seen;
 
-use crate::lease_watch::LeaseWatch;
+use crate::watch::LeaseWatch;
 
 /// What a guest's handle of a lease stands for: an index into the leases of its call.
 #[derive(Debug)]
-#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct LeaseHandle(usize);
 
 impl LeaseHandle {
-    /// The handle of a lease that a recorded call had; it stands for none of this one.
-    pub(crate) fn of_replay() -> Self {
+    /// A handle that stands for no lease.
+    pub fn of_none() -> Self {
         Self(usize::MAX)
     }
 }
 
-/// A lease, and what the call has read of its name since it has it.
-struct Held {
+/// A lease, and what the host notes of it.
+#[derive(Debug)]
+struct Held<N> {
     lease: Lease,
-    seen: Seen,
+    note: N,
 }
 
-/// The leases of one call, no more than a limit at once.
-pub(crate) struct Leases {
-    entries: Vec<Option<Held>>,
+/// The leases of one call, no more than a limit at once. Of each the host may note something, which begins as its default.
+#[derive(Debug)]
+pub struct Leases<N = ()> {
+    entries: Vec<Option<Held<N>>>,
     watch: Arc<LeaseWatch>,
     limit: usize,
     /// How many it held at once.
     most: usize,
 }
 
-impl Leases {
-    pub(crate) fn new(limit: usize) -> Self {
+impl<N: Default> Leases<N> {
+    /// No leases yet, and at most so many at once.
+    pub fn new(limit: usize) -> Self {
         Self {
             entries: Vec::new(),
             watch: Arc::default(),
@@ -64,26 +66,24 @@ impl Leases {
         self.watch.set(handle.0, Some(lease.end()));
         self.entries[handle.0] = Some(Held {
             lease,
-            seen: Seen::Unread,
+            note: N::default(),
         });
     }
 
-    pub(crate) fn get(&self, handle: &LeaseHandle) -> Option<&Lease> {
+    /// The lease that a handle stands for.
+    pub fn get(&self, handle: &LeaseHandle) -> Option<&Lease> {
         Some(&self.entries.get(handle.0)?.as_ref()?.lease)
     }
 
-    /// Notes what the call has read of a name. Before it has the lease on it, that says nothing: others may write.
-    pub(crate) fn saw(&mut self, name: &str, seen: Seen) {
-        let held = self.entries.iter_mut().flatten().find(|held| held.lease.name() == name);
-        if let Some(held) = held {
-            held.seen = seen;
-        }
+    /// What the host has noted of a lease.
+    pub fn note(&self, handle: &LeaseHandle) -> Option<&N> {
+        Some(&self.entries.get(handle.0)?.as_ref()?.note)
     }
 
-    /// What the call has read of the name of this lease.
-    pub(crate) fn seen(&self, handle: &LeaseHandle) -> Seen {
-        let held = self.entries.get(handle.0).and_then(Option::as_ref);
-        held.map_or(Seen::Unread, |held| held.seen)
+    /// The same of the lease on this name, to be changed.
+    pub fn note_of(&mut self, name: &str) -> Option<&mut N> {
+        let mut held = self.entries.iter_mut().flatten();
+        Some(&mut held.find(|held| held.lease.name() == name)?.note)
     }
 
     pub(crate) fn get_mut(&mut self, handle: &LeaseHandle) -> Option<&mut Lease> {
@@ -96,21 +96,27 @@ impl Leases {
         Some(lease)
     }
 
-    /// Takes everything that is still held.
-    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Lease> {
+    /// Takes everything that is still held. A lease that is dropped is released in the background.
+    pub fn take_all(&mut self) -> impl Iterator<Item = Lease> + use<N> {
         std::mem::take(&mut self.entries)
             .into_iter()
             .flatten()
             .map(|held| held.lease)
     }
 
+    /// Releases everything that is still held, and waits until that is done, or known to take longer.
+    pub async fn release_all(&mut self) {
+        // Whether each was still held does not matter to a call that has ended.
+        drop(join_all(self.take_all().map(Lease::release)).await);
+    }
+
     /// Returns the watch that tells when one of them is lost.
-    pub(crate) fn watch(&self) -> Arc<LeaseWatch> {
+    pub fn watch(&self) -> Arc<LeaseWatch> {
         Arc::clone(&self.watch)
     }
 
     /// How many the call held at most, or asked for.
-    pub(crate) fn most(&self) -> usize {
+    pub fn most(&self) -> usize {
         self.most
     }
 
@@ -124,7 +130,8 @@ impl Leases {
         self.entries.iter().flatten().any(|held| held.lease.name() == name)
     }
 
-    pub(crate) fn limit(&self) -> usize {
+    /// How many it may hold at once.
+    pub fn limit(&self) -> usize {
         self.limit
     }
 }

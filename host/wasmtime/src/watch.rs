@@ -1,8 +1,10 @@
-//! Ends a call when one of its leases is lost.
+//! Tells a host when one of the leases of a call is lost, so that it ends the call.
 //!
 //! The guest runs in one future, which borrows the store mutably; the watch is another future beside it, and needs
-//! nothing of the store but the ends of the leases that are held now. A guest that spins does not escape it: it yields
-//! at every tick of the epoch.
+//! nothing of the store but the ends of the leases that are held now. A guest that spins does not escape it where the host
+//! lets it yield at every tick of wasmtime's epoch.
+
+use std::fmt;
 
 use futures_util::future::{pending, select_all};
 use namelock_lock::LeaseEnd;
@@ -11,9 +13,15 @@ use tokio::sync::Notify;
 
 /// The ends of the leases of one call, by the index of the lease.
 #[derive(Default)]
-pub(crate) struct LeaseWatch {
+pub struct LeaseWatch {
     ends: Mutex<Vec<Option<LeaseEnd>>>,
     changed: Notify,
+}
+
+impl fmt::Debug for LeaseWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeaseWatch").finish_non_exhaustive()
+    }
 }
 
 impl LeaseWatch {
@@ -30,7 +38,7 @@ impl LeaseWatch {
 
     /// Waits until a lease is lost while the call holds it.
     // Keeps P5: the call ends at once when this returns, so a handler cannot run on past its lease.
-    pub(crate) async fn lost(&self) {
+    pub async fn lost(&self) {
         loop {
             let ends: Vec<_> = self.ends.lock().iter().flatten().cloned().collect();
             let first = async {
