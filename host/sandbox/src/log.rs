@@ -123,6 +123,9 @@ impl Inner {
         // own.
         let line = String::from_utf8_lossy(&line).escape_debug().to_string();
         self.tape(&line);
+        if self.tape.is_quiet() {
+            return;
+        }
         if self.full {
             self.account.charge(Counter::LogLinesDropped, 1);
             return;
@@ -154,6 +157,9 @@ impl Inner {
     }
 
     fn warn(&self, text: &str) {
+        if self.tape.is_quiet() {
+            return;
+        }
         if self.account.log(self.cost(text)) {
             tracing::warn!(target: "guest", tenant = &**self.account.tenant(), request_id = &*self.request_id, "{text}");
         }

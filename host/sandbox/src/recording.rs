@@ -21,7 +21,8 @@
 //!
 //! Which of several timers a guest waits for is ready first is decided by real time again, and so is how long it sleeps.
 //!
-//! - `exchange`: what a guest can ask, and what it is told; `pseudonyms`: a recording that names nobody;
+//! - `exchange`: what a guest can ask, and what it is told; `pseudonyms`: a recording that names nobody, `texts`: what callers
+//!   have written in one;
 //! - [`Tape`]: records a call, or plays a recording to it; `words`: between a call and its tape; `recorder`, `player`: its two
 //!   sides.
 
@@ -30,13 +31,13 @@ mod player;
 mod pseudonyms;
 mod recorder;
 mod tape;
+mod texts;
 mod words;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::exchange::{Answer, Change, Exchange, Lifetime, Noted, Question, Row, Write};
 pub use self::player::Replayed;
-pub use self::pseudonyms::Mask;
 pub use self::recorder::TooLarge;
 pub use self::tape::Tape;
 pub(crate) use self::words::{About, Clock, Over, Play};
@@ -195,6 +196,17 @@ pub enum Why {
     CpuTime,
     /// It could not be stopped where it should have been.
     Unstoppable,
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::LeaseLost => "a lease was lost",
+            Self::WallTime => "its wall time was over",
+            Self::CpuTime => "its CPU time was over",
+            Self::Unstoppable => "it could not be stopped where it should have been",
+        })
+    }
 }
 
 /// What came of a call.

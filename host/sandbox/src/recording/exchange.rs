@@ -247,9 +247,7 @@ impl Question {
         } else {
             (format!("`{self}`"), format!("`{recorded}`"))
         };
-        format!(
-            "the component asked {asked} where {was} was recorded: it is another component, or it is not deterministic"
-        )
+        format!("the component asked {asked} where {was} was recorded")
     }
 
     /// About how many bytes it takes.

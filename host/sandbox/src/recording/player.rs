@@ -23,8 +23,8 @@ pub struct Replayed {
 
 pub(super) struct Player {
     recording: Arc<Recording>,
-    /// Whether the call ends where the recorded one was ended.
-    ends_there: bool,
+    /// Whether the component is the one that was recorded. Then the call ends where the recorded one was ended.
+    is_same: bool,
     /// How many questions were answered.
     answered: usize,
     /// Of each clock, how often it was read, and what it showed last.
@@ -35,10 +35,10 @@ pub(super) struct Player {
 }
 
 impl Player {
-    pub(super) fn new(recording: Arc<Recording>, ends_there: bool) -> Self {
+    pub(super) fn new(recording: Arc<Recording>, is_same: bool) -> Self {
         let mut player = Self {
             recording,
-            ends_there,
+            is_same,
             answered: 0,
             readings: [(0, 0); 2],
             writes: 0,
@@ -59,12 +59,8 @@ impl Player {
         let Some(End { why, writes }) = self.recording.ended else {
             return;
         };
-        let done = self.recording.exchanges.get(self.answered).is_none()
-            && self.writes >= writes
-            && [Clock::Wall, Clock::Monotonic]
-                .into_iter()
-                .all(|clock| self.readings[clock as usize].0 >= self.recorded(clock).len());
-        if self.ends_there && done && self.over.is_none() {
+        let done = self.recording.exchanges.get(self.answered).is_none() && self.writes >= writes && !self.unread();
+        if self.is_same && done && self.over.is_none() {
             self.over = Some(Over::Ended(why));
         }
     }
@@ -78,14 +74,21 @@ impl Player {
 
     /// Ends the replay of a call that goes on where the recorded one did not.
     fn goes_beyond(&mut self, what: &str) {
-        let over = match self.recording.ended {
-            Some(End { why, .. }) => Over::Ended(why),
-            None => self.differs(format!(
-                "the component {what}, and the recorded call had ended: it is another component, or it is not \
-                 deterministic"
-            )),
+        let ended = match self.recording.ended {
+            Some(End { why, .. }) => format!("the host had ended the recorded call by then, because {why}"),
+            None => format!("the recorded call had ended: {}", self.either()),
         };
+        let over = self.differs(format!("the component {what}, and {ended}"));
         self.over.get_or_insert(over);
+    }
+
+    /// Why it can be that a call is not as recorded.
+    fn either(&self) -> &'static str {
+        if self.is_same {
+            "the component is not deterministic"
+        } else {
+            "it is another component, or it is not deterministic"
+        }
     }
 
     fn differs(&mut self, text: String) -> Over {
@@ -103,7 +106,8 @@ impl Player {
             return Play::Over;
         };
         if exchange.question != *question {
-            self.over = Some(self.differs(question.instead_of(&exchange.question)));
+            let text = format!("{}: {}", question.instead_of(&exchange.question), self.either());
+            self.over = Some(self.differs(text));
             return Play::Over;
         }
         let Exchange {
@@ -115,7 +119,10 @@ impl Player {
         else {
             // The recorded call ended while it waited for this.
             self.answered += 1;
-            self.goes_beyond(&format!("was told nothing when it asked `{question}`"));
+            match self.recording.ended {
+                Some(End { why, .. }) => self.over = Some(Over::Ended(why)),
+                None => self.goes_beyond(&format!("was told nothing when it asked `{question}`")),
+            }
             return Play::Over;
         };
         self.answered += 1;
@@ -169,15 +176,26 @@ impl Player {
     }
 
     pub(super) fn finish(&mut self) -> Replayed {
-        if self.over.is_none()
-            && let Some(Exchange { question, .. }) = self.recording.exchanges.get(self.answered)
-        {
-            let text = format!(
-                "the component ended where it asked `{question}` in the recorded call: it is another component, or it is \
-                 not deterministic"
-            );
-            self.differs(text);
+        if self.over.is_none() {
+            let missing = match self.recording.exchanges.get(self.answered) {
+                Some(Exchange { question, .. }) => {
+                    Some(format!("ended where it asked `{question}` in the recorded call"))
+                }
+                None => self
+                    .unread()
+                    .then(|| "read its clocks less often than in the recorded call".to_owned()),
+            };
+            if let Some(missing) = missing {
+                self.differs(format!("the component {missing}: {}", self.either()));
+            }
         }
         std::mem::take(&mut self.replayed)
+    }
+
+    /// Whether a clock was read more often in the recorded call.
+    fn unread(&self) -> bool {
+        [Clock::Wall, Clock::Monotonic]
+            .into_iter()
+            .any(|clock| self.readings[clock as usize].0 < self.recorded(clock).len())
     }
 }

@@ -22,6 +22,8 @@ struct Shared {
     mode: Mutex<Mode>,
     /// Wakes the call whose replay is over.
     over: Notify,
+    /// Whether nobody is to hear what the component says.
+    is_quiet: bool,
 }
 
 enum Mode {
@@ -39,24 +41,32 @@ impl Tape {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(std::io::Error::other)?;
         let mode = Mode::Recording(Box::new(Recorder::new(bytes_max)));
-        Ok(Self::of(Seed(seed), mode))
+        Ok(Self::of(Seed(seed), mode, false))
     }
 
     /// A tape that answers a call as this one was answered. None where the seed is none.
     ///
     /// A call of the very component that was recorded ends where the host ended it. Another one, which may have been mended, gets
-    /// what its limits allow, and ends there only if it asks further.
+    /// what its limits allow; where it asks further than was recorded, nobody knows what it would be told.
     pub fn replaying(recording: Arc<Recording>, is_same_component: bool) -> Option<Self> {
         let seed = Seed::parse(&recording.seed)?;
         let player = Player::new(recording, is_same_component);
-        Some(Self::of(seed, Mode::Replaying(Box::new(player))))
+        Some(Self::of(seed, Mode::Replaying(Box::new(player)), false))
     }
 
-    fn of(seed: Seed, mode: Mode) -> Self {
+    /// The same for the component that was recorded, whose lines go to no log.
+    pub fn replaying_quietly(recording: Arc<Recording>) -> Option<Self> {
+        let seed = Seed::parse(&recording.seed)?;
+        let player = Player::new(recording, true);
+        Some(Self::of(seed, Mode::Replaying(Box::new(player)), true))
+    }
+
+    fn of(seed: Seed, mode: Mode, is_quiet: bool) -> Self {
         Self(Some(Arc::new(Shared {
             seed,
             mode: Mutex::new(mode),
             over: Notify::new(),
+            is_quiet,
         })))
     }
 
@@ -83,6 +93,10 @@ impl Tape {
 
     pub(crate) fn is_on(&self) -> bool {
         self.0.is_some()
+    }
+
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| shared.is_quiet)
     }
 
     /// What the random numbers of the call are drawn from; none: from those of the operating system.

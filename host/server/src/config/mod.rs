@@ -26,5 +26,5 @@ pub use document::document;
 pub use flags::ServeFlags;
 pub use limits::{Limits, LimitsSection};
 pub use record::RecordConfig;
-pub use settings::{Described, all};
+pub use settings::{Described, STACK_BYTES, all};
 pub use types::{Config, HttpConfig};

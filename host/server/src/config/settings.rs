@@ -1,5 +1,7 @@
 //! The settings of the host. To add one, add a field to the struct that uses it and an entry to [`HOST`].
 
+use std::ops::RangeInclusive;
+
 use super::limits::{self, Limits, TENANT};
 use super::setting::{Entry, Flag, Reached, Setting};
 use super::types::Config;
@@ -38,6 +40,9 @@ pub(super) const SECTIONS: [(&str, &str); 11] = [
     ("log", "The log, on standard error"),
     ("metrics", "What /metrics tells of tenants"),
 ];
+
+/// How many bytes the stack of a guest can have.
+pub const STACK_BYTES: RangeInclusive<u64> = 64 * KIB..=8 * MIB;
 
 /// The section that has the same keys as that of a tenant.
 pub(super) const MAX: &str = "limits.max";
@@ -223,7 +228,7 @@ pub(super) const HOST: &[Host] = &[
         .says("Rows that are read for one page of a list, ended registrations too; a page that needs more is shorter"),
     Host::size("names.page_bytes_max", KIB, 64 * MIB, |c| (&mut c.names.page_bytes_max).into())
         .says("Attributes on one page of a list, beyond its first registration; a page that has more is shorter"),
-    Host::size("limits.stack", 64 * KIB, 8 * MIB, |c| (&mut c.stack).into())
+    Host::size("limits.stack", *STACK_BYTES.start(), *STACK_BYTES.end(), |c| (&mut c.stack).into())
         .says("Stack of a guest; one size for all tenants, so not in a tenant.toml")
         .limit(Reached::Code(HandlerTrapped), "guests::recurse"),
     Host::size("compiler.memory", 64 * MIB, 64 * GIB, |c| {

@@ -63,7 +63,6 @@ impl Source {
     }
 
     /// A file with this text.
-    #[cfg(fuzzing)]
     pub fn of(text: &str) -> Self {
         Self {
             path: None,

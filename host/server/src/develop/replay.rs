@@ -4,6 +4,8 @@
 //! limits. A `tenant.toml` is not read. A call of the same component is given more time than it may have had, because this
 //! machine may be slower; it ends where the recorded one was ended all the same.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,15 +16,15 @@ use namelock_sandbox::{CallError, CallLimits, Recording, Settings, Tape, Tenant,
 
 use super::faults::Faults;
 use super::workshop::{self, Services};
-use crate::config::Config;
 use crate::config::source::{ConfigError, Source};
+use crate::config::{Config, Limits, LimitsSection, STACK_BYTES};
 use crate::error::Problem;
 use crate::lifecycle::{RunError, rules};
 use crate::tenants::TenantId;
 use crate::tenants::plan::Plan;
 
-/// The longest recording that is read, in bytes.
-const RECORDING_MAX: u64 = 64 << 20;
+/// The longest recording, in bytes: what a host may be told to keep (`record.size`).
+pub(super) const RECORDING_MAX: usize = 16 << 20;
 
 /// How much more time a replayed call has than the recorded one may have had.
 const PATIENCE: u32 = 20;
@@ -42,21 +44,23 @@ pub(super) struct Played {
 /// Reads a recording.
 pub(super) fn read(path: &Path) -> Result<Recording, RunError> {
     let wrong = |problem: String| ConfigError::new("--replay", format!("cannot use {}: {problem}", path.display()));
-    let length = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
-    if length > RECORDING_MAX {
-        return Err(wrong(format!(
-            "it is longer than {RECORDING_MAX} bytes, the longest recording"
-        ))
-        .into());
+    let mut text = Vec::new();
+    // It need not be a file, nor end.
+    let file = File::open(path).map(|file| file.take(RECORDING_MAX as u64 + 1));
+    file.and_then(|mut file| file.read_to_end(&mut text))
+        .map_err(|error| wrong(error.to_string()))?;
+    if text.len() > RECORDING_MAX {
+        let problem = format!("it is longer than {RECORDING_MAX} bytes, the longest recording");
+        return Err(wrong(problem).into());
     }
-    let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
     Ok(Recording::read(&text).map_err(|error| wrong(error.to_string()))?)
 }
 
 /// Runs a recorded call of the component at `path`, whose compiled form is kept in `cache`.
 pub(super) async fn play(recording: Recording, path: &Path, cache: &Path, config: &Config) -> Result<Played, RunError> {
     let recording = Arc::new(recording);
-    let config = able(config, &recording);
+    let limits = limits(config, &recording)?;
+    let config = able(config, &recording, &limits);
     let plan = plan(path, &config).map_err(RunError::Tenant)?;
     let sandbox = workshop::sandbox(&config, cache, 1)?;
     let (loaded, _) = workshop::load_plan(&sandbox, plan).await?;
@@ -71,7 +75,7 @@ pub(super) async fn play(recording: Recording, path: &Path, cache: &Path, config
     // Only so that there are some: the tape answers.
     let services = Services::open(&config).await?;
     let powers = services.under(&config, Faults::default())?.powers();
-    let tenant = Arc::new(tenant(&recording, is_same));
+    let tenant = Arc::new(tenant(&recording, limits.call, is_same));
     let began = Instant::now();
     let handler = loaded.handler.taped(&tape);
     let outcome = handler.replay(&powers, &tenant, &recording).await;
@@ -86,14 +90,41 @@ pub(super) async fn play(recording: Recording, path: &Path, cache: &Path, config
     })
 }
 
+/// The limits of the recorded call, if they are some that a host can have.
+fn limits(config: &Config, recording: &Recording) -> Result<Limits, ConfigError> {
+    let limits = &recording.limits;
+    let text = format!(
+        "memory = '{}B'\ncpu_time = '{}ms'\nwall_time = '{}ms'\nhost_calls = {}\nhost_bytes = '{}B'\nhandles = {}\n\
+         random_bytes = '{}B'\nlog_bytes = '{}B'\n",
+        limits.memory,
+        limits.cpu_time_ms,
+        limits.wall_time_ms,
+        limits.host_calls,
+        limits.host_bytes,
+        limits.handles,
+        limits.random_bytes,
+        limits.log_bytes
+    );
+    let wrong = |error: String| ConfigError::new("--replay", format!("its limits are not those of a host: {error}"));
+    let section: LimitsSection = Source::of(&text).parse().map_err(|error| wrong(error.to_string()))?;
+    if !STACK_BYTES.contains(&limits.stack) {
+        let (least, most) = (STACK_BYTES.start(), STACK_BYTES.end());
+        return Err(wrong(format!(
+            "a stack has {least} to {most} bytes, and not {}",
+            limits.stack
+        )));
+    }
+    Ok(section.over(&config.limits))
+}
+
 /// The configuration of a host that could have run the recorded call.
-fn able(config: &Config, recording: &Recording) -> Config {
+fn able(config: &Config, recording: &Recording, limits: &Limits) -> Config {
     let mut config = config.clone();
     config.limits.component = usize::MAX >> 1;
     config.limits.artifact = config.compiler.artifact;
     config.limits_max = config.limits.clone();
-    config.limits_max.call.memory = size(recording.limits.memory).max(config.limits.call.memory);
-    config.stack = size(recording.limits.stack);
+    config.limits_max.call.memory = limits.call.memory.max(config.limits.call.memory);
+    config.stack = usize::try_from(recording.limits.stack).unwrap_or(usize::MAX);
     config
 }
 
@@ -113,10 +144,8 @@ fn plan(path: &Path, config: &Config) -> Result<Plan, crate::tenants::TenantErro
 }
 
 /// The tenant of the recorded call.
-fn tenant(recording: &Recording, is_same_component: bool) -> Tenant {
-    let limits = &recording.limits;
+fn tenant(recording: &Recording, limits: CallLimits, is_same_component: bool) -> Tenant {
     let patience = if is_same_component { PATIENCE } else { 1 };
-    let time = |ms| Duration::from_millis(ms).saturating_mul(patience);
     // What the tenant had left of its log by time is not the call's.
     let budgets = Budgets {
         log_rate: u32::MAX,
@@ -128,23 +157,13 @@ fn tenant(recording: &Recording, is_same_component: bool) -> Tenant {
         hold: Duration::ZERO,
         settings: recording.settings.iter().cloned().collect::<Settings>(),
         limits: CallLimits {
-            memory: size(limits.memory),
-            cpu_time: time(limits.cpu_time_ms),
-            wall_time: time(limits.wall_time_ms),
-            host_calls: limits.host_calls,
-            host_bytes: size(limits.host_bytes),
-            handles: size(limits.handles),
-            random_bytes: limits.random_bytes,
-            log_bytes: size(limits.log_bytes),
-            ..CallLimits::default()
+            cpu_time: limits.cpu_time.saturating_mul(patience),
+            wall_time: limits.wall_time.saturating_mul(patience),
+            ..limits
         },
         account: Arc::new(Account::new(Arc::clone(&id), &budgets)),
         id,
     }
-}
-
-fn size(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// The first thing that is not as recorded; none: the outcome and the log are the same.
@@ -163,15 +182,11 @@ fn first_difference(
     if code != recorded.code {
         return Some(format!(
             "the call ended with {code}, and the recorded one with {}",
-            recorded.code
+            recorded.code.escape_debug()
         ));
     }
-    let mask = recording.mask();
-    let same = |is: Option<&String>, was: Option<&String>| {
-        is == was || is.zip(was).is_some_and(|(is, was)| mask.of(is) == mask.of(was))
-    };
     // How long it took is told by the text of a call that was ended.
-    if recording.ended.is_none() && !same(replayed.text.as_ref(), recorded.text.as_ref()) {
+    if recording.ended.is_none() && replayed.text != recorded.text {
         return Some(differs("what was said of the call", &replayed.text, &recorded.text));
     }
     if replayed.registration != recorded.registration {
@@ -182,7 +197,7 @@ fn first_difference(
         ));
     }
     let lines = replayed.log.len().max(recording.log.len());
-    let line = (0..lines).find(|line| !same(replayed.log.get(*line), recording.log.get(*line)));
+    let line = (0..lines).find(|line| replayed.log.get(*line) != recording.log.get(*line));
     if let Some(line) = line {
         let what = format!("line {} of the log", line + 1);
         return Some(differs(&what, &replayed.log.get(line), &recording.log.get(line)));

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::command;
 use super::faults::{Asked, Faults};
 use super::given::Given;
-use super::replay;
+use super::replay::{self, RECORDING_MAX};
 use super::subject::Subject;
 use super::workshop::{self, Services};
 use crate::config::Config;
@@ -32,9 +32,6 @@ const SOMEBODY: &str = "somebody";
 
 /// From which share of a limit on it is listed, in thousandths.
 const LISTED: u64 = 1;
-
-/// About how many bytes of memory a recording may take.
-const RECORDING_MAX: usize = 16 << 20;
 
 /// What to call, and in which circumstances.
 #[derive(Args, Debug)]
@@ -123,6 +120,10 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 /// else than then.
 pub fn run(flags: &RunFlags) -> Result<(), RunError> {
     command::log()?;
+    if let Some(path) = &flags.record {
+        // Not after the call, whose outcome would be lost.
+        recordings::check(path).map_err(|error| cannot_write(path, &error))?;
+    }
     if let Some(recording) = &flags.replay {
         return run_again(flags, recording);
     }
@@ -174,9 +175,7 @@ fn said(outcome: &Result<Value, Problem>) -> String {
 
 /// Writes what was recorded of a call into a file, or says why not.
 fn keep(tape: &Tape, path: &Path, outcome: &Result<Value, Problem>) -> Result<String, RunError> {
-    let failed = |error: &dyn std::error::Error| {
-        ConfigError::new("--record", format!("cannot write {}: {error}", path.display()))
-    };
+    let failed = |error: &dyn std::error::Error| cannot_write(path, error);
     let code = outcome.as_ref().map_or_else(|problem| problem.kind().label(), |_| "ok");
     let recording = match tape.finish(code) {
         Ok(Some(recording)) => recording,
@@ -184,8 +183,18 @@ fn keep(tape: &Tape, path: &Path, outcome: &Result<Value, Problem>) -> Result<St
         Err(error) => return Ok(format!("recorded  nothing: {error}\n")),
     };
     let text = recording.write().map_err(|error| failed(&error))?;
+    if text.len() > RECORDING_MAX {
+        return Ok(format!(
+            "recorded  nothing: it would take {} bytes, and a recording has {RECORDING_MAX} at most\n",
+            text.len()
+        ));
+    }
     recordings::write(path, &text).map_err(|error| failed(&error))?;
     Ok(format!("recorded  {}, {} bytes\n", path.display(), text.len()))
+}
+
+fn cannot_write(path: &Path, error: &dyn std::error::Error) -> ConfigError {
+    ConfigError::new("--record", format!("cannot write {}: {error}", path.display()))
 }
 
 async fn call(flags: &RunFlags, config: &Config) -> Result<(String, Option<&'static str>), RunError> {

@@ -65,10 +65,14 @@ async fn register(
         .on_behalf(&ready.tenant.account, || wire::parse_register(&body));
     let request = parsed.await?;
     let keyed = key.map(|key| Fingerprint::of_register(&request).keyed(key));
-    let (powers, tenant, taped) = (&app.powers, &ready.tenant, &Taped::new(app.recorder.as_ref(), &ready));
+    let (powers, tenant, taped) = (
+        &app.powers,
+        &ready.tenant,
+        &Taped::new(app.recorder.as_ref(), &ready, &app.powers),
+    );
     let run = |key| async move {
         let registered = taped.handler().register(powers, tenant, id.as_str(), request, key);
-        taped.end(registered.await).await
+        taped.end(registered.await)
     };
     let saved = idempotency::once(&app, &ready, keyed, run).await?;
     let location = address::location(&ready.tenant.id, &saved.registration.name);
@@ -102,10 +106,14 @@ async fn update(
         .on_behalf(&ready.tenant.account, || wire::parse_update(name, &body));
     let request = parsed.await?;
     let keyed = key.map(|key| Fingerprint::of_update(&request).keyed(key));
-    let (powers, tenant, taped) = (&app.powers, &ready.tenant, &Taped::new(app.recorder.as_ref(), &ready));
+    let (powers, tenant, taped) = (
+        &app.powers,
+        &ready.tenant,
+        &Taped::new(app.recorder.as_ref(), &ready, &app.powers),
+    );
     let run = |key| async move {
         let updated = taped.handler().update(powers, tenant, id.as_str(), request, key);
-        taped.end(updated.await).await
+        taped.end(updated.await)
     };
     answer(&idempotency::once(&app, &ready, keyed, run).await?, StatusCode::OK)
 }
@@ -174,10 +182,10 @@ async fn free(
     let name = address::name_of(request.uri())?;
     let owner = address::owner_of(request.uri().query())?;
     let _running = admitted.run(&app.calls).await?;
-    let taped = Taped::new(app.recorder.as_ref(), &ready);
+    let taped = Taped::new(app.recorder.as_ref(), &ready, &app.powers);
     let call = taped.handler();
     let freed = call.free(&app.powers, &ready.tenant, id.as_str(), name, owner);
-    taped.end(freed.await).await?;
+    taped.end(freed.await)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -12,6 +12,12 @@ use super::file::write;
 const RECORDING: &str = ".json";
 const DRAFT: &str = ".tmp";
 
+/// How old a draft has to be for whoever wrote it to be gone: another host may write into the same directory.
+const DRAFT_AGE: Duration = Duration::from_mins(1);
+
+/// By how much the clock may have been ahead when a recording was written.
+const AHEAD_MAX: Duration = Duration::from_mins(1);
+
 /// What a tenant may keep.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
@@ -24,7 +30,7 @@ pub(super) struct Bounds {
 struct Kept {
     path: PathBuf,
     bytes: u64,
-    /// When it was written, in milliseconds since 1970.
+    /// When it was written, in milliseconds since 1970; 0: by a clock that was ahead, so nobody knows, and it goes first.
     at_ms: u64,
 }
 
@@ -51,7 +57,7 @@ pub(super) fn add(dir: &Path, name: &str, text: &[u8], bounds: Bounds, now: Syst
         return Ok(());
     }
     create(dir)?;
-    let mut kept = read(dir, Duration::ZERO, now)?;
+    let mut kept = read(dir, now)?;
     let mut all: u64 = kept.iter().map(|kept| kept.bytes).sum();
     let oldest_ms = milliseconds(now.checked_sub(bounds.age).unwrap_or(UNIX_EPOCH));
     let mut oldest = kept.drain(..).peekable();
@@ -74,33 +80,37 @@ pub(super) fn sweep(dir: &Path, age: Duration, now: SystemTime) -> io::Result<()
         if !tenant.file_type()?.is_dir() {
             continue;
         }
-        let kept = read(&tenant.path(), age, now)?;
+        let kept = read(&tenant.path(), now)?;
         let mut old = kept.iter().filter(|kept| kept.at_ms < oldest_ms);
         old.try_for_each(|kept| remove(&kept.path))?;
     }
     Ok(())
 }
 
-/// The recordings in a directory, the oldest first. Drafts that are older than `drafts` are removed: whoever wrote them is gone.
-fn read(dir: &Path, drafts: Duration, now: SystemTime) -> io::Result<Vec<Kept>> {
+/// The recordings in a directory, the oldest first. Drafts that nobody writes any more are removed.
+fn read(dir: &Path, now: SystemTime) -> io::Result<Vec<Kept>> {
     let mut kept = Vec::new();
+    let latest_ms = milliseconds(now + AHEAD_MAX);
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let (name, path) = (entry.file_name(), entry.path());
         let Some(name) = name.to_str() else { continue };
         // One that was removed meanwhile is not kept.
         let Ok(meta) = entry.metadata() else { continue };
+        if !meta.is_file() {
+            continue;
+        }
         let time = name.split_once('-').and_then(|(time, _)| time.parse().ok());
         match time {
             Some(at_ms) if name.ends_with(RECORDING) => kept.push(Kept {
                 path,
                 bytes: meta.len(),
-                at_ms,
+                at_ms: if at_ms > latest_ms { 0 } else { at_ms },
             }),
             Some(_) if name.ends_with(DRAFT) => {
                 let is_left = meta
                     .modified()
-                    .is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age >= drafts));
+                    .is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age >= DRAFT_AGE));
                 if is_left {
                     remove(&path)?;
                 }
@@ -142,7 +152,7 @@ mod tests {
 
     /// The ids of those that are kept.
     fn ids(dir: &Path) -> Vec<String> {
-        let kept = read(dir, Duration::ZERO, at(0)).unwrap();
+        let kept = read(dir, at(0)).unwrap();
         let id = |kept: &Kept| {
             let name = kept.path.file_name().unwrap().to_str().unwrap().to_owned();
             name.strip_suffix(RECORDING)
@@ -212,7 +222,22 @@ mod tests {
         fs::write(&draft, "half").unwrap();
         let now = SystemTime::now();
         add(folder.path(), &file_name(now, "c", "r"), b"x", BOUNDS, now).unwrap();
+        assert!(draft.exists(), "another host may be writing it");
+        let later = now + DRAFT_AGE;
+        add(folder.path(), &file_name(later, "c", "r"), b"x", BOUNDS, later).unwrap();
         assert!(!draft.exists());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_written_by_a_clock_that_was_ahead_goes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        for (ms, id) in [(90_000_000, "next day"), (1, "a"), (2, "b"), (3, "c")] {
+            add_at(folder.path(), ms, id, 10);
+        }
+        assert_eq!(ids(folder.path()), ["a", "b", "c"]);
+        // Something else of such a name is nobody's recording.
+        fs::create_dir(folder.path().join(file_name(at(0), "handler_trapped", "dir"))).unwrap();
+        add_at(folder.path(), 4, "d", 10);
+        assert_eq!(ids(folder.path()), ["b", "c", "d"]);
     }
 }

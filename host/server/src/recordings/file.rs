@@ -5,6 +5,24 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+/// Refuses a path that [`write()`] cannot or must not replace: a device, a pipe or a directory, or one in a directory that is not
+/// there.
+///
+/// # Errors
+///
+/// Why it is refused.
+pub fn check(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_file() => Ok(()),
+        Ok(_) => Err(io::Error::other("it is there, and no regular file")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+            fs::metadata(dir.unwrap_or(Path::new("."))).map(drop)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes a file with mode 0600 under another name, and renames it: nobody reads half of it.
 ///
 /// # Errors
@@ -42,6 +60,21 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn only_a_regular_file_may_be_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        check(&path).unwrap();
+        fs::write(&path, "from before").unwrap();
+        check(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/null", folder.path().join("link")).unwrap();
+        for other in ["link", ".", "none/a.json"] {
+            assert!(check(&folder.path().join(other)).is_err(), "{other}");
+        }
+        assert!(check(Path::new("/dev/null")).is_err());
+        check(Path::new("a-new-file.json")).unwrap();
+    }
 
     #[test]
     fn a_file_is_replaced_as_a_whole_and_read_by_its_owner_alone() {

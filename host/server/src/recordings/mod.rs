@@ -10,13 +10,15 @@
 //! - Of a tenant `record.rate` recordings are kept in a second. While it has none left, its calls are not recorded at all, so one
 //!   that always fails is soon as cheap as any other.
 //! - Turning a recording into a file is work for the tenant: it is booked, and waits for a permit where the tenant needs one.
-//! - One file of a tenant is written at a time, and a few of all tenants; one more is dropped, and nobody waits for it.
+//! - One recording of a tenant is kept at a time, and a few of all tenants; one more is dropped. Callers wait for none of them,
+//!   also where the disk stands still.
 //! - What a tenant may keep is bounded in number, bytes and age. The oldest go first, and only its own (`directory`).
 //!
 //! # Whose data is in it
 //!
 //! Names stay, as they do in the tenant's log. Owners and attributes of callers are replaced by pseudonyms, unless the operator
-//! consents (`record.owners`).
+//! consents (`record.owners`). What the handler has said of them may be anything, so its call is run once more with the
+//! pseudonyms, by its tape alone, and what it says then is kept. That is work for the tenant too.
 
 mod directory;
 mod file;
@@ -27,11 +29,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use namelock_account::Bucket;
-use namelock_sandbox::{CallError, Handler, Recording, Tape};
+use namelock_sandbox::{CallError, Handler, Powers, Recording, Tape};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-pub use self::file::write;
+pub use self::file::{check, write};
 
 use self::directory::Bounds;
 use crate::config::RecordConfig;
@@ -50,7 +52,7 @@ const SWEEP_EVERY: Duration = Duration::from_hours(1);
 pub struct Recorder {
     dir: PathBuf,
     config: RecordConfig,
-    writers: Semaphore,
+    writers: Arc<Semaphore>,
     /// Of each tenant that was recorded, how many more may be.
     tenants: Mutex<HashMap<Arc<str>, Arc<Budget>>>,
 }
@@ -64,12 +66,13 @@ struct Budget {
 
 /// A handler for one call, which may be recorded.
 pub struct Taped<'a> {
-    ready: &'a Ready,
+    ready: &'a Arc<Ready>,
+    powers: &'a Powers,
     on: Option<On<'a>>,
 }
 
 struct On<'a> {
-    recorder: &'a Recorder,
+    recorder: &'a Arc<Recorder>,
     budget: Arc<Budget>,
     tape: Tape,
     handler: Handler,
@@ -123,7 +126,7 @@ impl Recorder {
         Ok(Some(Arc::new(Self {
             dir,
             config: config.clone(),
-            writers: Semaphore::new(WRITERS),
+            writers: Arc::new(Semaphore::new(WRITERS)),
             tenants: Mutex::default(),
         })))
     }
@@ -157,7 +160,7 @@ impl Recorder {
 
     /// Begins to record a call, if it may be kept.
     // Keeps P6: a tenant whose calls fail all the time has few of them recorded.
-    fn begin(&self, ready: &Ready) -> Option<On<'_>> {
+    fn begin<'a>(self: &'a Arc<Self>, ready: &Ready) -> Option<On<'a>> {
         let budget = self.budget(&ready.tenant.id);
         if budget.left.lock().left(Instant::now()) == 0 {
             return None;
@@ -172,10 +175,10 @@ impl Recorder {
         })
     }
 
-    /// Writes a recording, unless as many are being written as may be.
-    async fn keep(&self, ready: &Ready, budget: &Budget, recording: Recording) {
-        let (Ok(_writer), Ok(own)) = (
-            self.writers.try_acquire(),
+    /// Keeps a recording, unless as many are being kept as may be. Nobody waits for it.
+    fn keep(self: &Arc<Self>, taped: &Taped<'_>, budget: &Arc<Budget>, recording: Recording) {
+        let (Ok(writer), Ok(own)) = (
+            Arc::clone(&self.writers).try_acquire_owned(),
             Arc::clone(&budget.writes).try_acquire_owned(),
         ) else {
             return;
@@ -183,35 +186,68 @@ impl Recorder {
         if budget.left.lock().take(Instant::now()).is_err() {
             return;
         }
-        let (size, owners) = (self.config.size, self.config.owners);
-        let name = directory::file_name(SystemTime::now(), &recording.outcome.code, &recording.request_id);
-        let text = || {
-            let recording = if owners { recording } else { recording.without_owners() };
-            recording.write()
+        let (recorder, ready, powers) = (Arc::clone(self), Arc::clone(taped.ready), taped.powers.clone());
+        tokio::spawn(async move {
+            let name = directory::file_name(SystemTime::now(), &recording.outcome.code, &recording.request_id);
+            if let Some(text) = recorder.text(&ready, &powers, recording).await {
+                let written = tokio::task::spawn_blocking(move || {
+                    // Until it is written, even if nobody waits for it any more.
+                    let _permits = (writer, own);
+                    recorder.write(&ready, &name, &text);
+                });
+                drop(written.await);
+            }
+        });
+    }
+
+    /// A recording as it is kept, if it can be.
+    async fn text(&self, ready: &Ready, powers: &Powers, recording: Recording) -> Option<Vec<u8>> {
+        let (tenant, account) = (&*ready.tenant.id, &ready.tenant.account);
+        let recording = if self.config.owners {
+            recording
+        } else {
+            let masked = ready.handler.on_behalf(account, || recording.without_owners());
+            let said = said_of_pseudonyms(ready, powers, masked.await).await;
+            if said.is_none() {
+                tracing::warn!(
+                    tenant,
+                    "a failed call is not kept: with pseudonyms for owners and attributes its handler does something else; \
+                     record.owners would keep it as it was"
+                );
+            }
+            said?
         };
-        let text = match ready.handler.on_behalf(&ready.tenant.account, text).await {
-            Ok(text) if text.len() <= size => text,
-            Ok(_) => return too_large(ready, size),
-            Err(error) => return tracing::warn!(tenant = %ready.tenant.id, %error, "cannot write a recording"),
-        };
-        let dir = self.dir.join(&*ready.tenant.id);
+        match ready.handler.on_behalf(account, || recording.write()).await {
+            Ok(text) if text.len() <= self.config.size => return Some(text),
+            Ok(_) => too_large(ready, self.config.size),
+            Err(error) => tracing::warn!(tenant, %error, "cannot write a recording"),
+        }
+        None
+    }
+
+    fn write(&self, ready: &Ready, name: &str, text: &[u8]) {
         let bounds = Bounds {
             files: self.config.files,
             bytes: self.config.bytes,
             age: self.config.age,
         };
-        let write = move || {
-            // Until it is written, even if nobody waits for it any more.
-            let _own = own;
-            directory::add(&dir, &name, &text, bounds, SystemTime::now())
-        };
-        let written = tokio::task::spawn_blocking(write)
-            .await
-            .unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
-        if let Err(error) = written {
+        let dir = self.dir.join(&*ready.tenant.id);
+        if let Err(error) = directory::add(&dir, name, text, bounds, SystemTime::now()) {
             tracing::warn!(tenant = %ready.tenant.id, error = %chain(&error), "cannot keep the recording of a failed call");
         }
     }
+}
+
+/// Runs a call again with pseudonyms, and returns the recording with what its handler says then; none: it does something else.
+async fn said_of_pseudonyms(ready: &Ready, powers: &Powers, recording: Recording) -> Option<Recording> {
+    let recording = Arc::new(recording);
+    let tape = Tape::replaying_quietly(Arc::clone(&recording))?;
+    let handler = ready.handler.taped(&tape);
+    let outcome = handler.replay(powers, &ready.tenant, &recording).await;
+    let kind = Problem::of_call(&outcome.err()?).kind();
+    let replayed = tape.replayed().filter(|_| kind.label() == recording.outcome.code)?;
+    drop((handler, tape));
+    Arc::unwrap_or_clone(recording).as_replayed(replayed)
 }
 
 fn too_large(ready: &Ready, size: usize) {
@@ -225,10 +261,10 @@ fn too_large(ready: &Ready, size: usize) {
 
 impl<'a> Taped<'a> {
     /// The handler of a tenant, for one call.
-    pub fn new(recorder: Option<&'a Arc<Recorder>>, ready: &'a Ready) -> Self {
+    pub fn new(recorder: Option<&'a Arc<Recorder>>, ready: &'a Arc<Ready>, powers: &'a Powers) -> Self {
         let recorder = recorder.filter(|_| ready.records_failures);
         let on = recorder.and_then(|recorder| recorder.begin(ready));
-        Self { ready, on }
+        Self { ready, powers, on }
     }
 
     /// What to call.
@@ -237,14 +273,14 @@ impl<'a> Taped<'a> {
     }
 
     /// Keeps the recording, if the call has failed because of its handler.
-    pub async fn end<T>(&self, outcome: Result<T, CallError>) -> Result<T, CallError> {
+    pub fn end<T>(&self, outcome: Result<T, CallError>) -> Result<T, CallError> {
         let (Some(on), Err(error)) = (&self.on, &outcome) else {
             return outcome;
         };
         let kind = Problem::of_call(error).kind();
         if is_of_handler(kind) {
             match on.tape.finish(kind.label()) {
-                Ok(Some(recording)) => on.recorder.keep(self.ready, &on.budget, recording).await,
+                Ok(Some(recording)) => on.recorder.keep(self, &on.budget, recording),
                 Ok(None) => {}
                 Err(namelock_sandbox::recording::TooLarge { bytes_max }) => {
                     // As often as it could be kept.

@@ -1,4 +1,6 @@
+use super::super::Request;
 use super::super::exchange::Exchange;
+use super::super::exchange::{Answer, Row};
 use super::super::tests::recording;
 use super::*;
 
@@ -32,7 +34,7 @@ fn answered(answers: &[Answer]) -> Vec<Answer> {
 
 #[test]
 fn equal_owners_have_equal_pseudonyms_of_their_length() {
-    let all = answered(&[row("annabel", "2"), row("bob", "annabel"), row("owner-1", "bob")]);
+    let all = answered(&[row("annabel", "2"), row("bob", "annabel"), row("carl", "bob")]);
     assert_eq!(
         all,
         [
@@ -64,53 +66,53 @@ fn a_key_stays_if_it_is_the_name_of_a_field() {
 }
 
 #[test]
-fn what_a_handler_has_made_of_them_is_replaced() {
-    let lines = [
-        "annabel takes blue",
-        "for:annabel, annabella",
-        "floor 2, not 12 or 2nd",
-        "blueannabel",
-    ];
-    let recording = with_log(&lines).without_owners();
+fn what_the_component_has_said_is_that_of_a_replay() {
+    let mut recording = with_log(&["annabel takes blue"]);
+    recording.broke_down = Some("at annabel".to_owned());
+    recording.outcome.text = Some("annabel was busy".to_owned());
+    let masked = recording.without_owners();
+    assert_eq!((masked.owners, masked.request.name()), (Owners::Pseudonyms, "blue"));
     assert_eq!(
-        recording.log,
-        [
-            "owner-1 takes blue",
-            "for:owner-1, owner-1la",
-            "floor value-1, not 12 or 2nd",
-            "blueowner-1",
-        ]
+        (masked.log.len(), &masked.broke_down, &masked.outcome.text),
+        (0, &None, &None)
     );
+
+    let replayed = Replayed {
+        log: vec!["owner-1 takes blue".to_owned()],
+        text: Some("owner-1 was busy".to_owned()),
+        ..Replayed::default()
+    };
+    let kept = masked.clone().as_replayed(replayed.clone()).unwrap();
     assert_eq!(
-        (recording.owners, recording.request.name()),
-        (Owners::Pseudonyms, "blue")
+        (kept.log, kept.outcome.text),
+        (replayed.log.clone(), replayed.text.clone())
     );
+    let other_way = Replayed {
+        difference: Some("it asked something else".to_owned()),
+        ..replayed
+    };
+    assert_eq!(masked.as_replayed(other_way), None);
 }
 
 #[test]
-fn lines_are_escaped_where_texts_are_found() {
-    let mut recording = with_log(&["of \\\"q\\\"\\u{7f}!"]);
-    if let Request::Register { owner, .. } = &mut recording.request {
-        *owner = "\"q\"\u{7f}".to_owned();
+fn a_pseudonym_is_no_text_of_the_recording() {
+    let mut recording = recording();
+    if let Request::Register { owner, attributes, .. } = &mut recording.request {
+        "owner-2".clone_into(owner);
+        *attributes = [("value-1", "owner-1"), ("\u{e9}", "color"), ("color", "red")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .to_vec();
     }
-    assert_eq!(recording.without_owners().log, ["of owner-1!"]);
-}
-
-#[test]
-fn an_owner_that_is_called_as_the_name_is_compared_as_equal() {
-    let mut recording = with_log(&["blue for blue"]);
-    if let Request::Register { owner, .. } = &mut recording.request {
-        *owner = "blue".to_owned();
-    }
-    let recording = recording.without_owners();
-    assert_eq!(recording.log, ["blue for blue"], "names stay");
-    // What the handler says of the pseudonym.
-    let mask = recording.mask();
-    assert_eq!(mask.of("blue for owner-1"), mask.of(&recording.log[0]));
-    assert_ne!(mask.of("blue for bob"), mask.of(&recording.log[0]));
-    // Nothing is hidden in a recording with owners.
+    let Request::Register { owner, attributes, .. } = recording.without_owners().request else {
+        panic!("it registers")
+    };
+    let attributes: Vec<_> = attributes
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    assert_eq!(owner, "owner-3");
     assert_eq!(
-        super::super::tests::recording().mask().of("blue for ann"),
-        "blue for ann"
+        attributes,
+        [("value-1", "value-2"), ("value-3", "value-4"), ("color", "value-5")]
     );
 }

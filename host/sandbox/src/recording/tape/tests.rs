@@ -123,8 +123,8 @@ fn a_replay_is_told_what_was_recorded_without_asking() {
 fn the_first_difference_ends_a_replay() {
     let tape = replaying(|_| ());
     assert!(matches!(tape.ask(acquire), Play::Over));
-    let text = "the component asked `acquire \"blue\"` where `find \"blue\"` was recorded: it is another component, or it \
-                is not deterministic";
+    let text =
+        "the component asked `acquire \"blue\"` where `find \"blue\"` was recorded: the component is not deterministic";
     assert_eq!(over(&tape), Some(Over::Differs(text.to_owned())));
     // Whatever it asks then.
     assert!(matches!(tape.ask(|| find("blue")), Play::Over));
@@ -161,6 +161,16 @@ fn a_call_that_asks_more_or_less_is_told_so() {
     let difference = tape.replayed().unwrap().difference.unwrap();
     assert!(
         difference.starts_with("the component ended where it asked `acquire \"blue\"`"),
+        "{difference}"
+    );
+
+    let tape = replaying(|_| ());
+    tape.ask(|| find("blue"));
+    tape.ask(acquire);
+    tape.reading(Clock::Wall, || unreachable!());
+    let difference = tape.replayed().unwrap().difference.unwrap();
+    assert!(
+        difference.starts_with("the component read its clocks less often"),
         "{difference}"
     );
 
@@ -217,12 +227,11 @@ fn a_mended_component_may_do_more_than_the_one_that_was_ended() {
     tape.ask(|| find("blue"));
     tape.ask(acquire);
     assert_eq!((tape.writes(), over(&tape)), (true, None));
+    // Nobody knows what it would be told.
     tape.ask(|| find("red"));
-    assert_eq!(
-        over(&tape),
-        Some(Over::Ended(Why::LeaseLost)),
-        "nobody knows what it would be told"
-    );
+    let text = "the component asked `find \"red\"`, and the host had ended the recorded call by then, because a lease was lost";
+    assert_eq!(over(&tape), Some(Over::Differs(text.to_owned())));
+    assert_eq!(tape.replayed().unwrap().difference.as_deref(), Some(text));
 }
 
 #[test]
