@@ -49,7 +49,7 @@
 //! `cargo run -p namelock-lock --example idiom -- NAME memcached://HOST:PORT` holds the lock on a name until its input ends. On
 //! the empty namespace it interlocks with programs that use the Python idiom, `client.add("namelock::" + md5(name), 1, 10)`.
 //!
-//! ```standalone_crate
+//! ```no_run,standalone_crate
 #![doc = include_str!("../examples/idiom.rs")]
 //! ```
 

@@ -168,3 +168,64 @@ pub(crate) fn replay_over(over: Over, tenant: &Tenant) -> CallError {
         Over::Differs(difference) => CallError::Differs(difference),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::recording::tests::recording;
+
+    fn registration() -> namelock_names::Registration {
+        Row {
+            name: "blue".to_owned(),
+            owner: "annabel".to_owned(),
+            created_ms: 1,
+            expires_ms: None,
+            fencing_token: 2,
+            attributes: Vec::new(),
+        }
+        .into()
+    }
+
+    fn found(known: Option<&Before>) -> Result<PastRequest, NamesError> {
+        match known {
+            None => Ok(PastRequest::Unknown),
+            Some(Before::Succeeded { .. }) => Ok(PastRequest::Replayed(Box::new(registration()))),
+            Some(Before::KeyReused) => Ok(PastRequest::KeyReused),
+            Some(Before::Unknown) => Err(NamesError::unavailable("it stands still")),
+        }
+    }
+
+    #[test]
+    fn what_was_known_of_a_request_is_recorded_and_known_in_a_replay() {
+        let registration = Row::from(registration());
+        for known in [
+            None,
+            Some(Before::Succeeded { registration }),
+            Some(Before::KeyReused),
+            Some(Before::Unknown),
+        ] {
+            let tape = Tape::recording(1 << 20).unwrap();
+            let limits = recording().limits;
+            tape.begin(|| About {
+                component: "00".to_owned(),
+                tenant: "t",
+                request_id: "r",
+                request: recording().request,
+                keyed: true,
+                settings: Vec::new(),
+                limits,
+            });
+            let same = |one: Result<PastRequest, NamesError>| format!("{:?}", one.map_err(drop));
+            let expect = same(found(known.as_ref()));
+            assert_eq!(same(past(&tape, found(known.as_ref()))), expect);
+            let recorded = tape.finish("ok").unwrap().unwrap();
+            assert_eq!(recorded.before, known);
+
+            // No database is asked in a replay, so what it would say does not matter.
+            let tape = Tape::replaying(Arc::new(recorded), true).unwrap();
+            assert_eq!(same(past(&tape, Ok(PastRequest::KeyReused))), expect);
+        }
+    }
+}

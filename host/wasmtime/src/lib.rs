@@ -23,7 +23,7 @@
 //! This one gives a plain `wasi:http` component the lock. `cargo run -p namelock-wasmtime --example http -- COMPONENT ADDRESS
 //! memcached://HOST:PORT` runs it with a component of your own; `guest/http` has one.
 //!
-//! ```standalone_crate
+//! ```no_run,standalone_crate
 #![doc = include_str!("../examples/http.rs")]
 //! ```
 

@@ -7,17 +7,18 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use namelock_test_servers::{COUNTER, RawMemcached};
+use namelock_test_servers::RawMemcached;
 
 use crate::checker::lock_key;
 use crate::clients::is_hot;
 use crate::fleet::{Fleet, LEASE, LOCK_LIFE};
 
-/// By how much the numbers of before are greater than what hosts write into a server before it grants: their sentinels.
-const AHEAD: usize = 200;
+/// By how much the numbers of before are greater than those with which a server begins: more than hosts write into it until
+/// a lock is held.
+const AHEAD: usize = 1000;
 
-/// How far below a number the counter is kept until there is a lock that is to have it: no more than a server executes of
-/// one connection without a pause.
+/// How far below a number the counter is brought before the lock is written that is to have it: no more than a server executes
+/// of one connection without a pause.
 const BELOW: u64 = 15;
 
 /// How long a lock has to be there to be one that is held: who finds the name taken gives it back at once.
@@ -71,6 +72,7 @@ pub fn repeat(fleet: &Fleet, server: usize, Held(mut before): Held) {
         });
         if let Some(at) = held {
             let (key, cas) = before.swap_remove(at);
+            come_close(&mut memcached, cas);
             if memcached.renumber(&key, cas) {
                 eprintln!("        {key} has its number of before, {cas}");
                 return;
@@ -78,16 +80,13 @@ pub fn repeat(fleet: &Fleet, server: usize, Held(mut before): Held) {
             // Others write as well, and a number that is passed does not come again.
             continue;
         }
-        if let Some(least) = before.iter().map(|(_, cas)| *cas).min() {
-            come_close(&mut memcached, least);
-        }
         std::thread::sleep(EVERY);
     }
 }
 
 /// Writes until the counter is close below a number.
 fn come_close(memcached: &mut RawMemcached, number: u64) {
-    let mut at = memcached.cas(COUNTER).or_else(|| memcached.count_up());
+    let mut at = memcached.count_up();
     while at.is_some_and(|at| at + BELOW < number) {
         at = memcached.count_up();
     }

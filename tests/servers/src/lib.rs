@@ -17,4 +17,4 @@ pub use pair::PostgresPair;
 pub use port::free_port;
 pub use postgres::Postgres;
 pub use process::{Process, signal, wait_until, wait_until_ready};
-pub use raw::{COUNTER, RawMemcached};
+pub use raw::RawMemcached;

@@ -5,9 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use crate::process::DEADLINE;
 
-/// The item that is there only to be written.
-pub const COUNTER: &str = "@counter";
-
+/// Writes an item that is there only to be written.
 const COUNT_UP: &str = "ms @counter 1 T60 c\r\nx";
 
 /// A connection of a client that knows nothing of leases.
@@ -137,7 +135,7 @@ impl RawMemcached {
         flag(&self.command(&format!("mg {key} c")), 'c')
     }
 
-    /// Writes [`COUNTER`], and returns its CAS: the number of writes that the server has seen.
+    /// Writes an item that is there only for this, and returns its CAS: the number of writes that the server has seen.
     pub fn count_up(&mut self) -> Option<u64> {
         flag(&self.command(COUNT_UP), 'c')
     }
