@@ -242,7 +242,17 @@ impl Client {
             }
             let pause = self.random.random_range(5..300);
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            host = self.random.random_range(0..HOSTS);
+            host = self.next_host(host);
+        }
+    }
+
+    /// Where to send a request again: at any host. But where handlers hold their locks for long, who is at home stays there,
+    /// or soon all clients would wait for the one host that stands still.
+    fn next_host(&mut self, host: usize) -> usize {
+        if self.load == Load::LongHolds && self.number < AT_HOME {
+            host
+        } else {
+            self.random.random_range(0..HOSTS)
         }
     }
 

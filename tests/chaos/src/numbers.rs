@@ -65,7 +65,7 @@ pub fn repeat(fleet: &Fleet, server: usize, Held(mut before): Held) {
     let mut since = HashMap::new();
     // In the first half of their grace the hosts write their sentinels, and grant nothing in the second.
     std::thread::sleep(LEASE / 2);
-    while !before.is_empty() && begin.elapsed() < LOCK_LIFE {
+    while !before.is_empty() && begin.elapsed() < LEASE + LOCK_LIFE {
         let held = before.iter().position(|(key, _)| {
             let cas = memcached.cas(key);
             cas.is_some_and(|cas| since.entry(cas).or_insert_with(Instant::now).elapsed() >= HELD)

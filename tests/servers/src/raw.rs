@@ -2,8 +2,11 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use crate::process::DEADLINE;
+
+const DUMP: &str = "lru_crawler metadump all";
 
 /// Writes an item that is there only to be written.
 const COUNT_UP: &str = "ms @counter 1 T60 c\r\nx";
@@ -38,7 +41,7 @@ impl RawMemcached {
     /// # Errors
     ///
     /// Those of a connection.
-    pub fn try_connect_within(address: SocketAddr, within: std::time::Duration) -> std::io::Result<Self> {
+    pub fn try_connect_within(address: SocketAddr, within: Duration) -> std::io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, within)?;
         stream.set_read_timeout(Some(within))?;
         stream.set_nodelay(true)?;
@@ -111,7 +114,12 @@ impl RawMemcached {
     /// The lock keys that the server holds, without the sentinels, each with its CAS.
     pub fn locks(&mut self) -> Vec<(String, u64)> {
         let mut locks = Vec::new();
-        let mut line = self.command("lru_crawler metadump all");
+        let mut line = self.command(DUMP);
+        // The crawler does one thing at a time, and begins some by itself.
+        while line.starts_with("BUSY") {
+            std::thread::sleep(Duration::from_millis(2));
+            line = self.command(DUMP);
+        }
         while line != "END" && !line.is_empty() {
             let field = |name: &str| {
                 line.split(' ')
