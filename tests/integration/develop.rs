@@ -185,6 +185,16 @@ fn a_call_is_run_in_the_circumstances_that_were_chosen() {
         code == Some(2) && last.contains("--update: this is no JSON object"),
         "{last}"
     );
-    let (code, _, last) = run("no/such/file", &["--name", "a"]);
-    assert!(code == Some(1) && last.contains("cannot read no/such/file"), "{last}");
+}
+
+#[test]
+fn a_path_at_which_there_is_nothing_is_bad_usage() {
+    for command in [&["run", "none", "--name=a", "--owner=b"][..], &["test", "none"]] {
+        let (code, said, last) = ended(&namelock(command));
+        assert_eq!((code, said.as_str()), (Some(2), ""), "{last}");
+        assert!(
+            last.starts_with("namelock: none: there is no such file or directory"),
+            "{last}"
+        );
+    }
 }

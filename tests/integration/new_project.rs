@@ -424,9 +424,9 @@ fn a_component_is_replaced_only_by_a_whole_one() {
 }
 
 #[test]
-fn a_signal_ends_a_build_and_every_process_that_it_has_started() {
+fn a_signal_ends_a_build_and_all_that_it_has_started_and_made() {
     // All of them have the pipe open.
-    let newcomer = with_node("exec >pipe; sleep 10000 & echo began; wait");
+    let newcomer = with_node("exec >pipe; echo 1 >$TMPDIR/part; sleep 10000 & echo $TMPDIR; wait");
     let pipe = newcomer.project().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let mut command = newcomer.shell("exec namelock build codes");
@@ -434,7 +434,8 @@ fn a_signal_ends_a_build_and_every_process_that_it_has_started() {
     let mut said = BufReader::new(File::open(pipe).unwrap());
     let mut line = String::new();
     said.read_line(&mut line).unwrap();
-    assert_eq!(line, "began\n");
+    let temporary = Path::new(line.trim_end());
+    assert!(temporary.join("part").is_file(), "{line}");
     build.signal("INT");
     assert_eq!(
         io::read_to_string(said).unwrap(),
@@ -444,6 +445,7 @@ fn a_signal_ends_a_build_and_every_process_that_it_has_started() {
     let (status, log) = build.last_words(DEADLINE).unwrap();
     assert_eq!(log, "namelock: cannot build: stopped by a signal while node ran\n");
     assert_eq!(status.code(), Some(1));
+    assert!(!temporary.exists(), "what the tool left behind is gone as well");
 }
 
 #[test]

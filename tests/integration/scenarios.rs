@@ -137,6 +137,23 @@ fn a_handler_that_two_callers_get_past_is_found() {
         said.contains("expected  1 of 8 callers succeeds\n    got       8 succeed"),
         "{said}"
     );
+    let folder = Folder::new(&scenario(
+        "two ask for a room each",
+        "[[scenario.step]]\nregister = \"room {n}\"\nowner = \"ann\"\ncallers = 2\nwinners = 2\n",
+    ));
+    let (code, said, _) = folder.play(ROOMS);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_setting_that_no_call_reads_is_found() {
+    let step = "settings = { waitms = 50, wait_ms = 50 }\n[[scenario.step]]\nregister = \"red\"\nowner = \"ann\"\n";
+    let folder = Folder::new(&scenario("misspelt", step));
+    let (code, said, _) = folder.play(ROOMS);
+    assert_eq!(code, Some(1), "{said}");
+    let differs = "  settings\n    expected  a call reads the setting \"waitms\"\n    got       none does\n";
+    assert!(said.contains(differs), "{said}");
+    assert!(!said.contains("\"wait_ms\""), "{said}");
 }
 
 #[test]

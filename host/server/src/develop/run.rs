@@ -17,7 +17,7 @@ use super::command;
 use super::faults::{Asked, Faults};
 use super::given::Given;
 use super::replay::{self, RECORDING_MAX};
-use super::subject::Subject;
+use super::subject::{self, Subject};
 use super::workshop::{self, Services};
 use crate::config::Config;
 use crate::config::source::ConfigError;
@@ -119,6 +119,7 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 /// [`RunError::Call`] if the call did not do what it was asked for; of a recorded one, [`RunError::Differs`] if it did something
 /// else than then.
 pub fn run(flags: &RunFlags) -> Result<(), RunError> {
+    subject::exists(&flags.path)?;
     command::log()?;
     if let Some(path) = &flags.record {
         // Not after the call, whose outcome would be lost.

@@ -3,10 +3,23 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use crate::config::source::Source;
+use crate::config::source::{ConfigError, Source};
 use crate::lifecycle::rules;
 use crate::tenants::plan::Plan;
 use crate::tenants::{InvalidTenantId, TenantError, TenantId};
+
+/// Refuses a path of a command at which there is nothing.
+///
+/// # Errors
+///
+/// That there is nothing.
+pub(super) fn exists(path: &Path) -> Result<(), ConfigError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let problem = "there is no such file or directory; name a component, or the directory of a project";
+    Err(ConfigError::new(path.display().to_string(), problem))
+}
 
 /// A component, and what its tenant has.
 pub(super) struct Subject {

@@ -194,6 +194,7 @@ async fn serve_tenants(
     (locks, names, log, recorder): (Locks, Arc<dyn Names>, LogWriter, Option<Arc<Recorder>>),
 ) -> Result<(), RunError> {
     let mut shutdown = pin!(shutdown);
+    tracing::info!(within = ?config.tenants_wait, "loading the tenants; after that, or this time, requests are accepted");
     tokio::select! {
         // Compiling may take long, and stopping a host that is still starting should not wait for it.
         () = &mut shutdown => {

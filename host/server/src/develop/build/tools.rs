@@ -11,6 +11,9 @@ use crate::lifecycle::RunError;
 const WANTS_NODE: &str = "install Node.js 20 or later, with npm";
 const NODE_MIN: u32 = 20;
 
+/// Where tools keep what they need for a moment. It is the folder of the build, so that nothing stays of one that is ended.
+const TEMPORARY: &str = "TMPDIR";
+
 /// The modules that are taken for the handler in JavaScript, in this order.
 const JS_HANDLERS: [&str; 3] = ["handler.js", "handler.mjs", "handler.ts"];
 
@@ -21,11 +24,10 @@ pub(super) async fn build(
     folder: &Path,
     tools: &mut Tools,
 ) -> Result<PathBuf, RunError> {
-    let made = folder.join("handler.wasm");
     match language {
         Language::Rust => rust(dir, tools).await,
-        Language::Python => python(dir, &made, tools).await.map(|()| made),
-        Language::JavaScript => javascript(dir, &made, tools).await.map(|()| made),
+        Language::Python => python(dir, folder, tools).await,
+        Language::JavaScript => javascript(dir, folder, tools).await,
     }
 }
 
@@ -90,7 +92,7 @@ async fn rust(dir: &Path, tools: &mut Tools) -> Result<PathBuf, RunError> {
     Ok(component)
 }
 
-async fn python(dir: &Path, made: &Path, tools: &mut Tools) -> Result<(), RunError> {
+async fn python(dir: &Path, folder: &Path, tools: &mut Tools) -> Result<PathBuf, RunError> {
     let setup = Language::Python.setup(dir);
     let handler = dir.join("handler.py");
     let source = std::fs::read_to_string(&handler)
@@ -128,8 +130,10 @@ async fn python(dir: &Path, made: &Path, tools: &mut Tools) -> Result<(), RunErr
         "handler",
         "--output",
     ]);
-    tool.command.arg(made);
-    tools.show(&mut tool).await
+    let made = folder.join("handler.wasm");
+    tool.command.arg(&made).env(TEMPORARY, folder);
+    tools.show(&mut tool).await?;
+    Ok(made)
 }
 
 /// Whether a module in Python exports what lets registrations be changed.
@@ -140,7 +144,7 @@ fn lets_update(source: &str) -> bool {
     assigned.any(|rest| rest.trim().is_empty() || rest.trim_start().starts_with(':'))
 }
 
-async fn javascript(dir: &Path, made: &Path, tools: &mut Tools) -> Result<(), RunError> {
+async fn javascript(dir: &Path, folder: &Path, tools: &mut Tools) -> Result<PathBuf, RunError> {
     let node = |arguments: &[&str]| {
         let mut node = Tool::new("node", "node".as_ref(), dir, WANTS_NODE);
         node.command.args(arguments);
@@ -161,8 +165,10 @@ async fn javascript(dir: &Path, made: &Path, tools: &mut Tools) -> Result<(), Ru
         return Err(failed(format!("{} has no {}", dir.display(), JS_HANDLERS.join(" or "))));
     };
     let mut tool = node(&[builder, handler, "--out"]);
-    tool.command.arg(made);
-    tools.show(&mut tool).await
+    let made = folder.join("handler.wasm");
+    tool.command.arg(&made).env(TEMPORARY, folder);
+    tools.show(&mut tool).await?;
+    Ok(made)
 }
 
 fn node_is_new_enough(version: &str) -> bool {

@@ -71,7 +71,9 @@ pub(super) struct Ask {
     pub(super) key: Option<String>,
     /// How many send it at once; none: one does, and [`expect`](Self::expect) says all.
     pub(super) callers: Option<usize>,
-    /// The codes that all callers but one may get.
+    /// How many of several callers succeed.
+    pub(super) winners: usize,
+    /// The codes that the other callers may get.
     pub(super) others: Vec<String>,
     pub(super) expect: Expect,
     /// Beside those of the scenario.
@@ -169,6 +171,7 @@ struct StepTable {
     attributes: Option<BTreeMap<String, String>>,
     key: Option<String>,
     callers: Option<usize>,
+    winners: Option<usize>,
     others: Option<Vec<String>>,
     expect: Option<Expect>,
     held: Option<Vec<String>>,
@@ -209,11 +212,22 @@ impl StepTable {
             None if others.is_some() => return Err("others needs callers".to_owned()),
             _ => {}
         }
+        match (self.winners, self.callers) {
+            (Some(_), None) => return Err("winners needs callers".to_owned()),
+            (Some(_), Some(_)) if expect.code.is_some() || matches!(request, Request::Find) => {
+                return Err("winners is for callers of whom some succeed and others do not".to_owned());
+            }
+            (Some(winners), Some(callers)) if winners > callers => {
+                return Err(format!("winners is at most {callers}, the number of callers"));
+            }
+            _ => {}
+        }
         Ok(Step::Ask(Box::new(Ask {
             request,
             name,
             key: self.key,
             callers: self.callers,
+            winners: self.winners.unwrap_or(1),
             others: others.unwrap_or_else(|| {
                 [ErrorKind::NameTaken, ErrorKind::NameBusy]
                     .map(|kind| kind.label().to_owned())
@@ -240,6 +254,7 @@ impl StepTable {
                 attributes: None,
                 key: None,
                 callers: None,
+                winners: None,
                 others: None,
                 expect: None,
                 held: None,

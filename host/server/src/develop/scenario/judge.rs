@@ -39,6 +39,16 @@ pub(super) struct Difference {
     pub(super) got: String,
 }
 
+impl Difference {
+    /// A setting that no call has read.
+    pub(super) fn unread(key: &str) -> Self {
+        Self {
+            expected: format!("a call reads the setting {key:?}"),
+            got: "none does".to_owned(),
+        }
+    }
+}
+
 /// Compares the answer to one request, at this time of the names database.
 pub(super) fn one(ask: &Ask, answer: &Answer, now_ms: u64) -> Vec<Difference> {
     let expect = &ask.expect;
@@ -113,21 +123,22 @@ fn lifetime(lifetime: Lifetime) -> Value {
 
 /// Compares the answers to callers who sent their requests at once, in their order.
 ///
-/// Where a code is expected, all get it. Else one has what is expected, and the others one of [`Ask::others`].
+/// Where a code is expected, all get it. Else [`Ask::winners`] have what is expected, and the others one of [`Ask::others`].
 pub(super) fn all(asks: &[Ask], answers: &[Answer], now_ms: u64) -> Vec<Difference> {
     let each = || asks.iter().zip(answers).enumerate();
-    if asks
-        .first()
-        .is_some_and(|ask| ask.expect.code.is_some() || matches!(ask.request, Request::Find))
-    {
+    let alike = |ask: &Ask| ask.expect.code.is_some() || matches!(ask.request, Request::Find);
+    let Some(first) = asks.first().filter(|ask| !alike(ask)) else {
         let wrong = each().flat_map(|(at, (ask, answer))| numbered(at, one(ask, answer, now_ms)));
         return wrong.collect();
-    }
+    };
     let mut differences = Vec::new();
     let winners = answers.iter().filter(|answer| answer.code().is_none()).count();
-    if winners != 1 {
+    if winners != first.winners {
         differences.push(Difference {
-            expected: format!("1 of {} callers succeeds", answers.len()),
+            expected: match first.winners {
+                1 => format!("1 of {} callers succeeds", answers.len()),
+                winners => format!("{winners} of {} callers succeed", answers.len()),
+            },
             got: format!("{winners} succeed"),
         });
     }

@@ -21,7 +21,7 @@ use self::judge::Difference;
 use self::report::{Failure, Played, Report};
 use self::stage::{Play, Stage};
 use super::command;
-use super::subject::Subject;
+use super::subject::{self, Subject};
 use super::workshop;
 use crate::config::Config;
 use crate::config::source::ConfigError;
@@ -86,10 +86,7 @@ pub fn run(flags: &TestFlags) -> Result<(), RunError> {
 
 /// The scenarios of the files that were named, or of those beside the component.
 fn choose(flags: &TestFlags) -> Result<Vec<(PathBuf, Scenario)>, RunError> {
-    if !flags.path.exists() {
-        let problem = "there is no such file or directory; name a component, or the directory of a project";
-        return Err(ConfigError::new(flags.path.display().to_string(), problem).into());
-    }
+    subject::exists(&flags.path)?;
     let beside = if flags.path.is_dir() {
         &flags.path
     } else {
@@ -181,7 +178,8 @@ async fn play_all(flags: &TestFlags, config: &Config, chosen: &[(PathBuf, Scenar
     Ok(report)
 }
 
-/// Plays a scenario up to the first step that does not go as expected.
+/// Plays a scenario up to the first step that does not go as expected. A setting of it that no call has read changes nothing, so
+/// its key is misspelt, or it shows something else than its author believes.
 async fn play(stage: &Stage<'_>, scenario: &Scenario) -> Option<Failure> {
     let cannot = |error: &RunError| {
         vec![Difference {
@@ -216,7 +214,12 @@ async fn play(stage: &Stage<'_>, scenario: &Scenario) -> Option<Failure> {
             });
         }
     }
-    None
+    let unread: Vec<_> = play.unread_settings().map(Difference::unread).collect();
+    (!unread.is_empty()).then(|| Failure {
+        step: 0,
+        what: "settings".to_owned(),
+        differences: unread,
+    })
 }
 
 async fn ask_all(play: &Play<'_>, ask: &Ask) -> Result<Vec<Difference>, RunError> {

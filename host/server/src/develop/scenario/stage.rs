@@ -107,6 +107,12 @@ impl<'a> Play<'a> {
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
+    /// The settings of the scenario that no call has read.
+    pub(super) fn unread_settings(&self) -> impl Iterator<Item = &str> {
+        let unread = self.ready.tenant.settings.unread();
+        unread.filter(|key| self.scenario.settings.contains_key(*key))
+    }
+
     /// Takes the locks that somebody else is said to hold.
     async fn hold(
         &self,

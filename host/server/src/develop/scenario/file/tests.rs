@@ -44,6 +44,15 @@ fn what_is_wrong_with_a_step_is_said_with_its_place() {
         ),
         ("register = 'a'\nowner = 'ann'\ncallers = 0", "callers is at least 1"),
         ("register = 'a'\nowner = 'ann'\ncallers = 257", "callers is at most 256"),
+        ("register = 'a'\nowner = 'ann'\nwinners = 2", "winners needs callers"),
+        (
+            "register = 'a'\nowner = 'ann'\ncallers = 2\nwinners = 3",
+            "winners is at most 2, the number of callers",
+        ),
+        (
+            "find = 'a'\ncallers = 2\nwinners = 1",
+            "winners is for callers of whom some succeed and others do not",
+        ),
         (
             "register = 'a'\nowner = 'ann'\nothers = ['name_taken']",
             "others needs callers",

@@ -12,6 +12,7 @@ fn ask(expect: Expect) -> Ask {
         name: "blue".to_owned(),
         key: None,
         callers: None,
+        winners: 1,
         others: vec!["name_taken".to_owned(), "name_busy".to_owned()],
         expect,
         held: Vec::new(),
@@ -105,7 +106,7 @@ fn a_code_is_expected_and_got_or_neither() {
 }
 
 #[test]
-fn of_several_callers_exactly_one_has_it() {
+fn of_several_callers_as_many_as_expected_have_it() {
     let asks: Vec<_> = (1..=3)
         .map(|_| {
             ask(Expect {
@@ -132,6 +133,13 @@ fn of_several_callers_exactly_one_has_it() {
     assert_eq!(
         judged([saved("ann"), taken.clone(), refused(500, "handler_trapped")]),
         ["success or name_taken or name_busy | caller 3: 500 handler_trapped: the name is taken"]
+    );
+    // Where two may have one each, two do.
+    let two: Vec<_> = asks.iter().cloned().map(|ask| Ask { winners: 2, ..ask }).collect();
+    assert!(all(&two, &[saved("ann"), taken.clone(), saved("ann")], 1000).is_empty());
+    assert_eq!(
+        lines(&all(&two, &[saved("ann"), taken.clone(), busy.clone()], 1000)),
+        ["2 of 3 callers succeed | 1 succeed"]
     );
     // Where a code is expected, all get it.
     let refuse: Vec<_> = (1..=3)
