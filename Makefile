@@ -1,5 +1,5 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
-.PHONY: help run test hostile rename lint build bench bench-neighbour bench-overload bench-compile bench-waiting bench-fairness \
+.PHONY: help run test hostile rename lint build bench bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness \
 	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl setup-python js setup-js setup-node
 
 COMPONENTS := target/components
@@ -14,7 +14,7 @@ help:
 	@echo 'make build  target/release/namelock and target/components/<handler>.wasm'
 	@echo 'make python  tests the SDK for Python, and builds its examples into target/components/<example>-python.wasm'
 	@echo 'make bench  registrations over HTTP, and the lock alone'
-	@echo 'make bench-neighbour, -overload, -compile, -waiting, -fairness  a tenant that spins; eight times too much; compile bombs; one hot name; shared by two hosts'
+	@echo 'make bench-neighbour, -overload, -compile, -waiting, -languages, -fairness  a tenant that spins; eight times too much; compile bombs; one hot name; Rust, Python and JavaScript; a name shared by two hosts'
 	@echo 'make fleet  memcached, PostgreSQL and three hosts on this machine, until Ctrl-C'
 	@echo 'make chaos  a fleet under faults for ten minutes; make chaos-negative: would it be noticed?'
 	@echo 'make test-upgrade  a fleet of the version before is upgraded under load, host by host'
@@ -167,6 +167,10 @@ bench-compile: build setup-memcached
 
 bench-waiting: build setup-memcached
 	cargo run --release --package namelock-bench -- waiting
+
+bench-languages: build setup-memcached $(COMPONENTS)/rooms-python.wasm
+	@$(MAKE) --no-print-directory setup-js $(COMPONENTS)/rooms-js.wasm
+	cargo run --release --package namelock-bench -- languages
 
 bench-fairness: setup-memcached
 	cargo run --release --package namelock-lock --example fairness

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// What one round showed.
 pub(crate) struct Figures {
+    pub(crate) count: usize,
     pub(crate) per_second: f64,
     pub(crate) median: Duration,
     pub(crate) p99: Duration,
@@ -15,6 +16,7 @@ impl Figures {
         times.sort_unstable();
         let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
         Self {
+            count: times.len(),
             per_second: times.len() as f64 / took.as_secs_f64(),
             median: at(50),
             p99: at(99),

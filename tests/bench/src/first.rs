@@ -25,7 +25,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let (mut registrations, mut lock_cycles) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         println!("round {} of {ROUNDS}", round + 1);
-        registrations.push(measure_registrations(&host, &format!("room {round}")).await?);
+        registrations.push(measure_registrations(&host, "demo", &format!("room {round}")).await?);
         lock_cycles.push(measure_locks(&locks).await?);
     }
     print(
@@ -56,16 +56,16 @@ fn print(what: &str, rounds: &mut [Figures]) {
 }
 
 /// Registers one name after the other, each caller over its own connection.
-pub(crate) async fn measure_registrations(host: &Host, prefix: &str) -> anyhow::Result<Figures> {
+pub(crate) async fn measure_registrations(host: &Host, tenant: &str, prefix: &str) -> anyhow::Result<Figures> {
     measure(|caller, end| {
-        let (address, prefix) = (host.address, prefix.to_owned());
+        let (address, prefix, path) = (host.address, prefix.to_owned(), format!("/v1/{tenant}/names"));
         async move {
             let mut client = Client::connect(address).await?;
             let mut times = Vec::new();
             while Instant::now() < end {
                 let body = format!("{{\"name\":\"{prefix} {caller} {}\",\"owner\":\"ann\"}}", times.len());
                 let begin = Instant::now();
-                let status = client.post("/v1/demo/names", &body).await?;
+                let status = client.post(&path, &body).await?;
                 times.push(begin.elapsed());
                 ensure!(status == 201, "a registration was answered {status}");
             }

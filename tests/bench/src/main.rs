@@ -9,6 +9,7 @@ mod figures;
 mod first;
 mod host;
 mod http;
+mod languages;
 mod neighbour;
 mod overload;
 mod waiting;
@@ -24,7 +25,8 @@ async fn main() -> anyhow::Result<()> {
         Some("attack") => attackers::run(&std::env::args().skip(2).collect::<Vec<_>>()).await,
         Some("overload") => overload::run().await,
         Some("compile") => compile::run().await,
+        Some("languages") => languages::run().await,
         Some("waiting") => waiting::run().await,
-        Some(other) => bail!("{other} is neither first, neighbour, overload, compile nor waiting"),
+        Some(other) => bail!("{other} is neither first, neighbour, overload, compile, languages nor waiting"),
     }
 }
