@@ -1,10 +1,12 @@
 //! `namelock test`: plays scenarios that its author has written for a component, and tells where it does something else.
 //!
 //! - `file`: how scenarios are written;
+//! - `callers`: what each of several callers sends;
 //! - `stage`: the host on which one is played;
 //! - `judge`: compares what was answered with what was expected;
 //! - `report`: for people, and as JUnit XML.
 
+mod callers;
 mod file;
 mod judge;
 mod report;
