@@ -149,7 +149,7 @@ rename: setup
 lint: setup-wasm
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy --package namelock-guest $(addprefix --package ,$(HANDLERS)) --target wasm32-wasip2 -- -D warnings
+	cargo clippy --package namelock-guest --package turnstile $(addprefix --package ,$(HANDLERS)) --target wasm32-wasip2 -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --features namelock-guest/fake
 
 # Each prints its figures, and fails when a bound is broken.

@@ -37,7 +37,8 @@ pub(crate) async fn run() -> anyhow::Result<()> {
 }
 
 /// What a tenant of a measurement may do, so that it is not its rate that is measured.
-pub(crate) const UNLIMITED: &str = "[limits]\ncalls = 4096\ncalls_waiting = 4096\nrate = 1000000\nburst = 1000000\n";
+pub(crate) const UNLIMITED: &str = "[limits]\ncalls = 4096\ncalls_waiting = 4096\nrate = 1000000\nburst = 1000000\n\
+     write_rate = 1000000\nread_rate = 1000000\nregistrations = 100000000\nregistration_bytes = \"64GiB\"\n";
 
 fn print(what: &str, rounds: &mut [Figures]) {
     let count = rounds.len();
@@ -65,9 +66,9 @@ pub(crate) async fn measure_registrations(host: &Host, tenant: &str, prefix: &st
             while Instant::now() < end {
                 let body = format!("{{\"name\":\"{prefix} {caller} {}\",\"owner\":\"ann\"}}", times.len());
                 let begin = Instant::now();
-                let status = client.post(&path, &body).await?;
+                let (status, answer) = client.ask(&path, &body).await?;
                 times.push(begin.elapsed());
-                ensure!(status == 201, "a registration was answered {status}");
+                ensure!(status == 201, "a registration of {path} was answered {status}: {answer}");
             }
             Ok(times)
         }

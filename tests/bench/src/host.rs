@@ -20,7 +20,8 @@ pub(crate) struct Host {
 }
 
 /// One tenant may have the whole machine in a measurement; whether it does, its `tenant.toml` says.
-const LIMITS_MAX: &str = "[limits.max]\ncalls = 4096\ncalls_waiting = 4096\nrate = 1000000\nburst = 1000000\n";
+const LIMITS_MAX: &str = "[limits.max]\ncalls = 4096\ncalls_waiting = 4096\nrate = 1000000\nburst = 1000000\n\
+     write_rate = 1000000\nread_rate = 1000000\nregistrations = 100000000\nregistration_bytes = \"64GiB\"\n";
 
 /// How long a host may take to start.
 const START: Duration = Duration::from_secs(60);
