@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::config::SandboxConfig;
 use crate::swap::Swap;
@@ -26,13 +26,53 @@ pub(crate) const FRAMES_MAX: usize = 16;
 /// How much more stack the host's functions have than the guest.
 const HOST_STACK_BYTES: usize = 256 << 10;
 
+/// All that a guest can address: 32-bit pointers reach no further.
+///
+/// Where so much address space is reserved for a memory, machine code needs no check before it reads or writes there, because
+/// what lies behind the memory's end is not mapped. That makes interpreters, which do little else, faster
+/// (`can_elide_bounds_check` in wasmtime-environ 48).
+const WHOLE_RESERVATION: u64 = 4 << 30;
+
+/// The memories of guests, as machine code depends on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Memories {
+    /// The largest size in bytes.
+    pub(crate) max: u64,
+    /// The address space that each has, in bytes.
+    pub(crate) reservation: u64,
+}
+
+/// Makes the engine that runs components, and tells how they are to be compiled for it.
+///
+/// By default 5,000 memories have 20 TiB of address space together. A processor with 47 bits for it has 128 TiB; where there
+/// is less, or less is allowed (`RLIMIT_AS`), each memory has as much as it may grow to, and machine code checks.
+///
+/// # Errors
+///
+/// Those of wasmtime, if even that cannot be reserved.
+pub(crate) fn make(config: &SandboxConfig, swap: Swap) -> wasmtime::Result<(Engine, Memories)> {
+    let max = config.memory_max as u64;
+    let make = |reservation| {
+        let memories = Memories { max, reservation };
+        Engine::new(&engine_config(config, memories, swap)).map(|engine| (engine, memories))
+    };
+    make(WHOLE_RESERVATION.max(max)).or_else(|error| {
+        tracing::warn!(
+            error = %format_args!("{error:#}"),
+            "there is too little address space for guests to run without checks of their memory accesses, which are slower; \
+             allow this process more (LimitAS, ulimit -v), or fewer calls at once (http.calls)"
+        );
+        make(max)
+    })
+}
+
 /// Returns what the compiler and the engine that runs its output must have in common. A test loads what the one made
 /// into the other.
-pub(crate) fn compiler_config(memory_max: u64) -> Config {
+pub(crate) fn compiler_config(memories: Memories) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
-        .memory_reservation(memory_max)
+        .memory_reservation(memories.reservation)
         .memory_guaranteed_dense_image_size(DENSE_IMAGE_BYTES);
     config
 }
@@ -44,7 +84,7 @@ pub(crate) fn spare_instances(config: &SandboxConfig) -> u32 {
 }
 
 /// Returns the configuration of the engine that runs components; `swap` decides how slots are reset.
-pub(crate) fn engine_config(config: &SandboxConfig, swap: Swap) -> Config {
+fn engine_config(config: &SandboxConfig, memories: Memories, swap: Swap) -> Config {
     let count = config.instances.saturating_add(spare_instances(config));
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count)
@@ -66,7 +106,7 @@ pub(crate) fn engine_config(config: &SandboxConfig, swap: Swap) -> Config {
         .table_keep_resident(TABLE_ELEMENTS_MAX * size_of::<usize>())
         // Finds the pages that a call wrote (Linux 6.7 and newer), so that only those are cleared.
         .pagemap_scan(if swap.allows_scan() { Enabled::Auto } else { Enabled::No });
-    let mut engine = compiler_config(config.memory_max as u64);
+    let mut engine = compiler_config(memories);
     engine
         .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES_MAX))
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
@@ -104,7 +144,7 @@ mod tests {
     use std::process::Command;
 
     use wasmtime::component::{Component, Linker};
-    use wasmtime::{Engine, Instance, Module, Store};
+    use wasmtime::{Instance, Module, Store};
 
     use super::*;
 
@@ -115,8 +155,30 @@ mod tests {
         }
     }
 
+    const MEMORIES: Memories = Memories {
+        max: 64 << 20,
+        reservation: 64 << 20,
+    };
+
+    #[test]
+    fn a_memory_has_all_that_can_be_addressed_where_there_is_room() {
+        let (_engine, memories) = make(&config(1), Swap::None).unwrap();
+        let expect = Memories {
+            reservation: 4 << 30,
+            ..MEMORIES
+        };
+        assert_eq!(memories, expect);
+        // 50,000 memories of 4 GiB are more than a processor with 47 bits addresses, and of 64 KiB they are not.
+        let many = SandboxConfig {
+            memory_max: 64 << 10,
+            ..config(10_000)
+        };
+        let (_engine, memories) = make(&many, Swap::None).unwrap();
+        assert_eq!((memories.max, memories.reservation), (64 << 10, 64 << 10));
+    }
+
     fn engine(instances: u32, swap: Swap) -> Engine {
-        let mut engine = engine_config(&config(instances), swap);
+        let mut engine = engine_config(&config(instances), MEMORIES, swap);
         engine.epoch_interruption(false);
         Engine::new(&engine).unwrap()
     }

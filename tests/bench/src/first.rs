@@ -68,7 +68,10 @@ pub(crate) async fn measure_registrations(host: &Host, tenant: &str, prefix: &st
                 let begin = Instant::now();
                 let (status, answer) = client.ask(&path, &body).await?;
                 times.push(begin.elapsed());
-                ensure!(status == 201, "a registration of {path} was answered {status}: {answer}");
+                ensure!(
+                    status == 201,
+                    "a registration of {path} was answered {status}: {answer}"
+                );
             }
             Ok(times)
         }
