@@ -106,7 +106,10 @@ pub(super) mod save_for_no_end {
     async fn ends_at_the_writes_of_a_call() {
         let answer = Bench::new(guests::SAVE_FOR_NO_END, ENDS).ends(ENDS).await;
         let detail = answer.body["detail"].as_str().unwrap();
-        assert!(detail.starts_with("the tenant is at its limits.writes: "), "{detail}");
+        assert!(
+            detail.starts_with("the tenant is at its limits.writes; its handler says: "),
+            "{detail}"
+        );
     }
 
     #[tokio::test]
@@ -124,7 +127,7 @@ pub(super) mod save_for_no_end {
         check(&answer, ENDS);
         let detail = answer.body["detail"].as_str().unwrap();
         assert!(
-            detail.starts_with("the tenant is at its limits.write_rate: "),
+            detail.starts_with("the tenant is at its limits.write_rate; its handler says: "),
             "{detail}"
         );
         assert!(
@@ -358,7 +361,7 @@ pub(super) mod read_rate {
         check(&answer, (429, "tenant_limit"));
         let detail = answer.body["detail"].as_str().unwrap();
         assert!(
-            detail.starts_with("the tenant is at its limits.read_rate: "),
+            detail.starts_with("the tenant is at its limits.read_rate; its handler says: "),
             "{detail}"
         );
     }

@@ -69,7 +69,10 @@ pub(super) mod apply_for_no_end {
         let answer = bench.post("room").await;
         check(&answer, ENDS);
         let detail = answer.body["detail"].as_str().unwrap();
-        assert!(detail.starts_with("the tenant is at its limits.writes: "), "{detail}");
+        assert!(
+            detail.starts_with("the tenant is at its limits.writes; its handler says: "),
+            "{detail}"
+        );
         let names = bench.host.list("t", "").await.body["names"].clone();
         let names: Vec<_> = names
             .as_array()

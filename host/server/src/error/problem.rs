@@ -195,7 +195,10 @@ impl Problem {
                     // The handler knows only that it was refused.
                     Some(Cause::Limit(limit, _)) => Self::new(
                         kind_of(*cause),
-                        format!("the tenant is at its limits.{}: {detail}", limit.key()),
+                        format!(
+                            "the tenant is at its limits.{}; its handler says: {detail}",
+                            limit.key()
+                        ),
                     ),
                     _ => Self::new(kind_of(*cause), detail),
                 };
