@@ -10,6 +10,7 @@ mod port;
 mod postgres;
 mod process;
 mod raw;
+mod redis;
 
 pub use clock::faketime;
 pub use memcached::Memcached;
@@ -18,3 +19,4 @@ pub use port::free_port;
 pub use postgres::Postgres;
 pub use process::{Process, signal, wait_until, wait_until_ready};
 pub use raw::RawMemcached;
+pub use redis::Redis;

@@ -134,6 +134,11 @@ impl Memcached {
         assert!(self.answers(), "memcached at {} does not come back", self.address);
     }
 
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends it a signal, such as `STOP`.
     pub fn signal(&self, name: &str) {
         self.process.signal(name);

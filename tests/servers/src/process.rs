@@ -25,9 +25,11 @@ impl Process {
     /// When `program` is not installed.
     pub fn command(program: impl AsRef<OsStr>, install: &str) -> Command {
         let program = program.as_ref();
-        let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-            .any(|folder| folder.join(program).is_file());
-        assert!(found, "this test needs {}: {install}", program.display());
+        assert!(
+            is_installed(program),
+            "this test needs {}: {install}",
+            program.display()
+        );
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(program);
         command
@@ -109,6 +111,12 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Tells whether there is a program of this name, or at this path.
+pub(crate) fn is_installed(program: impl AsRef<OsStr>) -> bool {
+    let program = program.as_ref();
+    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|folder| folder.join(program).is_file())
 }
 
 /// Waits, for at most `within`, until the host with this admin address is ready: a memcached that has just begun is
