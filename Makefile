@@ -1,6 +1,6 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
-.PHONY: help run test hostile rename lint build bench bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness \
-	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl setup-python js setup-js setup-node
+.PHONY: help run test hostile rename lint build bench bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-report bench-report-quick \
+	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl setup-python setup-redis setup-pymemcache js setup-js setup-node
 
 COMPONENTS := target/components
 HANDLERS := rooms rename usernames subdomains campaign-codes
@@ -14,6 +14,7 @@ help:
 	@echo 'make build  target/release/namelock and target/components/<handler>.wasm'
 	@echo 'make python  tests the SDK for Python, and builds its examples into target/components/<example>-python.wasm'
 	@echo 'make bench  registrations over HTTP, and the lock alone'
+	@echo 'make bench-report  compares with what else one could pick, and writes docs/performance.md; make bench-report-quick: in a minute'
 	@echo 'make bench-neighbour, -overload, -compile, -waiting, -languages, -fairness  a tenant that spins; eight times too much; compile bombs; one hot name; Rust, Python and JavaScript; a name shared by two hosts'
 	@echo 'make fleet  memcached, PostgreSQL and three hosts on this machine, until Ctrl-C'
 	@echo 'make chaos  a fleet under faults for ten minutes; make chaos-negative: would it be noticed?'
@@ -60,6 +61,17 @@ target/python/installed: $(PYTHON_PINS) | setup-venv
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "the SDK for Python needs Python 3.11 or newer, and this is " + sys.version)'
 	python3 -m venv --clear target/python/venv
 	$(PYTHON)/$(PIP) $(addprefix --requirement ,$(PYTHON_PINS))
+	@touch $@
+
+# What only a measurement needs: others that lock names.
+setup-redis:
+	@command -v redis-server >/dev/null || tests/install.sh redis-server
+
+setup-pymemcache: target/python/bench/installed
+
+target/python/bench/installed: tests/bench/requirements.txt | setup-venv
+	python3 -m venv --clear target/python/bench
+	target/python/bench/bin/$(PIP) --requirement $<
 	@touch $@
 
 # Node.js 20 or later, with npm: where the platform has none, or an older one, it is installed under target/.
@@ -171,6 +183,14 @@ bench-waiting: build setup-memcached
 bench-languages: build setup-memcached $(COMPONENTS)/rooms-python.wasm
 	@$(MAKE) --no-print-directory setup-js $(COMPONENTS)/rooms-js.wasm
 	cargo run --release --package namelock-bench -- languages
+
+# Measures against peers in one run, and writes docs/performance.md, its pictures and target/bench/report.json. ROWS chooses.
+ROWS :=
+bench-report: setup-memcached setup-redis setup-pymemcache
+	cargo run --release --package namelock-bench -- report $(ROWS)
+
+bench-report-quick: setup-memcached setup-redis setup-pymemcache
+	cargo run --release --package namelock-bench -- report --quick $(ROWS)
 
 bench-fairness: setup-memcached
 	cargo run --release --package namelock-lock --example fairness

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use namelock_lock::{LockConfig, Locks};
 use namelock_test_artifacts::ROOMS;
-use tokio::task::JoinSet;
 
+use crate::closed_loop::closed_loop;
+use crate::cycles;
 use crate::figures::{Figures, median, ms};
 use crate::host::Host;
 use crate::http::Client;
@@ -17,16 +17,12 @@ const ROUND: Duration = Duration::from_secs(3);
 
 pub(crate) async fn run() -> anyhow::Result<()> {
     let host = Host::start("", &[("demo", ROOMS, UNLIMITED)])?;
-    let locks = Locks::open(&host.memcached.url().parse()?, LockConfig::default())?;
-    // It does not know what memcached has granted to others before, and waits until that is over.
-    while locks.acquire("bench", "first", Duration::ZERO).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let locks = cycles::open(&host.memcached).await?;
     let (mut registrations, mut lock_cycles) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         println!("round {} of {ROUNDS}", round + 1);
         registrations.push(measure_registrations(&host, "demo", &format!("room {round}")).await?);
-        lock_cycles.push(measure_locks(&locks).await?);
+        lock_cycles.push(cycles::measure(&locks, CALLERS, ROUND).await?.figures());
     }
     print(
         "registrations over HTTP (fresh instance, memcached, SQLite)",
@@ -58,7 +54,7 @@ fn print(what: &str, rounds: &mut [Figures]) {
 
 /// Registers one name after the other, each caller over its own connection.
 pub(crate) async fn measure_registrations(host: &Host, tenant: &str, prefix: &str) -> anyhow::Result<Figures> {
-    measure(|caller, end| {
+    let work = closed_loop(CALLERS, ROUND, |caller, end| {
         let (address, prefix, path) = (host.address, prefix.to_owned(), format!("/v1/{tenant}/names"));
         async move {
             let mut client = Client::connect(address).await?;
@@ -75,39 +71,6 @@ pub(crate) async fn measure_registrations(host: &Host, tenant: &str, prefix: &st
             }
             Ok(times)
         }
-    })
-    .await
-}
-
-async fn measure_locks(locks: &Locks) -> anyhow::Result<Figures> {
-    measure(|caller, end| {
-        let locks = locks.clone();
-        async move {
-            let mut times = Vec::new();
-            while Instant::now() < end {
-                let begin = Instant::now();
-                let name = format!("{caller} {}", times.len());
-                let lease = locks.acquire("bench", &name, Duration::ZERO).await?;
-                lease.release().await?;
-                times.push(begin.elapsed());
-            }
-            Ok(times)
-        }
-    })
-    .await
-}
-
-/// Lets every caller work for one round, and gathers how long each piece of work took.
-async fn measure<F>(caller: impl Fn(usize, Instant) -> F) -> anyhow::Result<Figures>
-where
-    F: Future<Output = anyhow::Result<Vec<Duration>>> + Send + 'static,
-{
-    let begin = Instant::now();
-    let mut callers: JoinSet<_> = (0..CALLERS).map(|number| caller(number, begin + ROUND)).collect();
-    let mut times = Vec::new();
-    while let Some(done) = callers.join_next().await {
-        times.extend(done??);
-    }
-    ensure!(!times.is_empty(), "nothing was done");
-    Ok(Figures::of(times, begin.elapsed()))
+    });
+    Ok(work.await?.figures())
 }

@@ -10,6 +10,8 @@ use anyhow::{Context, ensure};
 use namelock_test_servers::{Memcached, Process, wait_until_ready};
 use tempfile::TempDir;
 
+use crate::cpu;
+
 /// A running host, and what it runs on.
 pub(crate) struct Host {
     pub(crate) process: Process,
@@ -25,9 +27,6 @@ const LIMITS_MAX: &str = "[limits.max]\ncalls = 4096\ncalls_waiting = 4096\nrate
 
 /// How long a host may take to start.
 const START: Duration = Duration::from_secs(60);
-
-/// The unit of CPU time in `/proc`: `USER_HZ` is 100 on every architecture that the host runs on.
-const TICK: Duration = Duration::from_millis(10);
 
 /// A tenant: its id, its component and its `tenant.toml`.
 pub(crate) type Tenant<'a> = (&'a str, &'a str, &'a str);
@@ -93,11 +92,6 @@ impl Host {
 
     /// How much CPU time the host has used so far.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        // Its name, in parentheses, may have spaces; behind it, user and system time are the twelfth and thirteenth, in ticks.
-        let (_, fields) = stat.rsplit_once(')').context("no name in /proc/PID/stat")?;
-        let fields = fields.split_whitespace().skip(11).take(2);
-        let ticks: u64 = fields.map(str::parse::<u64>).sum::<Result<_, _>>()?;
-        Ok(TICK * u32::try_from(ticks)?)
+        cpu::used(self.process.id())
     }
 }

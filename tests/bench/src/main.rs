@@ -4,14 +4,22 @@
 //! with exit code 1 when the bound is broken.
 
 mod attackers;
+mod closed_loop;
 mod compile;
+mod contest;
+mod cpu;
+mod cycles;
 mod figures;
 mod first;
 mod host;
 mod http;
 mod languages;
+mod lock_alone;
 mod neighbour;
 mod overload;
+mod pace;
+mod report;
+mod rows;
 mod waiting;
 
 use anyhow::bail;
@@ -26,7 +34,8 @@ async fn main() -> anyhow::Result<()> {
         Some("overload") => overload::run().await,
         Some("compile") => compile::run().await,
         Some("languages") => languages::run().await,
+        Some("report") => rows::run(&std::env::args().skip(2).collect::<Vec<_>>()).await,
         Some("waiting") => waiting::run().await,
-        Some(other) => bail!("{other} is neither first, neighbour, overload, compile, languages nor waiting"),
+        Some(other) => bail!("{other} is neither first, neighbour, overload, compile, languages, report nor waiting"),
     }
 }

@@ -1,0 +1,73 @@
+//! Several ways to do the same thing, each measured in turn, round by round.
+//!
+//! Machines are shared, and what one does changes by the minute. Whoever is compared is therefore measured within seconds of
+//! each other, in every round anew, and only ratios of the medians are claims.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::closed_loop::Work;
+use crate::cpu;
+use crate::pace::Pace;
+use crate::report::{Measurement, Round};
+
+/// One way to do it.
+#[async_trait]
+pub(crate) trait Contestant: Send {
+    /// Works for some time with all its callers.
+    async fn work(&mut self, time: Duration) -> anyhow::Result<Work>;
+}
+
+/// A contestant, and what the report calls it.
+pub(crate) struct Entry {
+    pub(crate) peer: &'static str,
+    pub(crate) callers: usize,
+    /// The processes that work for it; those of one name are added up.
+    pub(crate) processes: Vec<(&'static str, u32)>,
+    pub(crate) contestant: Box<dyn Contestant>,
+}
+
+/// Lets all of them work in turn, and tells what each did. Every other round goes backwards, so that nobody always follows
+/// the same one.
+pub(crate) async fn alternate(pace: Pace, mut entries: Vec<Entry>) -> anyhow::Result<Vec<Measurement>> {
+    let mut rounds: Vec<Vec<Round>> = entries.iter().map(|_| Vec::new()).collect();
+    for number in 0..=pace.rounds {
+        println!("round {number} of {}", pace.rounds);
+        let mut order: Vec<_> = entries.iter_mut().zip(&mut rounds).collect();
+        if number % 2 == 1 {
+            order.reverse();
+        }
+        for (entry, rounds) in order {
+            let round = measure(entry, pace.round).await?;
+            if number > 0 {
+                rounds.push(round);
+            }
+        }
+    }
+    let measurement = |(entry, rounds): (Entry, _)| Measurement {
+        peer: entry.peer.to_owned(),
+        callers: entry.callers,
+        rounds,
+    };
+    Ok(entries.into_iter().zip(rounds).map(measurement).collect())
+}
+
+async fn measure(entry: &mut Entry, time: Duration) -> anyhow::Result<Round> {
+    let before = used(&entry.processes)?;
+    let work = entry.contestant.work(time).await?;
+    let mut used = used(&entry.processes)?;
+    for (name, time) in &mut used {
+        *time = time.saturating_sub(before.get(name).copied().unwrap_or_default());
+    }
+    Round::of(&work, &used)
+}
+
+fn used(processes: &[(&'static str, u32)]) -> anyhow::Result<BTreeMap<&'static str, Duration>> {
+    let mut all = BTreeMap::new();
+    for (name, process) in processes {
+        *all.entry(*name).or_default() += cpu::used(*process)?;
+    }
+    Ok(all)
+}

@@ -1,0 +1,142 @@
+//! A row as Markdown.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use super::target::{Bound, Verdict};
+use super::{Environment, Measurement, Row, Target};
+use crate::pace::Pace;
+
+/// What stands where there is no figure.
+const NONE: &str = "–";
+
+/// The section of a row; `plot` is the address of its picture.
+pub(super) fn section(row: &Row, environment: &Environment, pace: Pace, plot: &str) -> String {
+    let mut parts = vec![
+        measured_on(environment, pace),
+        targets(&row.targets),
+        format!(
+            "![{}: throughput, p50 and p99 over the number of callers, for each client]({plot})",
+            row.title
+        ),
+        measurements(row),
+    ];
+    parts.extend(row.missing.iter().map(|missing| {
+        format!(
+            "{} was not measured: it is not installed. `{}` installs it.",
+            missing.peer, missing.install
+        )
+    }));
+    parts.retain(|part| !part.is_empty());
+    parts.join("\n\n")
+}
+
+/// When, where and with what.
+fn measured_on(environment: &Environment, pace: Pace) -> String {
+    let versions: Vec<_> = environment
+        .versions
+        .iter()
+        .map(|(name, version)| format!("{name} {version}"))
+        .collect();
+    format!(
+        "Measured {} UTC on {} × {}, {}, at commit {} ({} build); medians of {pace}.\n{}.",
+        environment.date,
+        environment.cpus,
+        environment.cpu,
+        environment.kernel,
+        environment.commit,
+        environment.profile,
+        versions.join(", ")
+    )
+}
+
+fn targets(targets: &[Target]) -> String {
+    let mut table = String::new();
+    if targets.is_empty() {
+        return table;
+    }
+    table.push_str("| target | bound | measured | |\n|---|---:|---:|---|\n");
+    for target in targets {
+        let bound = match target.bound {
+            Bound::AtLeast(bound) => format!("≥ {bound}"),
+            Bound::AtMost(bound) => format!("≤ {bound}"),
+        };
+        let verdict = match target.verdict() {
+            Verdict::Met => "met",
+            Verdict::Missed => "**missed**",
+            Verdict::NotMeasured => "not measured",
+        };
+        let measured = target.measured.map_or(NONE.to_owned(), |figure| format!("{figure:.2}"));
+        line(&mut table, &[&target.what, &bound, &measured, verdict]);
+    }
+    table.trim_end().to_owned()
+}
+
+fn measurements(row: &Row) -> String {
+    let processes: BTreeSet<&String> = row
+        .measurements
+        .iter()
+        .flat_map(|measurement| &measurement.rounds)
+        .flat_map(|round| round.cpu_seconds_per_1000.keys())
+        .collect();
+    let mut table = format!(
+        "| client | callers | {}/s | lowest to highest | p50 | p99 |",
+        row.operations
+    );
+    for process in &processes {
+        let _ = write!(table, " CPU of {process} |");
+    }
+    table.push_str("\n|---|---:|---:|---:|---:|---:|");
+    table.push_str(&"---:|".repeat(processes.len()));
+    table.push('\n');
+    for measurement in &row.measurements {
+        let mut cells = vec![measurement.peer.clone(), grouped(measurement.callers as f64)];
+        cells.extend(figures(measurement));
+        cells.extend(processes.iter().map(|process| {
+            let used = |round: &super::Round| round.cpu_seconds_per_1000.get(*process).copied();
+            let measured = measurement.rounds.iter().all(|round| used(round).is_some());
+            let cpu = measurement.median(|round| used(round).unwrap_or_default());
+            cpu.filter(|_| measured)
+                .map_or(NONE.to_owned(), |seconds| format!("{seconds:.4}"))
+        }));
+        let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
+        line(&mut table, &cells);
+    }
+    format!("{table}\nCPU is in seconds per 1,000 {}.", row.operations)
+}
+
+/// Throughput, its range, p50 and p99.
+fn figures(measurement: &Measurement) -> [String; 4] {
+    let show = |figure: Option<f64>, unit: fn(f64) -> String| figure.map_or(NONE.to_owned(), unit);
+    let rates = || measurement.rounds.iter().map(|round| round.per_second);
+    let range = rates().reduce(f64::min).zip(rates().reduce(f64::max));
+    [
+        show(measurement.median(|round| round.per_second), grouped),
+        range.map_or(NONE.to_owned(), |(lowest, highest)| {
+            format!("{} to {}", grouped(lowest), grouped(highest))
+        }),
+        show(measurement.median(|round| round.p50_us), milliseconds),
+        show(measurement.median(|round| round.p99_us), milliseconds),
+    ]
+}
+
+fn line(table: &mut String, cells: &[&str]) {
+    let _ = writeln!(table, "| {} |", cells.join(" | "));
+}
+
+fn milliseconds(us: f64) -> String {
+    format!("{:.2} ms", us / 1e3)
+}
+
+/// A whole number, with a comma between thousands.
+pub(super) fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}

@@ -1,0 +1,152 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::target::Verdict;
+use super::*;
+
+fn round(per_second: f64) -> Round {
+    Round {
+        per_second,
+        p50_us: 640.0,
+        p99_us: 2_000.0,
+        cpu_seconds_per_1000: BTreeMap::from([("bench".to_owned(), 0.0125)]),
+    }
+}
+
+fn measurement(peer: &str, callers: usize, rates: &[f64]) -> Measurement {
+    Measurement {
+        peer: peer.to_owned(),
+        callers,
+        rounds: rates.iter().copied().map(round).collect(),
+    }
+}
+
+fn report() -> Report {
+    let mut report = Report {
+        environment: Environment {
+            date: "2026-01-31 12:00".to_owned(),
+            kernel: "Linux 6.1".to_owned(),
+            cpu: "a processor".to_owned(),
+            cpus: 2,
+            profile: "release".to_owned(),
+            commit: "0123456789ab".to_owned(),
+            versions: BTreeMap::from([("memcached".to_owned(), "1.6.18".to_owned())]),
+        },
+        pace: Pace::QUICK,
+        rows: Vec::new(),
+    };
+    let row = report.row("lock", "Lock alone", "lock cycles");
+    row.measurements = vec![
+        measurement("namelock", 1, &[9_000.0]),
+        measurement("namelock", 64, &[100_000.0, 120_000.0, 90_000.0]),
+        measurement("Redis & <others>", 64, &[40_000.0, 50_000.0, 60_000.0]),
+        // What a logarithmic scale has no place for.
+        measurement("idle", 8, &[0.0]),
+    ];
+    row.missing("pymemcache", "make setup-pymemcache");
+    let (ours, theirs) = (("namelock", 64), ("Redis & <others>", 64));
+    let ratio = row.ratio(ours, &[theirs]);
+    row.targets
+        .push(Target::at_least("64 callers: namelock / Redis", 1.5, ratio));
+    let ratio = row.ratio(ours, &[("pymemcache", 1)]);
+    row.targets
+        .push(Target::at_least("64 callers: namelock / pymemcache", 4.0, ratio));
+    report
+}
+
+#[test]
+fn a_median_is_the_middle_one_or_the_mean_of_the_two_in_the_middle() {
+    assert_eq!(median(vec![]), None);
+    assert_eq!(median(vec![3.0]), Some(3.0));
+    assert_eq!(median(vec![9.0, 1.0, 2.0]), Some(2.0));
+    assert_eq!(median(vec![9.0, 1.0, 2.0, 4.0]), Some(3.0));
+}
+
+#[test]
+fn a_ratio_is_of_medians_and_against_the_best_that_was_measured() {
+    let mut report = report();
+    let row = &mut report.rows[0];
+    row.measurements.push(measurement("slow", 2, &[5_000.0]));
+    let ours = ("namelock", 64);
+    assert_eq!(row.ratio(ours, &[("Redis & <others>", 64)]), Some(2.0));
+    assert_eq!(
+        row.ratio(ours, &[("slow", 2), ("Redis & <others>", 64), ("absent", 1)]),
+        Some(2.0)
+    );
+    assert_eq!(row.ratio(ours, &[("absent", 1)]), None);
+    assert_eq!(row.ratio(("namelock", 2), &[("slow", 2)]), None);
+}
+
+#[test]
+fn a_target_is_met_at_its_bound_and_missed_by_a_hair() {
+    let at_least = |measured| Target::at_least("", 1.5, measured).verdict();
+    assert_eq!(at_least(Some(1.5)), Verdict::Met);
+    assert_eq!(at_least(Some(1.499_999)), Verdict::Missed);
+    assert_eq!(at_least(Some(f64::NAN)), Verdict::Missed);
+    assert_eq!(at_least(None), Verdict::NotMeasured);
+    let at_most = |measured| Target::at_most("", 60.0, measured).verdict();
+    assert_eq!(at_most(Some(60.0)), Verdict::Met);
+    assert_eq!(at_most(Some(60.1)), Verdict::Missed);
+    assert_eq!(at_most(Some(f64::NAN)), Verdict::Missed);
+}
+
+#[test]
+fn a_round_tells_throughput_quantiles_and_cpu() {
+    let work = Work {
+        times: (1..=100).map(Duration::from_micros).collect(),
+        took: Duration::from_millis(10),
+    };
+    let used = BTreeMap::from([("memcached", Duration::from_millis(20))]);
+    let round = Round::of(&work, &used).unwrap();
+    let near = |figure: f64, expected: f64| (figure / expected - 1.0).abs() < 0.01;
+    assert!(near(round.per_second, 10_000.0), "{round:?}");
+    assert!(near(round.p50_us, 50.0) && near(round.p99_us, 99.0), "{round:?}");
+    assert!(near(round.cpu_seconds_per_1000["memcached"], 0.2), "{round:?}");
+    let nothing = Work {
+        times: Vec::new(),
+        took: Duration::from_millis(10),
+    };
+    assert!(Round::of(&nothing, &used).is_err(), "JSON has no word for 0 / 0");
+}
+
+#[test]
+fn a_report_is_the_same_after_json() {
+    let report = report();
+    let json = serde_json::to_string_pretty(&report).unwrap();
+    assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+}
+
+#[test]
+fn a_section_has_targets_figures_and_what_is_missing() {
+    let report = report();
+    let section = markdown::section(&report.rows[0], &report.environment, report.pace, "a.svg");
+    for expected in [
+        "Measured 2026-01-31 12:00 UTC on 2 × a processor, Linux 6.1, at commit 0123456789ab (release build); medians of 3 rounds of 500ms.",
+        "| 64 callers: namelock / Redis | ≥ 1.5 | 2.00 | met |",
+        "| 64 callers: namelock / pymemcache | ≥ 4 | – | not measured |",
+        "](a.svg)",
+        "| namelock | 64 | 100,000 | 90,000 to 120,000 | 0.64 ms | 2.00 ms | 0.0125 |",
+        "pymemcache was not measured: it is not installed. `make setup-pymemcache` installs it.",
+    ] {
+        assert!(section.contains(expected), "{expected}\n\nis not in\n\n{section}");
+    }
+}
+
+#[test]
+fn a_picture_is_well_formed_and_has_a_line_for_each_peer() {
+    let svg = plot::draw(&report().rows[0]);
+    let document = roxmltree::Document::parse(&svg).unwrap();
+    let texts: Vec<_> = document.descendants().filter_map(|node| node.text()).collect();
+    for expected in ["namelock", "Redis & <others>", "idle", "1", "8", "64", "p99", "callers"] {
+        assert!(texts.contains(&expected), "{expected} is not in {texts:?}");
+    }
+    assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+}
+
+#[test]
+fn an_empty_row_has_a_picture_too() {
+    let mut report = report();
+    let svg = plot::draw(report.row("empty", "Nothing", "nothings"));
+    roxmltree::Document::parse(&svg).unwrap();
+    assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+}
