@@ -4,7 +4,8 @@
 //! each other, in every round anew, and only ratios of the medians are claims.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -12,6 +13,9 @@ use crate::closed_loop::Work;
 use crate::cpu;
 use crate::pace::Pace;
 use crate::report::{Measurement, Round};
+
+/// How long everything rests before a round, to see what others do: some ticks of the clock that counts CPU time.
+const REST: Duration = Duration::from_millis(100);
 
 /// One way to do it.
 #[async_trait]
@@ -55,13 +59,23 @@ pub(crate) async fn alternate(pace: Pace, mut entries: Vec<Entry>) -> anyhow::Re
 }
 
 async fn measure(entry: &mut Entry, time: Duration) -> anyhow::Result<Round> {
+    let others = others().await?;
     let before = used(&entry.processes)?;
     let work = entry.contestant.work(time).await?;
     let mut used = used(&entry.processes)?;
     for (name, time) in &mut used {
         *time = time.saturating_sub(before.get(name).copied().unwrap_or_default());
     }
-    Round::of(&work, &used)
+    Round::of(&work, &used, others)
+}
+
+/// The share of the processors that other programs have, while everything that is measured rests.
+async fn others() -> anyhow::Result<f64> {
+    let (begin, before) = (Instant::now(), cpu::used_by_all()?);
+    tokio::time::sleep(REST).await;
+    let used = cpu::used_by_all()?.saturating_sub(before);
+    let available = begin.elapsed() * u32::try_from(thread::available_parallelism()?.get())?;
+    Ok(used.div_duration_f64(available))
 }
 
 fn used(processes: &[(&'static str, u32)]) -> anyhow::Result<BTreeMap<&'static str, Duration>> {

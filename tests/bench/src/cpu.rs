@@ -1,4 +1,4 @@
-//! CPU time of processes, as the kernel counts it.
+//! CPU time of processes and of the machine, as the kernel counts it.
 
 use std::time::Duration;
 
@@ -12,6 +12,26 @@ pub(crate) fn used(process: u32) -> anyhow::Result<Duration> {
     let path = format!("/proc/{process}/stat");
     let stat = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     parse(&stat)
+}
+
+/// How much CPU time the processors of this machine have spent since it was started, on whatever it was; what the hypervisor
+/// gave to other machines belongs to it.
+pub(crate) fn used_by_all() -> anyhow::Result<Duration> {
+    parse_all(&std::fs::read_to_string("/proc/stat")?)
+}
+
+fn parse_all(stat: &str) -> anyhow::Result<Duration> {
+    let line = stat.lines().next().and_then(|line| line.strip_prefix("cpu "));
+    let fields: Result<Vec<u64>, _> = line
+        .context("no cpu in /proc/stat")?
+        .split_whitespace()
+        .map(str::parse)
+        .collect();
+    let fields = fields?;
+    let of = |field: usize| fields.get(field).copied().unwrap_or_default();
+    let (user, nice, system, interrupts, soft_interrupts, stolen) = (of(0), of(1), of(2), of(5), of(6), of(7));
+    let ticks = user + nice + system + interrupts + soft_interrupts + stolen;
+    Ok(TICK.mul_f64(ticks as f64))
 }
 
 fn parse(stat: &str) -> anyhow::Result<Duration> {
@@ -34,7 +54,14 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_a_cpu_time() {
-        used(std::process::id()).unwrap();
+    fn the_time_of_all_is_what_is_neither_idle_nor_waiting() {
+        let stat = "cpu  100 20 30 9999 50 60 70 8 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n";
+        assert_eq!(parse_all(stat).unwrap(), Duration::from_millis(2880));
+        assert!(parse_all("intr 1\n").is_err());
+    }
+
+    #[test]
+    fn this_process_has_used_less_than_all() {
+        assert!(used(std::process::id()).unwrap() <= used_by_all().unwrap());
     }
 }

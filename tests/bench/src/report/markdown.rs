@@ -7,13 +7,16 @@ use super::target::{Bound, Verdict};
 use super::{Environment, Measurement, Row, Target};
 use crate::pace::Pace;
 
+/// The share of the processors that others may have.
+const BUSY: f64 = 0.1;
+
 /// What stands where there is no figure.
 const NONE: &str = "–";
 
 /// The section of a row; `plot` is the address of its picture.
 pub(super) fn section(row: &Row, environment: &Environment, pace: Pace, plot: &str) -> String {
     let mut parts = vec![
-        measured_on(environment, pace),
+        format!("{}{}", measured_on(environment, pace), others(row)),
         targets(&row.targets),
         format!(
             "![{}: throughput, p50 and p99 over the number of callers, for each client]({plot})",
@@ -47,6 +50,31 @@ fn measured_on(environment: &Environment, pace: Pace) -> String {
         environment.commit,
         environment.profile,
         versions.join(", ")
+    )
+}
+
+/// How much of the machine others had: who sleeps wakes up faster on a processor that does not, and everything else is
+/// slower, so that even ratios are not those of an idle machine.
+fn others(row: &Row) -> String {
+    let shares: Vec<_> = row
+        .measurements
+        .iter()
+        .flat_map(|measurement| &measurement.rounds)
+        .map(|round| round.others)
+        .collect();
+    if shares.is_empty() {
+        return String::new();
+    }
+    // A rest is short and its figure coarse, so it is their mean that says something.
+    let mean = shares.iter().sum::<f64>() / shares.len() as f64;
+    let warning = if mean > BUSY {
+        " **The machine was busy: measure again when it is not.**"
+    } else {
+        ""
+    };
+    format!(
+        " Other programs had {:.0} % of the processors between the rounds.{warning}",
+        mean * 100.0
     )
 }
 

@@ -81,6 +81,8 @@ pub(crate) struct Round {
     pub(crate) p99_us: f64,
     /// CPU seconds per 1,000 operations, by process.
     pub(crate) cpu_seconds_per_1000: BTreeMap<String, f64>,
+    /// The share of the machine's processors that other programs had just before it, 1 for all of them.
+    pub(crate) others: f64,
 }
 
 /// A peer that could not be measured.
@@ -150,8 +152,8 @@ impl Measurement {
 }
 
 impl Round {
-    /// Sums up what was done, and the CPU time that each process used for it.
-    pub(crate) fn of(work: &Work, used: &BTreeMap<&'static str, Duration>) -> anyhow::Result<Self> {
+    /// Sums up what was done, the CPU time that each process used for it, and the share of the processors that others have.
+    pub(crate) fn of(work: &Work, used: &BTreeMap<&'static str, Duration>, others: f64) -> anyhow::Result<Self> {
         ensure!(!work.times.is_empty(), "nothing was done in a round");
         let mut histogram = Histogram::<u64>::new_with_bounds(1, LONGEST_NS, DIGITS)?;
         for time in &work.times {
@@ -165,6 +167,7 @@ impl Round {
             p50_us: us(0.5),
             p99_us: us(0.99),
             cpu_seconds_per_1000: used.iter().map(cpu).collect(),
+            others,
         })
     }
 }

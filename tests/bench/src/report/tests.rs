@@ -10,6 +10,7 @@ fn round(per_second: f64) -> Round {
         p50_us: 640.0,
         p99_us: 2_000.0,
         cpu_seconds_per_1000: BTreeMap::from([("bench".to_owned(), 0.0125)]),
+        others: 0.03,
     }
 }
 
@@ -97,7 +98,7 @@ fn a_round_tells_throughput_quantiles_and_cpu() {
         took: Duration::from_millis(10),
     };
     let used = BTreeMap::from([("memcached", Duration::from_millis(20))]);
-    let round = Round::of(&work, &used).unwrap();
+    let round = Round::of(&work, &used, 0.25).unwrap();
     let near = |figure: f64, expected: f64| (figure / expected - 1.0).abs() < 0.01;
     assert!(near(round.per_second, 10_000.0), "{round:?}");
     assert!(near(round.p50_us, 50.0) && near(round.p99_us, 99.0), "{round:?}");
@@ -106,7 +107,7 @@ fn a_round_tells_throughput_quantiles_and_cpu() {
         times: Vec::new(),
         took: Duration::from_millis(10),
     };
-    assert!(Round::of(&nothing, &used).is_err(), "JSON has no word for 0 / 0");
+    assert!(Round::of(&nothing, &used, 0.0).is_err(), "JSON has no word for 0 / 0");
 }
 
 #[test]
@@ -125,11 +126,29 @@ fn a_section_has_targets_figures_and_what_is_missing() {
         "| 64 callers: namelock / Redis | ≥ 1.5 | 2.00 | met |",
         "| 64 callers: namelock / pymemcache | ≥ 4 | – | not measured |",
         "](a.svg)",
+        "Other programs had 3 % of the processors between the rounds.",
         "| namelock | 64 | 100,000 | 90,000 to 120,000 | 0.64 ms | 2.00 ms | 0.0125 |",
         "pymemcache was not measured: it is not installed. `make setup-pymemcache` installs it.",
     ] {
         assert!(section.contains(expected), "{expected}\n\nis not in\n\n{section}");
     }
+}
+
+#[test]
+fn a_section_says_when_the_machine_was_busy() {
+    let mut report = report();
+    for round in report.rows[0]
+        .measurements
+        .iter_mut()
+        .flat_map(|measurement| &mut measurement.rounds)
+    {
+        round.others = 0.2;
+    }
+    let section = markdown::section(&report.rows[0], &report.environment, report.pace, "a.svg");
+    assert!(
+        section.contains("20 % of the processors between the rounds. **The machine was busy"),
+        "{section}"
+    );
 }
 
 #[test]
