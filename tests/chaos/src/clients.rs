@@ -320,6 +320,8 @@ impl Client {
         let lifetime = match (self.load, random.random_range(0..100)) {
             // So that the next one finds it free, and holds it as long.
             (Load::LongHolds, _) => Some(random.random_range(50..500)),
+            // So that a late write finds the name free though it was taken meanwhile.
+            (Load::Blind, 0..50) => Some(random.random_range(20..200)),
             (_, 0..5) => None,
             (_, 5..25) => Some(random.random_range(2000..30_000)),
             (_, _) => Some(random.random_range(50..1500)),

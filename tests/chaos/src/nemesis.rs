@@ -179,7 +179,8 @@ impl Nemesis {
                 silence.chain((0..SERVERS).map(Fault::Flush)).collect()
             }
             Plan::LongStops => vec![Fault::StopInSection(host)],
-            Plan::LateWrites => vec![self.network(POSTGRES, None, Mode::Delay(LEASE + Duration::from_secs(1)))],
+            // Between the end of the lease and its write there is time for somebody else to have the name, and for that to end.
+            Plan::LateWrites => vec![self.network(POSTGRES, None, Mode::Delay(LEASE * 2))],
             Plan::Restarts => vec![Fault::SameNumbers { host, server }],
             Plan::Stalls => vec![Fault::StillClock(server)],
             Plan::LostReplies => vec![self.network(server, None, Mode::LoseReplies)],
