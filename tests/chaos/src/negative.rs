@@ -99,7 +99,7 @@ pub const SAFETIES: [Safety; 14] = [
     Safety::new(
         "fencing",
         "the database refuses an older fencing token",
-        (Plan::LateWrites, Load::Blind),
+        (Plan::LateWrites, Load::BlindAndBrief),
         &["token"],
     )
     .beside("write-deadline"),
