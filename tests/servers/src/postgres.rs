@@ -158,6 +158,11 @@ impl Postgres {
         self.address
     }
 
+    /// The id of the process that starts all others of it.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The URL for `--names`.
     pub fn url(&self) -> String {
         url(self.address)

@@ -55,6 +55,15 @@ impl Process {
     /// Waits, for at most `within`, until a host says where it listens: its public and its admin address. None when it
     /// ends instead, or says something else. Its standard output has to be piped.
     pub fn listening(&mut self, within: Duration) -> Option<(SocketAddr, SocketAddr)> {
+        let line = self.first_line(within)?;
+        let addresses = line.strip_prefix("listening on http://")?.strip_suffix(')')?;
+        let (public, admin) = addresses.split_once(" (admin http://")?;
+        Some((public.parse().ok()?, admin.parse().ok()?))
+    }
+
+    /// Waits, for at most `within`, for the first line of its standard output, which has to be piped. An empty one: it has
+    /// ended instead.
+    pub fn first_line(&mut self, within: Duration) -> Option<String> {
         let stdout = self.child.stdout.take()?;
         let (sender, line) = mpsc::channel();
         // It ends with the line, or with the process.
@@ -63,13 +72,7 @@ impl Process {
             let _ = BufReader::new(stdout).read_line(&mut line);
             let _ = sender.send(line);
         });
-        let line = line.recv_timeout(within).ok()?;
-        let addresses = line
-            .trim_end()
-            .strip_prefix("listening on http://")?
-            .strip_suffix(')')?;
-        let (public, admin) = addresses.split_once(" (admin http://")?;
-        Some((public.parse().ok()?, admin.parse().ok()?))
+        Some(line.recv_timeout(within).ok()?.trim_end().to_owned())
     }
 
     /// Its standard error, which has to be piped; none: it was taken already.
