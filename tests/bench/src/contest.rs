@@ -28,7 +28,8 @@ pub(crate) trait Contestant: Send {
 pub(crate) struct Entry {
     pub(crate) peer: &'static str,
     pub(crate) callers: usize,
-    /// The processes that work for it; those of one name are added up.
+    /// The processes that work for it, with all that they have started; those of one name are added up. All others are
+    /// children of this process, which is here by itself.
     pub(crate) processes: Vec<(&'static str, u32)>,
     pub(crate) contestant: Box<dyn Contestant>,
 }
@@ -81,7 +82,11 @@ async fn others() -> anyhow::Result<f64> {
 fn used(processes: &[(&'static str, u32)]) -> anyhow::Result<BTreeMap<&'static str, Duration>> {
     let mut all = BTreeMap::new();
     for (name, process) in processes {
-        *all.entry(*name).or_default() += cpu::used(*process)?;
+        *all.entry(*name).or_default() += if *process == std::process::id() {
+            cpu::used(*process)?
+        } else {
+            cpu::used_with_children(*process)?
+        };
     }
     Ok(all)
 }
