@@ -14,7 +14,7 @@ help:
 	@echo 'make build  target/release/namelock and target/components/<handler>.wasm'
 	@echo 'make python  tests the SDK for Python, and builds its examples into target/components/<example>-python.wasm'
 	@echo 'make bench  registrations over HTTP, and the lock alone'
-	@echo 'make bench-report  compares with what else one could pick, and writes docs/performance.md; make bench-report-quick: in a minute'
+	@echo 'make bench-report  compares with what else one could pick, and writes docs/performance.md; make bench-report-quick: in a few minutes'
 	@echo 'make bench-neighbour, -overload, -compile, -waiting, -languages, -fairness  a tenant that spins; eight times too much; compile bombs; one hot name; Rust, Python and JavaScript; a name shared by two hosts'
 	@echo 'make fleet  memcached, PostgreSQL and three hosts on this machine, until Ctrl-C'
 	@echo 'make chaos  a fleet under faults for ten minutes; make chaos-negative: would it be noticed?'
@@ -185,12 +185,15 @@ bench-languages: build setup-memcached $(COMPONENTS)/rooms-python.wasm
 	cargo run --release --package namelock-bench -- languages
 
 # Measures against peers in one run, and writes docs/performance.md, its pictures and target/bench/report.json. ROWS chooses.
+# Databases are in memory, where there is one: whoever flushes to a shared disk measures the disk.
 ROWS :=
-bench-report: setup-memcached setup-redis setup-pymemcache
-	cargo run --release --package namelock-bench -- report $(ROWS)
+REPORT_SETUP := build setup-memcached setup-redis setup-postgresql setup-pymemcache
+REPORT := $(if $(wildcard /dev/shm),TMPDIR=/dev/shm) cargo run --release --package namelock-bench -- report
+bench-report: $(REPORT_SETUP)
+	$(REPORT) $(ROWS)
 
-bench-report-quick: setup-memcached setup-redis setup-pymemcache
-	cargo run --release --package namelock-bench -- report --quick $(ROWS)
+bench-report-quick: $(REPORT_SETUP)
+	$(REPORT) --quick $(ROWS)
 
 bench-fairness: setup-memcached
 	cargo run --release --package namelock-lock --example fairness

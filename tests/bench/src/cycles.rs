@@ -17,7 +17,12 @@ const READY: Duration = Duration::from_secs(60);
 /// Opens the locks of a memcached, and waits until they are granted: who has just begun does not know what memcached has
 /// granted to others before, and waits until that is over.
 pub(crate) async fn open(memcached: &Memcached) -> anyhow::Result<Locks> {
-    let locks = Locks::open(&memcached.url().parse()?, LockConfig::default())?;
+    open_at(&memcached.url()).await
+}
+
+/// The same at an address, such as `memcached://127.0.0.1:11211`.
+pub(crate) async fn open_at(url: &str) -> anyhow::Result<Locks> {
+    let locks = Locks::open(&url.parse()?, LockConfig::default())?;
     let granted = async {
         while locks.acquire(NAMESPACE, "first", Duration::ZERO).await.is_err() {
             tokio::time::sleep(Duration::from_millis(100)).await;

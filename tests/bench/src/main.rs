@@ -18,6 +18,7 @@ mod lock_alone;
 mod neighbour;
 mod overload;
 mod pace;
+mod registrations;
 mod report;
 mod rows;
 mod waiting;
@@ -35,6 +36,8 @@ async fn main() -> anyhow::Result<()> {
         Some("neighbour") => neighbour::run(&std::env::args().skip(2).collect::<Vec<_>>()).await,
         // What `neighbour` starts.
         Some("attack") => attackers::run(&std::env::args().skip(2).collect::<Vec<_>>()).await,
+        // What the row `registrations` of the report starts.
+        Some(registrations::BARE) => registrations::bare(&std::env::args().skip(2).collect::<Vec<_>>()).await,
         Some("overload") => overload::run().await,
         Some("compile") => compile::run().await,
         Some("languages") => languages::run().await,

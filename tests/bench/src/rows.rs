@@ -2,12 +2,12 @@
 
 use anyhow::{bail, ensure};
 
-use crate::lock_alone;
 use crate::pace::Pace;
 use crate::report::{self, Report};
+use crate::{lock_alone, registrations};
 
 /// All rows, in the order of the document.
-const ROWS: [&str; 1] = [lock_alone::ID];
+const ROWS: [&str; 2] = [lock_alone::ID, registrations::ID];
 
 pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
     let (flags, chosen): (Vec<_>, Vec<_>) = arguments
@@ -33,6 +33,7 @@ pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
     for row in rows {
         match row {
             lock_alone::ID => lock_alone::run(&mut report, pace).await?,
+            registrations::ID => registrations::run(&mut report, pace).await?,
             other => bail!("the row {other} is not measured anywhere"),
         }
     }

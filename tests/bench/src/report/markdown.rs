@@ -23,7 +23,9 @@ pub(super) fn section(row: &Row, environment: &Environment, pace: Pace, plot: &s
             row.title
         ),
         measurements(row),
+        at_rates(row),
     ];
+    parts.extend(row.notes.iter().cloned());
     parts.extend(row.missing.iter().map(|missing| {
         format!(
             "{} was not measured: it is not installed. `{}` installs it.",
@@ -95,42 +97,69 @@ fn targets(targets: &[Target]) -> String {
             Verdict::NotMeasured => "not measured",
         };
         let measured = target.measured.map_or(NONE.to_owned(), |figure| format!("{figure:.2}"));
-        line(&mut table, &[&target.what, &bound, &measured, verdict]);
+        line(&mut table, &[target.what.clone(), bound, measured, verdict.to_owned()]);
     }
     table.trim_end().to_owned()
 }
 
 fn measurements(row: &Row) -> String {
-    let processes: BTreeSet<&String> = row
-        .measurements
-        .iter()
-        .flat_map(|measurement| &measurement.rounds)
-        .flat_map(|round| round.cpu_seconds_per_1000.keys())
-        .collect();
+    let processes = processes(row.measurements.iter());
     let mut table = format!(
         "| client | callers | {}/s | lowest to highest | p50 | p99 |",
         row.operations
     );
-    for process in &processes {
+    cpu_columns(&mut table, &processes);
+    for measurement in &row.measurements {
+        let mut cells = vec![measurement.peer.clone(), grouped(measurement.callers as f64)];
+        cells.extend(figures(measurement));
+        cells.extend(cpu(measurement, &processes));
+        line(&mut table, &cells);
+    }
+    format!("{table}\nCPU is in seconds per 1,000 {}.", row.operations)
+}
+
+fn at_rates(row: &Row) -> String {
+    if row.at_rates.is_empty() {
+        return String::new();
+    }
+    let processes = processes(row.at_rates.iter().map(|at_rate| &at_rate.measurement));
+    let mut table = "| client | asked for each second | done each second | lowest to highest | p50 | p99 |".to_owned();
+    cpu_columns(&mut table, &processes);
+    for at_rate in &row.at_rates {
+        let measurement = &at_rate.measurement;
+        let mut cells = vec![measurement.peer.clone(), grouped(at_rate.due_per_second)];
+        cells.extend(figures(measurement));
+        cells.extend(cpu(measurement, &processes));
+        line(&mut table, &cells);
+    }
+    format!(
+        "At fixed rates, with times from when each of the {} was due:\n\n{}",
+        row.operations,
+        table.trim_end()
+    )
+}
+
+/// The names of all processes of which the CPU time is told.
+fn processes<'a>(measurements: impl Iterator<Item = &'a Measurement>) -> BTreeSet<&'a String> {
+    let rounds = measurements.flat_map(|measurement| &measurement.rounds);
+    rounds.flat_map(|round| round.cpu_seconds_per_1000.keys()).collect()
+}
+
+/// Ends the head of a table that has six columns so far.
+fn cpu_columns(table: &mut String, processes: &BTreeSet<&String>) {
+    for process in processes {
         let _ = write!(table, " CPU of {process} |");
     }
     table.push_str("\n|---|---:|---:|---:|---:|---:|");
     table.push_str(&"---:|".repeat(processes.len()));
     table.push('\n');
-    for measurement in &row.measurements {
-        let mut cells = vec![measurement.peer.clone(), grouped(measurement.callers as f64)];
-        cells.extend(figures(measurement));
-        cells.extend(processes.iter().map(|process| {
-            let used = |round: &super::Round| round.cpu_seconds_per_1000.get(*process).copied();
-            let measured = measurement.rounds.iter().all(|round| used(round).is_some());
-            let cpu = measurement.median(|round| used(round).unwrap_or_default());
-            cpu.filter(|_| measured)
-                .map_or(NONE.to_owned(), |seconds| format!("{seconds:.4}"))
-        }));
-        let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
-        line(&mut table, &cells);
-    }
-    format!("{table}\nCPU is in seconds per 1,000 {}.", row.operations)
+}
+
+fn cpu<'a>(measurement: &'a Measurement, processes: &'a BTreeSet<&String>) -> impl Iterator<Item = String> + 'a {
+    let show = |seconds: f64| format!("{seconds:.4}");
+    processes
+        .iter()
+        .map(move |process| measurement.cpu(process).map_or(NONE.to_owned(), show))
 }
 
 /// Throughput, its range, p50 and p99.
@@ -148,7 +177,7 @@ fn figures(measurement: &Measurement) -> [String; 4] {
     ]
 }
 
-fn line(table: &mut String, cells: &[&str]) {
+fn line(table: &mut String, cells: &[String]) {
     let _ = writeln!(table, "| {} |", cells.join(" | "));
 }
 

@@ -61,8 +61,12 @@ pub(crate) struct Row {
     /// What an operation is, in the plural.
     pub(crate) operations: String,
     pub(crate) measurements: Vec<Measurement>,
+    /// What was asked for at fixed rates.
+    pub(crate) at_rates: Vec<AtRate>,
     pub(crate) targets: Vec<Target>,
     pub(crate) missing: Vec<Missing>,
+    /// What else a reader has to know of this run, each a paragraph.
+    pub(crate) notes: Vec<String>,
 }
 
 /// One peer with so many callers.
@@ -71,6 +75,14 @@ pub(crate) struct Measurement {
     pub(crate) peer: String,
     pub(crate) callers: usize,
     pub(crate) rounds: Vec<Round>,
+}
+
+/// One peer that is asked so often, however long it takes. Times count from when each request was due.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AtRate {
+    pub(crate) due_per_second: f64,
+    /// Its callers are how many may be waiting at once.
+    pub(crate) measurement: Measurement,
 }
 
 /// What one round showed.
@@ -110,8 +122,10 @@ impl Report {
             title: title.to_owned(),
             operations: operations.to_owned(),
             measurements: Vec::new(),
+            at_rates: Vec::new(),
             targets: Vec::new(),
             missing: Vec::new(),
+            notes: Vec::new(),
         })
     }
 }
@@ -142,12 +156,24 @@ impl Row {
         let best = others.iter().filter_map(|other| per_second(*other)).reduce(f64::max)?;
         Some(per_second(ours)? / best)
     }
+
+    /// How many times as much CPU time a process of `ours` uses for an operation as the one of this name of the other.
+    pub(crate) fn cpu_ratio(&self, process: &str, ours: (&str, usize), other: (&str, usize)) -> Option<f64> {
+        let cpu = |which| self.find(which).and_then(|found| found.cpu(process));
+        Some(cpu(ours)? / cpu(other)?)
+    }
 }
 
 impl Measurement {
     /// The median of a figure over all rounds.
     pub(crate) fn median(&self, figure: impl Fn(&Round) -> f64) -> Option<f64> {
         median(self.rounds.iter().map(figure).collect())
+    }
+
+    /// The median of the CPU time of a process, in seconds per 1,000 operations. None: it does not work for this peer.
+    pub(crate) fn cpu(&self, process: &str) -> Option<f64> {
+        let used = |round: &Round| round.cpu_seconds_per_1000.get(process).copied();
+        median(self.rounds.iter().map(used).collect::<Option<_>>()?)
     }
 }
 

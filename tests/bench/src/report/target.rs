@@ -37,7 +37,6 @@ impl Target {
     }
 
     /// A figure that is to be at most this.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the rows that measure costs come next"))]
     pub(crate) fn at_most(what: &str, bound: f64, measured: Option<f64>) -> Self {
         Self {
             what: what.to_owned(),

@@ -49,6 +49,11 @@ fn report() -> Report {
     let ratio = row.ratio(ours, &[theirs]);
     row.targets
         .push(Target::at_least("64 callers: namelock / Redis", 1.5, ratio));
+    row.at_rates.push(AtRate {
+        due_per_second: 50_000.0,
+        measurement: measurement("namelock", 256, &[49_000.0, 50_000.0]),
+    });
+    row.notes.push("All was in memory.".to_owned());
     let ratio = row.ratio(ours, &[("pymemcache", 1)]);
     row.targets
         .push(Target::at_least("64 callers: namelock / pymemcache", 4.0, ratio));
@@ -76,6 +81,22 @@ fn a_ratio_is_of_medians_and_against_the_best_that_was_measured() {
     );
     assert_eq!(row.ratio(ours, &[("absent", 1)]), None);
     assert_eq!(row.ratio(("namelock", 2), &[("slow", 2)]), None);
+}
+
+#[test]
+fn a_ratio_of_cpu_is_of_medians_of_a_process_that_works_for_both() {
+    let mut report = report();
+    let row = &mut report.rows[0];
+    let mut costly = measurement("costly", 64, &[1_000.0, 1_000.0, 1_000.0]);
+    for (round, seconds) in costly.rounds.iter_mut().zip([0.025, 0.5, 0.01]) {
+        round.cpu_seconds_per_1000.insert("bench".to_owned(), seconds);
+    }
+    costly.rounds[0].cpu_seconds_per_1000.insert("server".to_owned(), 1.0);
+    row.measurements.push(costly);
+    let (ours, other) = (("costly", 64), ("namelock", 64));
+    assert_eq!(row.cpu_ratio("bench", ours, other), Some(2.0));
+    assert_eq!(row.cpu_ratio("server", ours, ours), None, "not in all rounds");
+    assert_eq!(row.cpu_ratio("bench", ours, ("absent", 64)), None);
 }
 
 #[test]
@@ -128,6 +149,9 @@ fn a_section_has_targets_figures_and_what_is_missing() {
         "](a.svg)",
         "Other programs had 3 % of the processors between the rounds.",
         "| namelock | 64 | 100,000 | 90,000 to 120,000 | 0.64 ms | 2.00 ms | 0.0125 |",
+        "| client | asked for each second | done each second |",
+        "| namelock | 50,000 | 49,500 | 49,000 to 50,000 | 0.64 ms | 2.00 ms | 0.0125 |",
+        "\n\nAll was in memory.",
         "pymemcache was not measured: it is not installed. `make setup-pymemcache` installs it.",
     ] {
         assert!(section.contains(expected), "{expected}\n\nis not in\n\n{section}");
