@@ -1,5 +1,5 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
-.PHONY: help run test hostile rename lint build bench bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-report bench-report-quick \
+.PHONY: help run test hostile rename lint build build-native bench bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-report bench-report-quick \
 	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl setup-python setup-redis setup-pymemcache js setup-js setup-node
 
 COMPONENTS := target/components
@@ -102,6 +102,10 @@ build: setup-wasm
 	@mkdir -p $(COMPONENTS)
 	@for handler in $(HANDLERS); do cp target/wasm32-wasip2/guest/$$(echo $$handler | tr - _).wasm $(COMPONENTS)/$$handler.wasm; done
 
+# What the host is compared with.
+build-native:
+	cargo build --release --package namelock-native
+
 run: build
 	@mkdir -p target/run/tenants/demo
 	@cp $(COMPONENTS)/rooms.wasm target/run/tenants/demo/handler.wasm
@@ -187,7 +191,7 @@ bench-languages: build setup-memcached $(COMPONENTS)/rooms-python.wasm
 # Measures against peers in one run, and writes docs/performance.md, its pictures and target/bench/report.json. ROWS chooses.
 # Databases are in memory, where there is one: whoever flushes to a shared disk measures the disk.
 ROWS :=
-REPORT_SETUP := build setup-memcached setup-redis setup-postgresql setup-pymemcache
+REPORT_SETUP := build build-native setup-memcached setup-redis setup-postgresql setup-pymemcache
 REPORT := $(if $(wildcard /dev/shm),TMPDIR=/dev/shm) cargo run --release --package namelock-bench -- report
 bench-report: $(REPORT_SETUP)
 	$(REPORT) $(ROWS)

@@ -4,7 +4,7 @@
 //! Every peer has its own memcached and its own database, so that nobody works in another one's rounds but for what it
 //! does by itself. With a lock in memcached, a database and an answer each does the same for its callers as far as they
 //! see; what else this project does for them (a sandbox for each call, quotas, fencing tokens, names that end), the
-//! *bare ceiling* leaves out. It has the lock lane of this project and commits in groups, so it is about what these two
+//! *bare ceiling* leaves out, and the *native ceiling* (`tests/native`) the sandbox alone. The bare one has the lock lane of this project and commits in groups, so it is about what these two
 //! allow.
 
 mod bare;
@@ -15,7 +15,7 @@ use namelock_test_servers::Memcached;
 
 use self::bare::Bare;
 use self::load::Load;
-use self::peers::{Database, Django, SERVER, Service, namelock};
+use self::peers::{Database, Django, SERVER, Service, namelock, native};
 use crate::contest::{self, Entry};
 use crate::pace::Pace;
 use crate::report::{AtRate, Report, Row, Target, locked};
@@ -28,14 +28,16 @@ pub(crate) const ID: &str = "registrations";
 const CONNECTIONS: [usize; 3] = [1, 64, 256];
 
 const NAMELOCK: &str = "namelock, SQLite";
+const NATIVE: &str = "native ceiling, SQLite";
 const CEILING: &str = "bare ceiling, SQLite";
 const NAMELOCK_POSTGRES: &str = "namelock, PostgreSQL";
+const NATIVE_POSTGRES: &str = "native ceiling, PostgreSQL";
 const CEILING_POSTGRES: &str = "bare ceiling, PostgreSQL";
 const DJANGO: &str = "Django, SQLite";
 const DJANGO_POSTGRES: &str = "Django, PostgreSQL";
 
 /// Who is measured at fixed rates too.
-const AT_RATES: [&str; 2] = [NAMELOCK, CEILING];
+const AT_RATES: [&str; 3] = [NAMELOCK, NATIVE, CEILING];
 
 /// How many connections there are for a fixed rate. More requests at once have to wait for one, which counts.
 const CONNECTIONS_AT_RATE: usize = 256;
@@ -98,14 +100,15 @@ pub(crate) async fn run(report: &mut Report, pace: Pace) -> anyhow::Result<()> {
 fn start(has_django: bool) -> anyhow::Result<Vec<Service>> {
     let mut services = Vec::new();
     let databases: [(fn() -> _, _); 2] = [
-        (Database::sqlite, [NAMELOCK, CEILING, DJANGO]),
+        (Database::sqlite, [NAMELOCK, NATIVE, CEILING, DJANGO]),
         (
             Database::postgres,
-            [NAMELOCK_POSTGRES, CEILING_POSTGRES, DJANGO_POSTGRES],
+            [NAMELOCK_POSTGRES, NATIVE_POSTGRES, CEILING_POSTGRES, DJANGO_POSTGRES],
         ),
     ];
-    for (database, [ours, ceiling, django]) in databases {
+    for (database, [ours, without_sandbox, ceiling, django]) in databases {
         services.push(namelock(ours, database()?)?);
+        services.push(native(without_sandbox, Memcached::as_recommended(), database()?)?);
         services.push(Bare::start(ceiling, Memcached::as_recommended(), database()?)?);
         if has_django {
             services.push(Django::start(django, Memcached::as_recommended(), database()?)?);
@@ -150,8 +153,18 @@ fn entry(service: &Service, callers: usize, load: Load) -> Entry {
 
 fn add_targets(row: &mut Row) {
     let best = |peer| CONNECTIONS.map(|connections| (peer, connections));
-    let (ours, ceiling) = ((NAMELOCK, 64), (CEILING, 64));
+    let (ours, without_sandbox, ceiling) = ((NAMELOCK, 64), (NATIVE, 64), (CEILING, 64));
     let targets = [
+        Target::at_least(
+            "64 connections, SQLite: namelock / native ceiling",
+            0.85,
+            row.ratio(ours, &[without_sandbox]),
+        ),
+        Target::at_most(
+            "the same: p99 of namelock / p99 of the native ceiling",
+            1.3,
+            row.p99_ratio(ours, without_sandbox),
+        ),
         Target::at_least(
             "64 connections, SQLite: namelock / bare ceiling",
             0.5,

@@ -30,6 +30,9 @@ const START: Duration = Duration::from_secs(60);
 const PYTHON: &str = "../../target/python/bench/bin/python";
 const PROGRAM: &str = "registrations.py";
 
+/// From there too, what cargo makes of `tests/native`.
+const NATIVE: &str = "../../target/release/namelock-native";
+
 /// Workers of gunicorn for each processor, of the two to four that its documentation recommends.
 const WORKERS_FOR_EACH_CPU: usize = 2;
 
@@ -75,9 +78,10 @@ impl Database {
 }
 
 impl Service {
-    /// A program that says on its standard output where it listens.
+    /// A program that says on its standard output where it listens, and registers names at this path.
     pub(super) fn start(
         peer: &'static str,
+        path: &'static str,
         command: &mut std::process::Command,
         memcached: Memcached,
         database: Database,
@@ -89,7 +93,7 @@ impl Service {
         Ok(Self {
             peer,
             address: address.parse()?,
-            path: "/",
+            path,
             database,
             memcached: Arc::new(memcached),
             program: Program::Other(process),
@@ -140,6 +144,13 @@ pub(super) fn namelock(peer: &'static str, database: Database) -> anyhow::Result
     })
 }
 
+/// The release build of `tests/native`.
+pub(super) fn native(peer: &'static str, memcached: Memcached, database: Database) -> anyhow::Result<Service> {
+    let mut command = Process::command(path(NATIVE), "run `make bench-report`");
+    command.args([memcached.url(), database.url()]);
+    Service::start(peer, "/v1/demo/names", &mut command, memcached, database)
+}
+
 /// `tests/bench/registrations.py`, in the virtual environment that the Makefile makes.
 pub(super) struct Django;
 
@@ -176,7 +187,7 @@ impl Django {
                 command.args(["postgres", &address.ip().to_string(), &address.port().to_string()])
             }
         };
-        Service::start(peer, &mut command, memcached, database)
+        Service::start(peer, "/", &mut command, memcached, database)
     }
 }
 

@@ -157,6 +157,12 @@ impl Row {
         Some(per_second(ours)? / best)
     }
 
+    /// How many times as long as with `other` it takes at most, but for one in a hundred operations.
+    pub(crate) fn p99_ratio(&self, ours: (&str, usize), other: (&str, usize)) -> Option<f64> {
+        let p99 = |which| self.find(which).and_then(|found| found.median(|round| round.p99_us));
+        Some(p99(ours)? / p99(other)?)
+    }
+
     /// How many times as much CPU time a process of `ours` uses for an operation as the one of this name of the other.
     pub(crate) fn cpu_ratio(&self, process: &str, ours: (&str, usize), other: (&str, usize)) -> Option<f64> {
         let cpu = |which| self.find(which).and_then(|found| found.cpu(process));

@@ -36,7 +36,7 @@ impl Bare {
     pub(super) fn start(peer: &'static str, memcached: Memcached, database: Database) -> anyhow::Result<Service> {
         let mut command = Process::command(std::env::current_exe()?, "it is this program");
         command.args([BARE, &memcached.url(), &database.url()]);
-        Service::start(peer, &mut command, memcached, database)
+        Service::start(peer, "/", &mut command, memcached, database)
     }
 }
 
