@@ -5,6 +5,10 @@
 //! host. What it has not is the sandbox, and with it what a stranger's code makes necessary: its limits, its account, and the
 //! log of what it says. It is a measuring device, and no product: nobody's code but its own can run in it.
 
+// The rules of the handler itself, so that both do the same work.
+#[path = "../../../guest/handlers/rooms/src/name.rs"]
+mod name;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +27,9 @@ use namelock::http::wire;
 use namelock_account::{Account, Budgets};
 use namelock_lock::{AcquireError, LockConfig, Locks};
 use namelock_names::{Keep, Names, NamesConfig, Quota, Registration, Save, SaveError};
-use rooms::name::RoomName;
 use tokio::net::TcpListener;
+
+use self::name::RoomName;
 
 /// As the host has it.
 #[global_allocator]
