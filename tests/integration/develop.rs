@@ -197,4 +197,31 @@ fn a_path_at_which_there_is_nothing_is_bad_usage() {
             "{last}"
         );
     }
+    let folder = tenant(&fs::read(ROOMS).unwrap(), "");
+    let (code, _, last) = ended(&namelock(&["test", folder.path().to_str().unwrap()]));
+    assert!(
+        code == Some(2) && last.contains("there is no directory scenarios here"),
+        "{last}"
+    );
+}
+
+#[test]
+fn a_process_that_is_limited_itself_compiles_within_its_limit() {
+    // Less than `compiler.memory`, and far less than what guests without checks need.
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!(
+        "ulimit -v 1900000 && exec {} run {ROOMS} --name a --owner ann --cache {}",
+        env!("CARGO_BIN_EXE_namelock"),
+        folder.path().join("compiled").display()
+    );
+    let output = Process::command("sh", "it is part of the platform")
+        .args(["-c", &script])
+        .output()
+        .unwrap();
+    let (code, said, log) = ended(&output);
+    assert_eq!(code, Some(0), "{said}{log}");
+    assert!(
+        log.contains("too little address space") && log.contains("(LimitAS, ulimit -v)"),
+        "{log}"
+    );
 }

@@ -60,8 +60,8 @@ pub(crate) fn make(config: &SandboxConfig, swap: Swap) -> wasmtime::Result<(Engi
     make(WHOLE_RESERVATION.max(max)).or_else(|error| {
         tracing::warn!(
             error = %format_args!("{error:#}"),
-            "there is too little address space for guests to run without checks of their memory accesses, which are slower; \
-             allow this process more (LimitAS, ulimit -v), or fewer calls at once (http.calls)"
+            "there is too little address space for guests to run without a check at each memory access, so they check, which is \
+             slower; fewer calls at once (http.calls) need less, or this process may be allowed more (LimitAS, ulimit -v)"
         );
         make(max)
     })

@@ -157,7 +157,10 @@ impl LoadError {
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// wasmtime refused the configuration, or the machine has too little address space for the instance pool.
-    #[error("cannot set up the sandbox; fewer calls (http.calls) need less address space")]
+    #[error(
+        "cannot set up the sandbox; if there is too little address space, allow this process more (LimitAS, ulimit -v), or lower \
+         http.calls or limits.max.memory"
+    )]
     Engine(#[source] BoxError),
     /// The directory of compiled components cannot be used.
     #[error("cannot keep compiled components")]

@@ -202,7 +202,7 @@ async fn a_compile_bomb_costs_its_tenant_alone() {
         put(&host, tenant, component);
     }
     host.process.signal("HUP");
-    let mut served = 0;
+    let (mut served, mut told_to_wait) = (0, 0);
     let all_refused = async {
         for (tenant, ..) in &bombs {
             while host.tenant_status(tenant).await["refused"]
@@ -211,15 +211,27 @@ async fn a_compile_bomb_costs_its_tenant_alone() {
             {
                 served += 1;
                 assert_eq!(host.post("demo", &format!("room {served}"), "ann").await.status, 201);
+                let answer = host.post(tenant, "a", "ann").await;
+                let detail = answer.body["detail"].as_str().unwrap_or_default();
+                if detail.contains("is being loaded") {
+                    assert!(answer.body["retry_after_ms"].as_u64() > Some(0), "{}", answer.body);
+                    told_to_wait += 1;
+                }
             }
         }
     };
     let waited = tokio::time::timeout(10 * DEADLINE, all_refused).await;
     assert!(waited.is_ok(), "{}", host.log());
     assert!(served > 0, "nobody else was served meanwhile");
+    assert!(told_to_wait > 0, "nobody was told to wait for what is being loaded");
     for (tenant, _, expect) in &bombs {
         let answer = host.post(tenant, "a", "ann").await;
         answer.is_problem(503, "tenant_unavailable");
+        assert!(
+            answer.body["retry_after_ms"].is_null(),
+            "waiting does not help: {}",
+            answer.body
+        );
         let detail = answer.body["detail"].as_str().unwrap();
         let refused = host.tenant_status(tenant).await["refused"].clone();
         println!("{tenant}: {detail}; {refused}");

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::sync::mpsc;
 
-use rustix::process::{Resource, Rlimit, nice, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use wasmtime::{Engine, InstanceAllocationStrategy};
 
 use super::check::inspect;
@@ -188,14 +188,15 @@ fn limit_this_process(config: &ChildConfig) -> io::Result<()> {
         (Resource::Nofile, FILES),
     ];
     for (resource, most) in limits {
-        let most = Some(most);
+        // A process that is itself limited to less may not ask for more.
+        let at_most = |most: u64| Some(getrlimit(resource).maximum.map_or(most, |allowed| most.min(allowed)));
         setrlimit(
             resource,
             Rlimit {
-                current: most,
+                current: at_most(most),
                 // One second more for CPU time: the first signal, SIGXCPU, tells the cause; the last one, SIGKILL,
                 // cannot.
-                maximum: most.map(|most| most + u64::from(resource == Resource::Cpu)),
+                maximum: at_most(most + u64::from(resource == Resource::Cpu)),
             },
         )?;
     }

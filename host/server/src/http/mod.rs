@@ -213,7 +213,11 @@ fn tenant_of(app: &App, uri: &Uri) -> Result<Arc<Ready>, Problem> {
     let id = text.parse::<TenantId>().map_err(|_| unknown())?;
     app.tenants.get(id.as_str()).ok_or_else(unknown)?.map_err(|not_served| {
         let detail = format!("this tenant cannot be served: {}", not_served.public_reason);
-        Problem::new(ErrorKind::TenantUnavailable, detail).because_of(not_served.reason.to_string())
+        let problem = Problem::new(ErrorKind::TenantUnavailable, detail).because_of(not_served.reason.to_string());
+        match not_served.retry_after {
+            Some(wait) => problem.after(wait),
+            None => problem,
+        }
     })
 }
 

@@ -95,6 +95,7 @@ pub async fn serve(
     reload: impl AsyncFnMut(),
 ) -> Result<(), RunError> {
     rlimit::ensure_open_files(config.http.connections)?;
+    rlimit::ensure_mappings(config.http.calls)?;
     let candidates = directory::scan(&config.tenants, &rules(&config), &config.compiler.cache.dir)?;
     checks::refuse_open(&config.http, &candidates)?;
     let lock = LockConfig {

@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use namelock_account::{Account, Budgets, Level, Limit};
 use namelock_sandbox::{Digest, Handler, LoadError, Loaded, Tenant};
@@ -25,6 +26,9 @@ use crate::admission::Admission;
 use crate::metrics::TenantUsage;
 use crate::text::{chain, one_line, quoted};
 use crate::usage::Usage;
+
+/// When a call is to be made again of a tenant whose component is being loaded, which takes from nothing to a minute.
+const LOADED_SOON: Duration = Duration::from_secs(1);
 
 /// Longest reason that is kept for a tenant that is not served, in bytes.
 const REASON_MAX: usize = 4096;
@@ -50,6 +54,8 @@ pub struct NotServed {
     pub public_reason: Arc<str>,
     /// The chain of causes, for the log and the operator.
     pub reason: Arc<str>,
+    /// When a call may be made again, if waiting helps.
+    pub retry_after: Option<Duration>,
 }
 
 impl NotServed {
@@ -57,6 +63,7 @@ impl NotServed {
         Self {
             public_reason: error.public_reason().into(),
             reason: one_line(&chain(error), REASON_MAX).into(),
+            retry_after: None,
         }
     }
 
@@ -64,6 +71,7 @@ impl NotServed {
         Self {
             public_reason: "its component is being loaded; try again soon".into(),
             reason: "its component is being loaded".into(),
+            retry_after: Some(LOADED_SOON),
         }
     }
 }

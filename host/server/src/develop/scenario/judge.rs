@@ -149,7 +149,11 @@ pub(super) fn all(asks: &[Ask], answers: &[Answer], now_ms: u64) -> Vec<Differen
             Some(_) => differences.extend(numbered(
                 at,
                 vec![Difference {
-                    expected: format!("success or {}", ask.others.join(" or ")),
+                    expected: ["success"]
+                        .into_iter()
+                        .chain(ask.others.iter().map(String::as_str))
+                        .collect::<Vec<_>>()
+                        .join(" or "),
                     got: answer.describe(),
                 }],
             )),

@@ -95,6 +95,13 @@ fn choose(flags: &TestFlags) -> Result<Vec<(PathBuf, Scenario)>, RunError> {
         flags.path.parent().unwrap_or(Path::new(""))
     };
     let named = match flags.scenarios.as_slice() {
+        [] if !beside.join(SCENARIOS).exists() => {
+            let problem = format!(
+                "there is no directory {SCENARIOS} here; write one into a file {SCENARIOS}/*.toml, as docs/scenarios.md shows, or name one \
+                 with --scenarios"
+            );
+            return Err(ConfigError::new(beside.display().to_string(), problem).into());
+        }
         [] => vec![beside.join(SCENARIOS)],
         named => named.to_vec(),
     };
