@@ -207,7 +207,7 @@ fn a_path_at_which_there_is_nothing_is_bad_usage() {
 
 #[test]
 fn a_process_that_is_limited_itself_compiles_within_its_limit() {
-    // Less than `compiler.memory`, and far less than what guests without checks need.
+    // Less than `compiler.memory`.
     let folder = tempfile::tempdir().unwrap();
     let script = format!(
         "ulimit -v 1900000 && exec {} run {ROOMS} --name a --owner ann --cache {}",
@@ -220,8 +220,4 @@ fn a_process_that_is_limited_itself_compiles_within_its_limit() {
         .unwrap();
     let (code, said, log) = ended(&output);
     assert_eq!(code, Some(0), "{said}{log}");
-    assert!(
-        log.contains("too little address space") && log.contains("(LimitAS, ulimit -v)"),
-        "{log}"
-    );
 }

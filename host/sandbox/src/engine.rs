@@ -26,13 +26,6 @@ pub(crate) const FRAMES_MAX: usize = 16;
 /// How much more stack the host's functions have than the guest.
 const HOST_STACK_BYTES: usize = 256 << 10;
 
-/// All that a guest can address: 32-bit pointers reach no further.
-///
-/// Where so much address space is reserved for a memory, machine code needs no check before it reads or writes there, because
-/// what lies behind the memory's end is not mapped. That makes interpreters, which do little else, faster
-/// (`can_elide_bounds_check` in wasmtime-environ 48).
-const WHOLE_RESERVATION: u64 = 4 << 30;
-
 /// The memories of guests, as machine code depends on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Memories {
@@ -44,27 +37,17 @@ pub(crate) struct Memories {
 
 /// Makes the engine that runs components, and tells how they are to be compiled for it.
 ///
-/// A host that runs 256 calls at once has 1,280 memories, four for each call and a quarter more, with 5 TiB of address space
-/// together. A processor with 47 bits for it has 128 TiB; where there is less, or less is allowed (`RLIMIT_AS`), each memory
-/// has as much as it may grow to, and machine code checks.
+/// Each memory has as much address space as it may grow to, and machine code checks what it reads and writes. With the 4 GiB
+/// that a guest can address it would not have to, which makes interpreters a tenth faster; but then a neighbour of a guest that
+/// floods the host with calls waits five times as long (`namelock-bench neighbour "calls of the host"`: p99 25 instead of 6 ms).
 ///
 /// # Errors
 ///
-/// Those of wasmtime, if even that cannot be reserved.
+/// Those of wasmtime, if there is too little address space.
 pub(crate) fn make(config: &SandboxConfig, swap: Swap) -> wasmtime::Result<(Engine, Memories)> {
     let max = config.memory_max as u64;
-    let make = |reservation| {
-        let memories = Memories { max, reservation };
-        Engine::new(&engine_config(config, memories, swap)).map(|engine| (engine, memories))
-    };
-    make(WHOLE_RESERVATION.max(max)).or_else(|error| {
-        tracing::warn!(
-            error = %format_args!("{error:#}"),
-            "there is too little address space for guests to run without a check at each memory access, so they check, which is \
-             slower; fewer calls at once (http.calls) need less, or this process may be allowed more (LimitAS, ulimit -v)"
-        );
-        make(max)
-    })
+    let memories = Memories { max, reservation: max };
+    Engine::new(&engine_config(config, memories, swap)).map(|engine| (engine, memories))
 }
 
 /// Returns what the compiler and the engine that runs its output must have in common. A test loads what the one made
@@ -160,23 +143,6 @@ mod tests {
         max: 64 << 20,
         reservation: 64 << 20,
     };
-
-    #[test]
-    fn a_memory_has_all_that_can_be_addressed_where_there_is_room() {
-        let (_engine, memories) = make(&config(1), Swap::None).unwrap();
-        let expect = Memories {
-            reservation: 4 << 30,
-            ..MEMORIES
-        };
-        assert_eq!(memories, expect);
-        // 50,000 memories of 4 GiB are more than a processor with 47 bits addresses, and of 64 KiB they are not.
-        let many = SandboxConfig {
-            memory_max: 64 << 10,
-            ..config(10_000)
-        };
-        let (_engine, memories) = make(&many, Swap::None).unwrap();
-        assert_eq!((memories.max, memories.reservation), (64 << 10, 64 << 10));
-    }
 
     fn engine(instances: u32, swap: Swap) -> Engine {
         let mut engine = engine_config(&config(instances), MEMORIES, swap);
