@@ -34,7 +34,6 @@ use self::child::{COMPILED, REFUSED, UNFIT, read_unfit};
 pub use self::child::{ChildConfig, ChildError, compile};
 use self::confine::LACKING;
 use crate::config::CompilerConfig;
-use crate::engine::Memories;
 use crate::error::LoadError;
 
 /// How much of a child's messages is kept, in bytes.
@@ -75,7 +74,7 @@ pub struct CompilePermit<'a>(#[expect(dead_code, reason = "is given back when dr
 /// Starts children, and limits what they do.
 pub(crate) struct Compiler {
     config: CompilerConfig,
-    memories: Memories,
+    memory_max: u64,
     permits: Semaphore,
     /// What the kernel cannot do is the same for all children.
     lacking: Once,
@@ -96,11 +95,11 @@ impl ArtifactMax {
 }
 
 impl Compiler {
-    pub(crate) fn new(config: CompilerConfig, memories: Memories) -> Self {
+    pub(crate) fn new(config: CompilerConfig, memory_max: u64) -> Self {
         Self {
             permits: Semaphore::new(config.processes.max(1)),
             config,
-            memories,
+            memory_max,
             lacking: Once::new(),
         }
     }
@@ -196,8 +195,7 @@ impl Compiler {
         let config = ChildConfig {
             memory: self.config.memory as u64,
             cpu_seconds: cpu_time.as_secs().max(1),
-            memory_max: self.memories.max,
-            memory_reservation: self.memories.reservation,
+            memory_max: self.memory_max,
         };
         Command::new(&self.config.program)
             .args(config.args())

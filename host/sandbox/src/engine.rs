@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::config::SandboxConfig;
 use crate::swap::Swap;
@@ -26,37 +26,18 @@ pub(crate) const FRAMES_MAX: usize = 16;
 /// How much more stack the host's functions have than the guest.
 const HOST_STACK_BYTES: usize = 256 << 10;
 
-/// The memories of guests, as machine code depends on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Memories {
-    /// The largest size in bytes.
-    pub(crate) max: u64,
-    /// The address space that each has, in bytes.
-    pub(crate) reservation: u64,
-}
-
-/// Makes the engine that runs components, and tells how they are to be compiled for it.
-///
-/// Each memory has as much address space as it may grow to, and machine code checks what it reads and writes. With the 4 GiB
-/// that a guest can address it would not have to, which makes interpreters a tenth faster; but then a neighbour of a guest that
-/// floods the host with calls waits five times as long (`namelock-bench neighbour "calls of the host"`: p99 25 instead of 6 ms).
-///
-/// # Errors
-///
-/// Those of wasmtime, if there is too little address space.
-pub(crate) fn make(config: &SandboxConfig, swap: Swap) -> wasmtime::Result<(Engine, Memories)> {
-    let max = config.memory_max as u64;
-    let memories = Memories { max, reservation: max };
-    Engine::new(&engine_config(config, memories, swap)).map(|engine| (engine, memories))
-}
-
 /// Returns what the compiler and the engine that runs its output must have in common. A test loads what the one made
 /// into the other.
-pub(crate) fn compiler_config(memories: Memories) -> Config {
+///
+/// A memory has as much address space as it may grow to, and machine code checks what it reads and writes. With the 4 GiB that
+/// a guest can address it would not have to, which makes interpreters up to a tenth faster; but the neighbour of a guest that
+/// floods the host with calls then waits four times as long (`namelock-bench neighbour "calls of the host"`: p99 25 ms
+/// instead of 6).
+pub(crate) fn compiler_config(memory_max: u64) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
-        .memory_reservation(memories.reservation)
+        .memory_reservation(memory_max)
         .memory_guaranteed_dense_image_size(DENSE_IMAGE_BYTES);
     config
 }
@@ -68,7 +49,7 @@ pub(crate) fn spare_instances(config: &SandboxConfig) -> u32 {
 }
 
 /// Returns the configuration of the engine that runs components; `swap` decides how slots are reset.
-fn engine_config(config: &SandboxConfig, memories: Memories, swap: Swap) -> Config {
+pub(crate) fn engine_config(config: &SandboxConfig, swap: Swap) -> Config {
     let count = config.instances.saturating_add(spare_instances(config));
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count)
@@ -90,7 +71,7 @@ fn engine_config(config: &SandboxConfig, memories: Memories, swap: Swap) -> Conf
         .table_keep_resident(TABLE_ELEMENTS_MAX * size_of::<usize>())
         // Finds the pages that a call wrote (Linux 6.7 and newer), so that only those are cleared.
         .pagemap_scan(if swap.allows_scan() { Enabled::Auto } else { Enabled::No });
-    let mut engine = compiler_config(memories);
+    let mut engine = compiler_config(config.memory_max as u64);
     engine
         .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES_MAX))
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
@@ -128,7 +109,7 @@ mod tests {
     use std::process::Command;
 
     use wasmtime::component::{Component, Linker};
-    use wasmtime::{Instance, Module, Store};
+    use wasmtime::{Engine, Instance, Module, Store};
 
     use super::*;
 
@@ -139,13 +120,8 @@ mod tests {
         }
     }
 
-    const MEMORIES: Memories = Memories {
-        max: 64 << 20,
-        reservation: 64 << 20,
-    };
-
     fn engine(instances: u32, swap: Swap) -> Engine {
-        let mut engine = engine_config(&config(instances), MEMORIES, swap);
+        let mut engine = engine_config(&config(instances), swap);
         engine.epoch_interruption(false);
         Engine::new(&engine).unwrap()
     }

@@ -11,7 +11,7 @@ use wasmtime::component::{Component, Linker};
 use crate::cache::{Cache, Digest, Entry, InUse};
 use crate::compiler::{ArtifactMax, CompilePermit, Compiler, Effort};
 use crate::config::{CompilerConfig, SandboxConfig};
-use crate::engine::{self, spare_instances};
+use crate::engine::{engine_config, spare_instances};
 use crate::epoch::EpochTicker;
 use crate::error::{LoadError, SandboxError, boxed};
 use crate::handler::Handler;
@@ -95,12 +95,12 @@ impl Sandbox {
         let setup = |error| SandboxError::Engine(boxed(error));
         let swap = Swap::detect();
         swap.log();
-        let (engine, memories) = engine::make(config, swap).map_err(setup)?;
+        let engine = Engine::new(&engine_config(config, swap)).map_err(setup)?;
         let mut compatibility = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut compatibility);
         Ok(Self {
             cache: Arc::new(Cache::open(&compiler.cache, compatibility.finish(), compiler.artifact)?),
-            compiler: Arc::new(Compiler::new(compiler, memories)),
+            compiler: Arc::new(Compiler::new(compiler, config.memory_max as u64)),
             linker: Arc::new(imports::linker(&engine).map_err(setup)?),
             ticker: EpochTicker::start(&engine, config.tick)?,
             long_runs: LongRuns::new(config.long_runs.max(1), spare_instances(config) as usize),

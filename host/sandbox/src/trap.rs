@@ -133,11 +133,11 @@ impl fmt::Write for Cut {
 
 #[cfg(test)]
 mod tests {
-    use wasmtime::{Instance, Module, Store};
+    use wasmtime::{Engine, Instance, Module, Store};
 
     use super::*;
     use crate::config::SandboxConfig;
-    use crate::engine;
+    use crate::engine::engine_config;
     use crate::swap::Swap;
 
     /// Runs a module whose function of this name calls itself until the stack is full, and describes its trap.
@@ -164,11 +164,11 @@ mod tests {
             instances: 1,
             ..SandboxConfig::default()
         };
-        let (engine, _) = engine::make(&config, Swap::None).unwrap();
+        let mut engine = engine_config(&config, Swap::None);
+        engine.epoch_interruption(false);
+        let engine = Engine::new(&engine).unwrap();
         let module = Module::new(&engine, module).unwrap();
         let mut store = Store::new(&engine, ());
-        // Nobody ticks.
-        store.set_epoch_deadline(1);
         let instance = Instance::new(&mut store, &module, &[]).unwrap();
         let function = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
         describe(&function.call(&mut store, ()).unwrap_err())

@@ -110,8 +110,6 @@ struct CompileFlags {
     cpu_seconds: u64,
     #[arg(long)]
     memory_max: u64,
-    #[arg(long)]
-    memory_reservation: u64,
 }
 
 #[derive(Debug, Subcommand)]
@@ -197,7 +195,6 @@ fn compile(flags: &CompileFlags) -> Result<(), RunError> {
         memory: flags.memory,
         cpu_seconds: flags.cpu_seconds,
         memory_max: flags.memory_max,
-        memory_reservation: flags.memory_reservation,
     };
     compiler::compile(&config, std::io::stdin().lock(), std::io::stdout().lock()).map_err(RunError::Compile)
 }

@@ -8,8 +8,7 @@ use anyhow::{Context, ensure};
 use namelock_test_artifacts::{ROOMS, bombs};
 
 use crate::figures::{Figures, median, ms};
-use crate::first::UNLIMITED;
-use crate::host::Host;
+use crate::host::{Host, UNLIMITED};
 use crate::http::Client;
 use crate::neighbour::steady;
 

@@ -8,7 +8,7 @@ use namelock_test_artifacts::ROOMS;
 use crate::closed_loop::closed_loop;
 use crate::cycles;
 use crate::figures::{Figures, median, ms};
-use crate::host::Host;
+use crate::host::{Host, UNLIMITED};
 use crate::http::Client;
 
 const CALLERS: usize = 64;
@@ -31,10 +31,6 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     print("lock cycles alone (acquire and release, memcached)", &mut lock_cycles);
     Ok(())
 }
-
-/// What a tenant of a measurement may do, so that it is not its rate that is measured.
-pub(crate) const UNLIMITED: &str = "[limits]\ncalls = 4096\ncalls_waiting = 4096\nrate = 1000000\nburst = 1000000\n\
-     write_rate = 1000000\nread_rate = 1000000\nregistrations = 100000000\nregistration_bytes = \"64GiB\"\n";
 
 fn print(what: &str, rounds: &mut [Figures]) {
     let count = rounds.len();

@@ -10,8 +10,8 @@ use anyhow::{Context, ensure};
 use namelock_test_artifacts::ROOMS;
 
 use crate::figures::{Figures, median, ms};
-use crate::first::{UNLIMITED, measure_registrations};
-use crate::host::Host;
+use crate::first::measure_registrations;
+use crate::host::{Host, UNLIMITED};
 
 const ROUNDS: usize = 5;
 

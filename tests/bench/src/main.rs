@@ -18,6 +18,7 @@ mod lock_alone;
 mod neighbour;
 mod overload;
 mod pace;
+mod python;
 mod registrations;
 mod report;
 mod rows;

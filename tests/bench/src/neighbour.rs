@@ -12,8 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::attackers::Attackers;
 use crate::figures::{Figures, median, ms};
-use crate::first::UNLIMITED;
-use crate::host::{Host, Tenant};
+use crate::host::{Host, Tenant, UNLIMITED};
 use crate::http::Client;
 
 /// Requests a second of the neighbour.

@@ -12,8 +12,7 @@ use namelock_test_artifacts::{ROOMS, guests};
 use tokio::task::JoinSet;
 
 use crate::figures::{Figures, ms};
-use crate::first::UNLIMITED;
-use crate::host::Host;
+use crate::host::{Host, UNLIMITED};
 use crate::http::Client;
 use crate::neighbour::steady;
 

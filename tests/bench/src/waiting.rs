@@ -9,8 +9,7 @@ use namelock_test_servers::Memcached;
 use tokio::task::JoinSet;
 
 use crate::figures::{Figures, ms};
-use crate::first::UNLIMITED;
-use crate::host::Host;
+use crate::host::{Host, UNLIMITED};
 use crate::http::Client;
 
 const CALLERS: usize = 500;

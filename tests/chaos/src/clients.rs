@@ -31,10 +31,9 @@ pub enum Load {
     Mixed,
     /// The same by clients that never hang up, with handlers that hold no lock for long.
     Patient,
-    /// Handlers that save without a look, and owners that free what they have soon.
-    Blind,
-    /// The same with registrations that end soon, so that a late write finds a name free that was taken meanwhile.
-    BlindAndBrief,
+    /// Handlers that save without a look, and owners that free what they have soon. If brief, half of the registrations end soon,
+    /// so that a late write finds a name free that was taken meanwhile.
+    Blind { brief: bool },
     /// Handlers that hold the locks of hot names for nearly as long as a lease lasts.
     LongHolds,
     /// Handlers that hold locks for a moment only.
@@ -195,7 +194,7 @@ impl Client {
                 _ => self.random.random_range(0..HOSTS),
             };
             let kind = match (self.load, self.random.random_range(0..100)) {
-                (Load::Mixed | Load::Patient | Load::Blind | Load::BlindAndBrief, 0..60)
+                (Load::Mixed | Load::Patient | Load::Blind { .. }, 0..60)
                 | (Load::LongHolds | Load::ShortHolds | Load::WholeLeases, 0..90) => Kind::Register,
                 (Load::Mixed | Load::Patient, 60..82) => Kind::Find,
                 _ if self.mine.is_empty() => Kind::Find,
@@ -261,7 +260,7 @@ impl Client {
     fn name(&mut self) -> String {
         let (hot_share, names) = match self.load {
             Load::Mixed | Load::Patient => (60, HOT),
-            Load::Blind | Load::BlindAndBrief | Load::LongHolds => (90, HOT),
+            Load::Blind { .. } | Load::LongHolds => (90, HOT),
             // So few that each is held all the time.
             Load::WholeLeases => (100, 6),
             Load::ShortHolds => (10, HOT),
@@ -308,21 +307,21 @@ impl Client {
             (Load::WholeLeases, _) if self.number < AT_HOME => 5000,
             (Load::WholeLeases, _) => random.random_range(50..400),
             (Load::ShortHolds | Load::Patient, _) => random.random_range(1..60),
-            (Load::Mixed | Load::Blind | Load::BlindAndBrief, 0..40) => 0,
-            (Load::Mixed | Load::Blind | Load::BlindAndBrief, 40..95) => random.random_range(1..60),
-            (Load::Mixed | Load::Blind | Load::BlindAndBrief, _) => random.random_range(300..1900),
+            (Load::Mixed | Load::Blind { .. }, 0..40) => 0,
+            (Load::Mixed | Load::Blind { .. }, 40..95) => random.random_range(1..60),
+            (Load::Mixed | Load::Blind { .. }, _) => random.random_range(300..1900),
         };
         attributes["work_ms"] = hold.to_string().into();
         if random.random_range(0..100) < 50 {
             attributes["wait_ms"] = random.random_range(1..1500).to_string().into();
         }
-        if matches!(self.load, Load::Blind | Load::BlindAndBrief) {
+        if matches!(self.load, Load::Blind { .. }) {
             attributes["blind"] = "yes".into();
         }
         let lifetime = match (self.load, random.random_range(0..100)) {
             // So that the next one finds it free, and holds it as long.
             (Load::LongHolds, _) => Some(random.random_range(50..500)),
-            (Load::BlindAndBrief, 0..50) => Some(random.random_range(20..200)),
+            (Load::Blind { brief: true }, 0..50) => Some(random.random_range(20..200)),
             (_, 0..5) => None,
             (_, 5..25) => Some(random.random_range(2000..30_000)),
             (_, _) => Some(random.random_range(50..1500)),

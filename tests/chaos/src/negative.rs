@@ -79,7 +79,7 @@ pub const SAFETIES: [Safety; 14] = [
     Safety::new(
         "arbitration",
         "the database refuses a name that is taken",
-        (Plan::Flushes, Load::Blind),
+        (Plan::Flushes, Load::Blind { brief: false }),
         &["overlap"],
     ),
     Safety::new(
@@ -99,7 +99,7 @@ pub const SAFETIES: [Safety; 14] = [
     Safety::new(
         "fencing",
         "the database refuses an older fencing token",
-        (Plan::LateWrites, Load::BlindAndBrief),
+        (Plan::LateWrites, Load::Blind { brief: true }),
         &["token"],
     )
     .beside("write-deadline"),

@@ -79,16 +79,7 @@ async fn main() -> anyhow::Result<()> {
         .with_state(host);
     let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen")?;
     println!("listening on http://{}", listener.local_addr()?);
-    let limits = ConnectionLimits {
-        connections: http.connections,
-        replaced: http.replaced,
-        header_bytes: http.header_bytes,
-        headers: http.headers,
-        first_head_timeout: http.first_head_timeout,
-        header_timeout: http.header_timeout,
-        write_timeout: http.write_timeout,
-        drain: http.drain,
-    };
+    let limits = ConnectionLimits::from(&http);
     connections::run(listener, router, limits, std::future::pending()).await;
     Ok(())
 }

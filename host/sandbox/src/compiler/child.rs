@@ -8,7 +8,7 @@ use wasmtime::{Engine, InstanceAllocationStrategy};
 
 use super::check::inspect;
 use super::confine;
-use crate::engine::{Memories, compiler_config};
+use crate::engine::compiler_config;
 use crate::unfit::Unfit;
 
 /// The first byte of a child's answer: what follows is the compiled component, or the reason why there is none.
@@ -30,7 +30,7 @@ const FILES: u64 = 16;
 
 /// The command and the flags of a child, in the order of [`ChildConfig`].
 const COMMAND: &str = "compile";
-const FLAGS: [&str; 4] = ["--memory", "--cpu-seconds", "--memory-max", "--memory-reservation"];
+const FLAGS: [&str; 3] = ["--memory", "--cpu-seconds", "--memory-max"];
 
 /// The limits that a child sets for itself, and what its output depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,16 +39,14 @@ pub struct ChildConfig {
     pub memory: u64,
     /// The limit of CPU time, in whole seconds.
     pub cpu_seconds: u64,
-    /// The largest memory of a guest in bytes.
+    /// The largest memory of a guest in bytes, as in the host's engine: the machine code depends on it.
     pub memory_max: u64,
-    /// The address space of each in bytes, as in the host's engine: the machine code depends on it.
-    pub memory_reservation: u64,
 }
 
 impl ChildConfig {
     /// The arguments with which the parent starts the child.
     pub(super) fn args(&self) -> impl Iterator<Item = String> {
-        let values = [self.memory, self.cpu_seconds, self.memory_max, self.memory_reservation];
+        let values = [self.memory, self.cpu_seconds, self.memory_max];
         let flags = FLAGS.into_iter().zip(values);
         let flags = flags.flat_map(|(name, value)| [name.to_owned(), value.to_string()]);
         std::iter::once(COMMAND.to_owned()).chain(flags)
@@ -70,12 +68,11 @@ impl ChildConfig {
             }
             *value = args.next()?.parse().ok()?;
         }
-        let [memory, cpu_seconds, memory_max, memory_reservation] = values;
+        let [memory, cpu_seconds, memory_max] = values;
         args.next().is_none().then_some(Self {
             memory,
             cpu_seconds,
             memory_max,
-            memory_reservation,
         })
     }
 }
@@ -100,10 +97,7 @@ pub fn compile(config: &ChildConfig, mut input: impl Read, mut output: impl Writ
     confine::forbid_files_and_network(io::stderr());
     let (confined, is_confined) = mpsc::channel();
     let (give, given) = mpsc::channel::<Vec<u8>>();
-    let memories = Memories {
-        max: config.memory_max,
-        reservation: config.memory_reservation,
-    };
+    let memory_max = config.memory_max;
     let thread = std::thread::Builder::new()
         .name("compiler".to_owned())
         .stack_size(STACK);
@@ -113,7 +107,7 @@ pub fn compile(config: &ChildConfig, mut input: impl Read, mut output: impl Writ
             confine::forbid_system_calls(io::stderr());
             // Whoever does not listen any more sends nothing either.
             let _ = confined.send(());
-            given.recv().map(|wasm| answer(&wasm, memories)).unwrap_or_default()
+            given.recv().map(|wasm| answer(&wasm, memory_max)).unwrap_or_default()
         })
         .map_err(failed("start a thread"))?;
     let stopped = |_| failed("compile")(io::Error::other("the thread of the compiler has ended"));
@@ -131,12 +125,12 @@ pub fn compile(config: &ChildConfig, mut input: impl Read, mut output: impl Writ
 }
 
 /// Checks a component, and compiles it if nothing is wrong.
-fn answer(wasm: &[u8], memories: Memories) -> (u8, Vec<u8>) {
-    let unfit = inspect(wasm, memories.max).unfit;
+fn answer(wasm: &[u8], memory_max: u64) -> (u8, Vec<u8>) {
+    let unfit = inspect(wasm, memory_max).unfit;
     if !unfit.is_empty() {
         return (UNFIT, write_unfit(&unfit).into_bytes());
     }
-    match precompile(wasm, memories) {
+    match precompile(wasm, memory_max) {
         Ok(artifact) => (COMPILED, artifact),
         Err(error) => (REFUSED, format!("{error:#}").into_bytes()),
     }
@@ -165,8 +159,8 @@ pub(super) fn read_unfit(text: &str) -> Unfit {
     }
 }
 
-fn precompile(wasm: &[u8], memories: Memories) -> wasmtime::Result<Vec<u8>> {
-    let mut config = compiler_config(memories);
+fn precompile(wasm: &[u8], memory_max: u64) -> wasmtime::Result<Vec<u8>> {
+    let mut config = compiler_config(memory_max);
     // No instance is ever made here, so no address space is reserved for any. One thread, so that a compile bomb costs
     // one processor.
     config
@@ -214,13 +208,9 @@ mod tests {
             memory: 1,
             cpu_seconds: 2,
             memory_max: 3,
-            memory_reservation: 4,
         };
         let args: Vec<_> = config.args().collect();
-        assert_eq!(
-            args.join(" "),
-            "compile --memory 1 --cpu-seconds 2 --memory-max 3 --memory-reservation 4"
-        );
+        assert_eq!(args.join(" "), "compile --memory 1 --cpu-seconds 2 --memory-max 3");
         assert_eq!(ChildConfig::from_args(args.clone()), Some(config));
         assert_eq!(ChildConfig::from_args([]), None);
         assert_eq!(ChildConfig::from_args(["rooms.wasm".to_owned()]), None);

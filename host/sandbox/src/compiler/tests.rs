@@ -4,18 +4,13 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 use crate::config::CacheConfig;
 
-const MEMORIES: Memories = Memories {
-    max: 64 << 20,
-    reservation: 64 << 20,
-};
-
 /// Compiles a component with a child that behaves like this shell script.
 async fn outcome(script: &str, limits: CompilerConfig) -> Result<Vec<u8>, String> {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("program");
     fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let compiler = Compiler::new(CompilerConfig { program, ..limits }, MEMORIES);
+    let compiler = Compiler::new(CompilerConfig { program, ..limits }, 64 << 20);
     // Longer than any pipe: a child that does not read must not block the parent.
     let artifact_max = compiler.artifact_max(usize::MAX);
     let compiled = compiler
@@ -95,7 +90,7 @@ async fn however_a_child_ends_the_error_says_how() {
 
 #[tokio::test]
 async fn the_limit_of_a_tenant_or_of_the_host_is_reached_whichever_is_smaller() {
-    let compiler = Compiler::new(limits(), MEMORIES);
+    let compiler = Compiler::new(limits(), 64 << 20);
     let check = |tenant: usize, expect: &str| {
         assert_eq!(compiler.artifact_max(tenant).exceeded().to_string(), expect);
     };
@@ -144,7 +139,7 @@ async fn one_child_waits_for_another() {
     );
     fs::write(&program, script).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let compiler = Compiler::new(CompilerConfig { program, ..limits() }, MEMORIES);
+    let compiler = Compiler::new(CompilerConfig { program, ..limits() }, 64 << 20);
     let artifact_max = compiler.artifact_max(usize::MAX);
     let compile = async |wasm: &[u8]| {
         compiler

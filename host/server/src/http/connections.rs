@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use self::activity::Activity;
 use self::peer::Peer;
 use self::room::{Room, Slot, Verdict};
+use crate::config::HttpConfig;
 
 /// How long to wait after `accept` failed, which is most often for a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -59,6 +60,22 @@ pub struct ConnectionLimits {
     pub write_timeout: Duration,
     /// How long requests in progress may continue after the shutdown.
     pub drain: Duration,
+}
+
+impl From<&HttpConfig> for ConnectionLimits {
+    /// Those of the public listener.
+    fn from(http: &HttpConfig) -> Self {
+        Self {
+            connections: http.connections,
+            replaced: http.replaced,
+            header_bytes: http.header_bytes,
+            headers: http.headers,
+            first_head_timeout: http.first_head_timeout,
+            header_timeout: http.header_timeout,
+            write_timeout: http.write_timeout,
+            drain: http.drain,
+        }
+    }
 }
 
 /// Serves `service` on `listener` until `shutdown`, then finishes the requests in progress.

@@ -195,7 +195,7 @@ async fn serve_tenants(
     (locks, names, log, recorder): (Locks, Arc<dyn Names>, LogWriter, Option<Arc<Recorder>>),
 ) -> Result<(), RunError> {
     let mut shutdown = pin!(shutdown);
-    tracing::info!(within = ?config.tenants_wait, "loading the tenants; after that, or this time, requests are accepted");
+    tracing::info!(within = ?config.tenants_wait, "loading the tenants; requests are accepted when that is done, or after this time");
     tokio::select! {
         // Compiling may take long, and stopping a host that is still starting should not wait for it.
         () = &mut shutdown => {
@@ -283,16 +283,7 @@ async fn listen(
         log,
         draining: draining.clone(),
     });
-    let limits = ConnectionLimits {
-        connections: config.http.connections,
-        replaced: config.http.replaced,
-        header_bytes: config.http.header_bytes,
-        headers: config.http.headers,
-        first_head_timeout: config.http.first_head_timeout,
-        header_timeout: config.http.header_timeout,
-        write_timeout: config.http.write_timeout,
-        drain: config.http.drain,
-    };
+    let limits = ConnectionLimits::from(&config.http);
     let shutdown = async {
         shutdown.await;
         draining.cancel();

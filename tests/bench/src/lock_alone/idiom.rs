@@ -2,7 +2,6 @@
 //! that the Makefile makes.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -13,34 +12,13 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::closed_loop::Work;
 use crate::contest::Contestant;
+use crate::python;
 
-/// Where the Makefile has it, from the folder of this crate.
-const PYTHON: &str = "../../target/python/bench/bin/python";
 const PROGRAM: &str = "idiom.py";
 
-pub(super) struct Versions {
-    pub(super) python: String,
-    pub(super) pymemcache: String,
-}
-
-/// What is installed; none: something is missing.
-pub(super) async fn version() -> Option<Versions> {
-    let output = Command::new(path(PYTHON))
-        .arg(path(PROGRAM))
-        .arg("--version")
-        .output()
-        .await
-        .ok()?;
-    let said = String::from_utf8(output.stdout).ok()?;
-    let (python, pymemcache) = said.trim().split_once(' ')?;
-    Some(Versions {
-        python: python.to_owned(),
-        pymemcache: pymemcache.to_owned(),
-    })
-}
-
-fn path(of_crate: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), of_crate].iter().collect()
+/// The versions of Python and pymemcache; none: something is missing.
+pub(super) async fn versions() -> Option<[String; 2]> {
+    python::versions(PROGRAM).await
 }
 
 /// Processes, each of which is one caller with a connection of its own.
@@ -87,8 +65,8 @@ impl Contestant for Processes {
 
 impl Process {
     async fn start(address: SocketAddr, caller: usize) -> anyhow::Result<Self> {
-        let mut child = Command::new(path(PYTHON))
-            .arg(path(PROGRAM))
+        let mut child = Command::new(python::interpreter())
+            .arg(python::program(PROGRAM))
             .args([address.ip().to_string(), address.port().to_string(), caller.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

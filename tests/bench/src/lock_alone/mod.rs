@@ -14,6 +14,7 @@ use namelock_test_servers::{Memcached, Redis};
 
 use crate::contest::{self, Contestant, Entry};
 use crate::pace::Pace;
+use crate::python;
 use crate::report::{Report, Row, Target, locked};
 
 pub(crate) const ID: &str = "lock";
@@ -43,15 +44,12 @@ const MEMCACHED: &str = "memcached";
 pub(crate) async fn run(report: &mut Report, pace: Pace) -> anyhow::Result<()> {
     let memcached = Memcached::as_recommended();
     let redis = Redis::is_installed().then(Redis::start);
-    let idiom = idiom::version().await;
+    let idiom = idiom::versions().await;
     for (name, version) in [
         ("crate memcache", locked("memcache")),
         ("crate redis", locked("redis")),
-        ("Python", idiom.as_ref().map(|versions| versions.python.as_str())),
-        (
-            "pymemcache",
-            idiom.as_ref().map(|versions| versions.pymemcache.as_str()),
-        ),
+        ("Python", idiom.as_ref().map(|[python, _]| python.as_str())),
+        ("pymemcache", idiom.as_ref().map(|[_, pymemcache]| pymemcache.as_str())),
     ] {
         if let Some(version) = version {
             report.environment.version(name, version);
@@ -90,7 +88,7 @@ pub(crate) async fn run(report: &mut Report, pace: Pace) -> anyhow::Result<()> {
             });
         }
     } else {
-        row.missing(IDIOM, "make setup-pymemcache");
+        row.missing(IDIOM, python::INSTALL);
     }
     for tasks in TASKS {
         let contestant = raw::Batches::connect(memcached.address(), tasks)?;

@@ -18,6 +18,7 @@ use self::load::Load;
 use self::peers::{Database, Django, SERVER, Service, namelock, native};
 use crate::contest::{self, Entry};
 use crate::pace::Pace;
+use crate::python;
 use crate::report::{AtRate, Report, Row, Target, locked};
 
 pub(crate) use self::bare::{BARE, run as bare};
@@ -55,9 +56,9 @@ pub(crate) async fn run(report: &mut Report, pace: Pace) -> anyhow::Result<()> {
     let django = Django::versions().await;
     for (name, version) in [
         ("axum", locked("axum")),
-        ("Django", django.as_ref().map(|versions| versions.django.as_str())),
-        ("gunicorn", django.as_ref().map(|versions| versions.gunicorn.as_str())),
-        ("Python", django.as_ref().map(|versions| versions.python.as_str())),
+        ("Django", django.as_ref().map(|[django, _, _]| django.as_str())),
+        ("gunicorn", django.as_ref().map(|[_, gunicorn, _]| gunicorn.as_str())),
+        ("Python", django.as_ref().map(|[_, _, python]| python.as_str())),
     ] {
         if let Some(version) = version {
             report.environment.version(name, version);
@@ -72,7 +73,7 @@ pub(crate) async fn run(report: &mut Report, pace: Pace) -> anyhow::Result<()> {
     ]);
     if django.is_none() {
         for peer in [DJANGO, DJANGO_POSTGRES] {
-            row.missing(peer, "make setup-pymemcache");
+            row.missing(peer, python::INSTALL);
         }
     }
     let services = start(django.is_some())?;

@@ -1,7 +1,7 @@
 //! The servers that register names, each with a memcached and a database of its own.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::thread;
@@ -13,9 +13,9 @@ use namelock_test_servers::{Memcached, Postgres, Process};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::first::UNLIMITED;
-use crate::host::Host;
+use crate::host::{Host, UNLIMITED};
 use crate::http::Client;
+use crate::python;
 
 /// Names of the processes whose CPU time is told. The server is whoever answers HTTP, with all that it has started;
 /// SQLite is part of it.
@@ -26,11 +26,9 @@ const POSTGRES: &str = "PostgreSQL";
 /// How long a server may take to start.
 const START: Duration = Duration::from_secs(60);
 
-/// From the folder of this crate: where the Makefile has Python, and the program that it runs.
-const PYTHON: &str = "../../target/python/bench/bin/python";
 const PROGRAM: &str = "registrations.py";
 
-/// From there too, what cargo makes of `tests/native`.
+/// From the folder of this crate, what cargo makes of `tests/native`.
 const NATIVE: &str = "../../target/release/namelock-native";
 
 /// Workers of gunicorn for each processor, of the two to four that its documentation recommends.
@@ -146,7 +144,10 @@ pub(super) fn namelock(peer: &'static str, database: Database) -> anyhow::Result
 
 /// The release build of `tests/native`.
 pub(super) fn native(peer: &'static str, memcached: Memcached, database: Database) -> anyhow::Result<Service> {
-    let mut command = Process::command(path(NATIVE), "run `make bench-report`");
+    let mut command = Process::command(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(NATIVE),
+        "run `make bench-report`",
+    );
     command.args([memcached.url(), database.url()]);
     Service::start(peer, "/v1/demo/names", &mut command, memcached, database)
 }
@@ -154,31 +155,17 @@ pub(super) fn native(peer: &'static str, memcached: Memcached, database: Databas
 /// `tests/bench/registrations.py`, in the virtual environment that the Makefile makes.
 pub(super) struct Django;
 
-pub(super) struct Versions {
-    pub(super) django: String,
-    pub(super) gunicorn: String,
-    pub(super) python: String,
-}
-
 impl Django {
-    /// What is installed; none: something is missing.
-    pub(super) async fn versions() -> Option<Versions> {
-        let mut command = Command::new(path(PYTHON));
-        let output = command.arg(path(PROGRAM)).arg("--version").output().await.ok()?;
-        let said = String::from_utf8(output.stdout).ok()?;
-        let mut versions = said.split_whitespace().map(str::to_owned);
-        Some(Versions {
-            django: versions.next()?,
-            gunicorn: versions.next()?,
-            python: versions.next()?,
-        })
+    /// The versions of Django, gunicorn and Python; none: something is missing.
+    pub(super) async fn versions() -> Option<[String; 3]> {
+        python::versions(PROGRAM).await
     }
 
     pub(super) fn start(peer: &'static str, memcached: Memcached, database: Database) -> anyhow::Result<Service> {
         let workers = thread::available_parallelism()?.get() * WORKERS_FOR_EACH_CPU;
-        let mut command = Process::command(path(PYTHON), "run `make setup-pymemcache`");
+        let mut command = Process::command(python::interpreter(), python::INSTALL);
         command
-            .arg(path(PROGRAM))
+            .arg(python::program(PROGRAM))
             .args([memcached.address().to_string(), workers.to_string()]);
         match &database {
             Database::Sqlite(folder) => command.arg("sqlite").arg(folder.path().join("names.db")),
@@ -189,10 +176,6 @@ impl Django {
         };
         Service::start(peer, "/", &mut command, memcached, database)
     }
-}
-
-fn path(of_crate: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), of_crate].iter().collect()
 }
 
 /// A sentence that says where all databases are, because that decides what a flush costs.
