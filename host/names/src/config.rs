@@ -17,7 +17,7 @@ pub(crate) const PURGE_ROWS_MAX: u16 = 1000;
 pub struct NamesConfig {
     /// How many writes, and how many reads, may queue; one more is refused at once.
     pub queue: usize,
-    /// How many writes one transaction commits.
+    /// How many writes one transaction commits; PostgreSQL: how many reads or writes of one tenant go in one statement.
     pub batch: usize,
     /// How many reads run at once.
     pub readers: usize,

@@ -66,19 +66,16 @@ impl<T> Fair<T> {
     }
 
     /// Removes the first entry of a tenant that fits.
-    pub(crate) fn remove(&mut self, tenant: &str, fits: impl Fn(&T) -> bool) {
-        let Some(queue) = self.queues.get_mut(tenant) else {
-            return;
-        };
-        let Some(entry) = queue.iter().position(fits) else {
-            return;
-        };
-        queue.remove(entry);
+    pub(crate) fn remove(&mut self, tenant: &str, fits: impl Fn(&T) -> bool) -> Option<T> {
+        let queue = self.queues.get_mut(tenant)?;
+        let entry = queue.iter().position(fits)?;
+        let entry = queue.remove(entry);
         self.len -= 1;
         if queue.is_empty() {
             self.queues.remove(tenant);
             self.turns.retain(|other| other != tenant);
         }
+        entry
     }
 }
 

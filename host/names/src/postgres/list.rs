@@ -28,7 +28,7 @@ pub(super) async fn list(server: &Server, query: &ListQuery, limits: PageLimits)
             &server.sql.list_of_owner
         }
     };
-    let answer = server.ask_one(&query.tenant, Work::ReadAll, sql, all).await;
+    let answer = server.ask_one(&query.tenant, Work::Read, sql, all).await;
     page(limits, &answer.map_err(unavailable)?.rows)
 }
 

@@ -14,10 +14,15 @@
 /// Version 3 adds what hosts of the version before neither read nor write, so they go on too. It finds its own work where
 /// an operator has gone back to version 2 in between.
 ///
-/// Version 4 adds columns, which takes no time, and [`INDEXES`], each of which takes about a second for a million rows. They are
-/// made `CONCURRENTLY` where there may be rows, in no transaction, so that hosts of the version before go on meanwhile; the
-/// host that makes them, and all that start with it, serve from when they are there. If that fails half-way the next host
+/// Version 4 adds columns, which takes no time, and indexes ([`INDEXES`]), each of which takes about a second for a million rows.
+/// They are made `CONCURRENTLY` where there may be rows, in no transaction, so that hosts of the version before go on meanwhile;
+/// the host that makes them, and all that start with it, serve from when they are there. If that fails half-way the next host
 /// begins anew.
+///
+/// Version 5 makes the index that lists what an owner has anew, with a condition that is always true and that only lists state.
+/// PostgreSQL plans a statement when a session prepares it, and keeps the plan until the table is analyzed. While a table is
+/// small all of its indexes cost the same, and then it takes the last that was made: to find one name it read all names of its
+/// tenant, in the first minute of a new database. Hosts of version 4 list what an owner has without an index meanwhile.
 pub(super) const MIGRATIONS: &[&str] = &["
     CREATE TABLE namelock_registrations (
         tenant        text   NOT NULL COLLATE \"C\",
@@ -155,18 +160,41 @@ pub(super) const MIGRATIONS: &[&str] = &["
         FOR EACH ROW WHEN (NEW.extras_token <> NEW.fencing_token
             AND NEW.freed_token IS DISTINCT FROM NEW.fencing_token)
         EXECUTE FUNCTION namelock_forget_extras();
-"];
+", ""];
 
-/// The indexes of version 4, by their names. One key has one registration, and rows without a key are in neither index of keys;
-/// the third lists what one owner has.
-pub(super) const INDEXES: [(&str, &str); 3] = [
-    (
-        "namelock_registrations_by_request",
-        "UNIQUE (request_key) WHERE request_key IS NOT NULL",
-    ),
-    (
-        "namelock_registrations_by_update",
-        "UNIQUE (update_key) WHERE update_key IS NOT NULL",
-    ),
-    ("namelock_registrations_by_owner", "(tenant, owner, name)"),
+/// An index that a version makes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Index {
+    pub(super) version: i64,
+    pub(super) name: &'static str,
+    pub(super) columns: &'static str,
+    pub(super) unique: bool,
+    /// The one in whose place it comes.
+    pub(super) replaces: Option<&'static str>,
+}
+
+/// The indexes that are made where there may be rows. One key has one registration, and rows without a key are in neither index of
+/// keys; the third lists what one owner has.
+pub(super) const INDEXES: [Index; 3] = [
+    Index {
+        version: 4,
+        name: "namelock_registrations_by_request",
+        columns: "(request_key) WHERE request_key IS NOT NULL",
+        unique: true,
+        replaces: None,
+    },
+    Index {
+        version: 4,
+        name: "namelock_registrations_by_update",
+        columns: "(update_key) WHERE update_key IS NOT NULL",
+        unique: true,
+        replaces: None,
+    },
+    Index {
+        version: 5,
+        name: "namelock_registrations_of_owner",
+        columns: "(tenant, owner, name) WHERE octet_length(owner) > 0",
+        unique: false,
+        replaces: Some("namelock_registrations_by_owner"),
+    },
 ];

@@ -1,7 +1,7 @@
 //! The names database of a fleet, in a PostgreSQL server.
 //!
-//! What a tenant keeps, and how exactly it is counted, is said in `sql`; who gets a connection when all are in use, in
-//! `turns`; when no writes are sent, in `writes`; what time it is, in `time`.
+//! What a tenant keeps, and how exactly it is counted, is said in `sql`; what goes to the server together, in `batches`; who gets
+//! a connection when all are in use, in `turns`; when no writes are sent, in `writes`; what time it is, in `time`.
 //!
 //! # What is not known
 //!
@@ -13,6 +13,7 @@
 //! first connection creates the tables, whenever that is.
 
 mod apply;
+mod batches;
 mod epochs;
 mod list;
 mod migrations;
@@ -28,6 +29,7 @@ mod sql;
 mod statement;
 mod time;
 mod tls;
+mod together;
 mod transaction;
 mod turns;
 mod writes;
@@ -39,12 +41,14 @@ use async_trait::async_trait;
 use namelock_types::error_chain;
 use tokio::task::JoinHandle;
 
+use self::batches::Batches;
 use self::pool::{ConnectError, Pool, give_back};
 use self::quotas::Quotas;
 use self::server::Server;
 use self::sql::Sql;
 use self::statement::parameters;
 use self::time::{KNOWN_WITHIN, Time};
+use self::together::{Finds, Saves};
 use self::turns::Kind;
 use crate::config::NamesConfig;
 use crate::epoch::{EPOCH_STEP, EpochStanding, Epochs, NewEpoch};
@@ -62,8 +66,10 @@ use crate::transaction::{WriteOne, Writes};
 /// Names in a PostgreSQL server.
 pub(crate) struct Postgres {
     config: NamesConfig,
-    server: Server,
+    server: Arc<Server>,
     quotas: Quotas,
+    saves: Batches<Saves>,
+    finds: Batches<Finds>,
     purge: JoinHandle<()>,
     ticks: JoinHandle<()>,
 }
@@ -85,9 +91,12 @@ impl Postgres {
             let wanted = Arc::clone(&quotas.purge_wanted);
             async move { purge::run(pool, &sql, &time, retention, &wanted).await }
         });
+        let server = Arc::new(Server::new(sql, pool, time));
         let opened = Self {
+            saves: Batches::new(Saves(Arc::clone(&server)), config.queue, config.batch),
+            finds: Batches::new(Finds(Arc::clone(&server)), config.queue, config.batch),
             config,
-            server: Server::new(sql, pool, time),
+            server,
             quotas,
             purge,
             ticks,
@@ -125,14 +134,14 @@ impl Postgres {
 #[async_trait]
 impl Names for Postgres {
     async fn find(&self, tenant: &str, name: &str) -> Result<Option<Registration>, NamesError> {
-        let found = self.server.row(tenant, name).await?;
+        let found = self.finds.row(&self.server, tenant, name).await?;
         Ok(found.filter(|found| found.active).map(|found| found.registration))
     }
 
     async fn save(&self, save: Save) -> Result<Registration, SaveError> {
         check_save(&save, &self.config)?;
         let deadline = save.deadline;
-        let tries = |until| save::save(&self.server, &self.quotas, save, until);
+        let tries = |until| save::save(&self.server, &self.quotas, &self.saves, save, until);
         self.server.within_deadline(deadline, tries).await
     }
 

@@ -11,18 +11,17 @@ use crate::registration::{Free, Lifetime, Save, Update};
 use crate::request::RequestKey;
 use crate::rules::{stored_attributes, stored_count, stored_hold, stored_ms, stored_seen, stored_token};
 
-/// Which statement saves.
+/// Which statement saves one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    InAmpleRoom,
     Plain,
     WithExtras,
 }
 
 /// A save as the database stores it.
 pub(super) struct Stored {
-    token: i64,
-    attributes: String,
+    pub(super) token: i64,
+    pub(super) attributes: String,
     /// What its row counts.
     pub(super) usage: Usage,
 }
@@ -39,6 +38,8 @@ impl Stored {
 }
 
 pub(super) fn of_save(server: &Server, save: &Save, stored: &Stored, kind: Kind, until: Instant) -> Parameters {
+    let quota = [save.quota.registrations, save.quota.bytes, stored.usage.bytes];
+    let [registrations, bytes, new_bytes] = quota.map(stored_count);
     let mut all = parameters![
         save.tenant.clone(),
         save.name.clone().into_bytes(),
@@ -48,12 +49,10 @@ pub(super) fn of_save(server: &Server, save: &Save, stored: &Stored, kind: Kind,
         stored.attributes.clone(),
         server.now(),
         Until(until),
+        registrations,
+        bytes,
+        new_bytes,
     ];
-    if kind != Kind::InAmpleRoom {
-        let quota = [save.quota.registrations, save.quota.bytes, stored.usage.bytes];
-        let [registrations, bytes, new_bytes] = quota.map(stored_count);
-        all.extend(parameters![registrations, bytes, new_bytes]);
-    }
     if kind == Kind::WithExtras {
         let (key, fingerprint) = digests(save.request.as_ref());
         all.extend(parameters![stored_hold(save.hold), key, fingerprint]);

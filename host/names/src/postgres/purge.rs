@@ -8,7 +8,6 @@ use tokio::sync::Notify;
 
 use crate::config::PURGE_INTERVAL;
 use crate::fair::NO_TENANT;
-use crate::keep::Keep;
 use crate::postgres::pool::Pool;
 use crate::postgres::rows::swept;
 use crate::postgres::sql::Sql;
@@ -62,10 +61,10 @@ async fn purge(
         work: Work::Purge,
         sql: Arc::clone(&sql.purge),
         parameters: parameters![sweep.from_ms, before, held, sweep.rows],
-        _keep: Keep::default(),
+        _keeps: Vec::new(),
     };
     let purged = statement::run(pool, NO_TENANT, Work::Purge, purge).await;
-    let row = purged.map_err(|error| error_chain(&error))?.row;
+    let row = purged.map_err(|error| error_chain(&error))?.row();
     let row = row.ok_or_else(|| "the purge returned no row".to_owned())?;
     Ok(sweep.go_on(swept(&row).map_err(|error| error_chain(&error))?))
 }

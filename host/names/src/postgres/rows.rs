@@ -13,7 +13,11 @@ use crate::request::RequestKey;
 use crate::rules::refusal;
 use crate::sweep::Swept;
 
+/// When a registration begins and ends, in milliseconds since 1970; none: it does not end by itself.
+pub(super) type Times = (u64, Option<u64>);
+
 /// The row of a name: its registration, and whether that is active now.
+#[derive(Clone)]
 pub(super) struct NameRow {
     pub(super) registration: Registration,
     pub(super) active: bool,
@@ -113,12 +117,22 @@ pub(super) fn usage(row: &Row) -> Result<Usage, NamesError> {
     })
 }
 
-/// Reads when a registration that was just saved begins and ends, in milliseconds since 1970.
-pub(super) fn times(row: &Row) -> Result<(u64, Option<u64>), NamesError> {
-    read_times(row).map_err(|error| NamesError::unavailable(format!("it returned times that cannot be read: {error}")))
+/// Reads when a registration that was just saved begins and ends.
+pub(super) fn times(row: &Row) -> Result<Times, NamesError> {
+    read_times(row).map_err(unreadable)
 }
 
-fn read_times(row: &Row) -> Result<(u64, Option<u64>), Box<dyn Error + Send + Sync>> {
+/// Reads the name of a registration that was just saved, and its times.
+pub(super) fn saved(row: &Row) -> Result<(String, Times), NamesError> {
+    let read = || Ok((String::from_utf8(row.try_get("name")?)?, read_times(row)?));
+    read().map_err(unreadable)
+}
+
+fn unreadable(error: Box<dyn Error + Send + Sync>) -> NamesError {
+    NamesError::unavailable(format!("it returned times that cannot be read: {error}"))
+}
+
+fn read_times(row: &Row) -> Result<Times, Box<dyn Error + Send + Sync>> {
     let expires_ms: Option<i64> = row.try_get("expires_ms")?;
     Ok((
         row.try_get::<_, i64>("created_ms")?.try_into()?,

@@ -3,10 +3,12 @@
 use tokio::time::Instant;
 
 use crate::error::{NamesError, SaveError};
+use crate::postgres::batches::Batches;
 use crate::postgres::parameters::{Kind, Stored, of_free, of_save, of_update};
 use crate::postgres::quotas::Quotas;
 use crate::postgres::rows::{registration, times, usage};
 use crate::postgres::server::Server;
+use crate::postgres::together::Saves;
 use crate::quota::Usage;
 use crate::registration::{Free, Registration, Save, Update};
 use crate::request::RequestKey;
@@ -29,6 +31,7 @@ pub(super) enum Obstacle {
 pub(super) async fn save(
     server: &Server,
     quotas: &Quotas,
+    saves: &Batches<Saves>,
     save: Save,
     until: Instant,
 ) -> Result<Registration, SaveError> {
@@ -36,18 +39,21 @@ pub(super) async fn save(
     let is_plain = save.hold.is_zero() && save.request.is_none();
     for _ in 0..TRIES {
         let begin = std::time::Instant::now();
-        let is_ample = is_plain && quotas.room.is_ample(&save.tenant, save.quota, begin);
-        let (sql, kind) = match (is_plain, is_ample) {
-            (true, true) => (&server.sql.save_in_ample_room, Kind::InAmpleRoom),
-            (true, false) => (&server.sql.save, Kind::Plain),
-            (false, _) => (&server.sql.save_with_extras, Kind::WithExtras),
-        };
-        let parameters = of_save(server, &save, &stored, kind, until);
-        if let Some(row) = server.write(&save.tenant, sql, parameters, until, &save.keep).await? {
-            if !is_ample {
-                quotas.room.saw(&save.tenant, usage(&row)?, begin);
+        let saved = if is_plain && quotas.room.is_ample(&save.tenant, save.quota, begin) {
+            saves.save(server, &save, &stored, until).await?
+        } else {
+            let (sql, kind) = match is_plain {
+                true => (&server.sql.save, Kind::Plain),
+                false => (&server.sql.save_with_extras, Kind::WithExtras),
+            };
+            let parameters = of_save(server, &save, &stored, kind, until);
+            let row = server.write(&save.tenant, sql, parameters, until, &save.keep).await?;
+            if let Some(row) = &row {
+                quotas.room.saw(&save.tenant, usage(row)?, begin);
             }
-            let (created_ms, expires_ms) = times(&row)?;
+            row.as_ref().map(times).transpose()?
+        };
+        if let Some((created_ms, expires_ms)) = saved {
             return Ok(save.registered(created_ms, expires_ms));
         }
         match obstacle_to_save(server, &save).await? {

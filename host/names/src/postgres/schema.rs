@@ -8,15 +8,12 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, Error, Transaction};
 
-use crate::postgres::migrations::{INDEXES, MIGRATIONS};
+use crate::postgres::migrations::{INDEXES, Index, MIGRATIONS};
 
 /// The version that this program writes.
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// The version that makes [`INDEXES`].
-const INDEXES_VERSION: i64 = 4;
-
-/// The advisory lock that lets one of several hosts make them.
+/// The advisory lock that lets one of several hosts make indexes.
 const MAKING_INDEXES: i64 = MIGRATING + 1;
 
 /// The advisory lock that lets one of several hosts migrate while the others wait: a number that no other program is
@@ -95,8 +92,8 @@ impl Migrated {
 
 /// Migrates step by step, until nothing is left to do.
 async fn migrate(client: &mut Client) -> Result<(), SchemaError> {
-    while migrate_tables(client).await? == Step::MakeIndexes {
-        make_indexes(client).await?;
+    while let Step::MakeIndexes(version) = migrate_tables(client).await? {
+        make_indexes(client, version).await?;
     }
     Ok(())
 }
@@ -104,12 +101,13 @@ async fn migrate(client: &mut Client) -> Result<(), SchemaError> {
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
-    MakeIndexes,
+    /// Those of this version, which comes next.
+    MakeIndexes(i64),
     Done,
 }
 
 /// Migrates in one transaction, which reads the version under a lock: another host may have been quicker. Where there may be
-/// rows, it stops before the version that makes indexes.
+/// rows, it stops before a version that makes indexes.
 async fn migrate_tables(client: &mut Client) -> Result<Step, SchemaError> {
     let transaction = client.transaction().await?;
     transaction
@@ -125,30 +123,30 @@ async fn migrate_tables(client: &mut Client) -> Result<Step, SchemaError> {
         let no_deadline = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = '10min'";
         transaction.batch_execute(no_deadline).await?;
     }
-    let indexes_wait = version > 0;
-    for (number, migration) in (1_i64..).zip(MIGRATIONS) {
-        if number <= version || (indexes_wait && number == INDEXES_VERSION) {
-            continue;
+    let has_rows = version > 0;
+    let mut step = Step::Done;
+    for (number, migration) in (1_i64..).zip(MIGRATIONS).filter(|(number, _)| *number > version) {
+        if has_rows && indexes_of(number).next().is_some() {
+            step = Step::MakeIndexes(number);
+            break;
         }
         transaction.batch_execute(migration).await?;
-        if number == INDEXES_VERSION {
-            for index in INDEXES {
-                transaction.batch_execute(&create_index(index, "")).await?;
-            }
+        for index in indexes_of(number) {
+            transaction.batch_execute(&create_index(index, "")).await?;
         }
         record(&transaction, number).await?;
     }
     transaction.commit().await?;
-    Ok(if indexes_wait && version < INDEXES_VERSION {
-        Step::MakeIndexes
-    } else {
-        Step::Done
-    })
+    Ok(step)
 }
 
-/// Makes the indexes of a table that is in use, unless another host does: then it returns when that one has made them or has
-/// given up.
-async fn make_indexes(client: &mut Client) -> Result<(), SchemaError> {
+fn indexes_of(version: i64) -> impl Iterator<Item = Index> {
+    INDEXES.into_iter().filter(move |index| index.version == version)
+}
+
+/// Makes the indexes of a version for a table that is in use, unless another host does: then it returns when that one has made
+/// them or has given up.
+async fn make_indexes(client: &mut Client, version: i64) -> Result<(), SchemaError> {
     let lock = "SELECT pg_try_advisory_lock($1)";
     while !client
         .query_one(lock, &[&MAKING_INDEXES])
@@ -157,61 +155,66 @@ async fn make_indexes(client: &mut Client) -> Result<(), SchemaError> {
     {
         tokio::time::sleep(INDEXES_LOOK).await;
     }
-    let made = make_indexes_alone(client).await;
+    let made = make_indexes_alone(client, version).await;
     client
         .execute("SELECT pg_advisory_unlock($1)", &[&MAKING_INDEXES])
         .await?;
     made
 }
 
-async fn make_indexes_alone(client: &mut Client) -> Result<(), SchemaError> {
+async fn make_indexes_alone(client: &mut Client, next: i64) -> Result<(), SchemaError> {
     let transaction = client.transaction().await?;
-    if version(&transaction).await? >= INDEXES_VERSION {
+    if version(&transaction).await? >= next {
         return Ok(());
     }
+    let migration = (1_i64..).zip(MIGRATIONS).find(|(number, _)| *number == next);
     transaction
-        .batch_execute(MIGRATIONS[INDEXES_VERSION as usize - 1])
+        .batch_execute(migration.map_or("", |(_, migration)| migration))
         .await?;
     transaction.commit().await?;
     // It waits for transactions of others, which wait for nothing of it.
     client
         .batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")
         .await?;
-    let made = make_each_index(client).await;
+    let made = make_each_index(client, next).await;
     client
         .batch_execute("RESET statement_timeout; RESET lock_timeout")
         .await?;
     made?;
     let transaction = client.transaction().await?;
-    record(&transaction, INDEXES_VERSION).await?;
+    record(&transaction, next).await?;
     transaction.commit().await?;
     Ok(())
 }
 
-async fn make_each_index(client: &Client) -> Result<(), SchemaError> {
-    for index in INDEXES {
+async fn make_each_index(client: &Client, version: i64) -> Result<(), SchemaError> {
+    for index in indexes_of(version) {
         let is_valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";
-        let is_valid = client.query_opt(is_valid, &[&index.0]).await?;
-        match is_valid.map(|row| row.try_get::<_, bool>(0)).transpose()? {
-            Some(true) => continue,
+        let is_valid = client.query_opt(is_valid, &[&index.name]).await?;
+        let is_valid = is_valid.map(|row| row.try_get::<_, bool>(0)).transpose()?;
+        if is_valid == Some(false) {
             // Somebody was interrupted.
-            Some(false) => {
-                client
-                    .batch_execute(&format!("DROP INDEX CONCURRENTLY {}", index.0))
-                    .await?;
-            }
-            None => {}
+            drop_index(client, index.name).await?;
         }
-        client.batch_execute(&create_index(index, "CONCURRENTLY")).await?;
+        if is_valid != Some(true) {
+            client.batch_execute(&create_index(index, "CONCURRENTLY")).await?;
+        }
+        if let Some(replaced) = index.replaces {
+            drop_index(client, replaced).await?;
+        }
     }
     Ok(())
 }
 
-fn create_index((name, what): (&str, &str), how: &str) -> String {
-    let (unique, columns) = match what.strip_prefix("UNIQUE ") {
-        Some(columns) => ("UNIQUE", columns),
-        None => ("", what),
-    };
+async fn drop_index(client: &Client, name: &str) -> Result<(), Error> {
+    client
+        .batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+        .await
+}
+
+fn create_index(index: Index, how: &str) -> String {
+    let Index { name, columns, .. } = index;
+    let unique = if index.unique { "UNIQUE" } else { "" };
     format!("CREATE {unique} INDEX {how} {name} ON namelock_registrations {columns}")
 }
 

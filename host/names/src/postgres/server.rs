@@ -53,11 +53,11 @@ impl Server {
             work: Work::Write(lease_ends),
             sql: Arc::clone(sql),
             parameters,
-            _keep: keep.clone(),
+            _keeps: vec![keep.clone()],
         };
         let answer = self.ask(tenant, one.work, one).await;
         match answer {
-            Ok(answer) => Ok(answer.row),
+            Ok(answer) => Ok(answer.row()),
             // What it is, a read will tell.
             Err(StatementError::Server(error)) if is_used_key(&error) => Ok(None),
             Err(error) => Err(refused(error)),
@@ -68,7 +68,7 @@ impl Server {
     pub(super) async fn write_for_host(&self, sql: &Text, parameters: Parameters) -> Result<Option<Row>, NamesError> {
         let work = Work::Write(Instant::now() + self.pool.deadline());
         let answer = self.ask_one(NO_TENANT, work, sql, parameters).await;
-        answer.map_or_else(|error| Err(unavailable(error)), |answer| Ok(answer.row))
+        answer.map_or_else(|error| Err(unavailable(error)), |answer| Ok(answer.row()))
     }
 
     pub(super) async fn read(
@@ -78,7 +78,7 @@ impl Server {
         parameters: Parameters,
     ) -> Result<Option<Row>, NamesError> {
         let answer = self.ask_one(tenant, Work::Read, sql, parameters).await;
-        answer.map_or_else(|error| Err(unavailable(error)), |answer| Ok(answer.row))
+        answer.map_or_else(|error| Err(unavailable(error)), |answer| Ok(answer.row()))
     }
 
     /// Runs one statement.
@@ -93,7 +93,7 @@ impl Server {
             work,
             sql: Arc::clone(sql),
             parameters,
-            _keep: Keep::default(),
+            _keeps: Vec::new(),
         };
         self.ask(tenant, work, one).await
     }
@@ -174,7 +174,7 @@ impl Server {
     /// Finds what the first request with this key has saved or changed.
     pub(super) async fn past_request(&self, tenant: &str, request: RequestKey) -> Result<PastRequest, NamesError> {
         let parameters = parameters![tenant.to_owned(), request.key.to_vec()];
-        let answer = self.ask_one(tenant, Work::ReadAll, &self.sql.request, parameters).await;
+        let answer = self.ask_one(tenant, Work::Read, &self.sql.request, parameters).await;
         past_request(&request, &answer.map_err(unavailable)?.rows)
     }
 

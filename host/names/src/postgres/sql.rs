@@ -52,7 +52,7 @@ use std::sync::Arc;
 use tokio_postgres::error::SqlState;
 
 use self::conditions::{BYTES, REGISTRATION, USED, is_active, is_as_seen, is_in_time, is_no_newer_than, now};
-use self::names::{Check, list, save, update};
+use self::names::{Check, list, row, rows, save, save_many, update};
 
 /// The server's clock in whole milliseconds since 1970.
 const SERVER: &str = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
@@ -60,10 +60,12 @@ const SERVER: &str = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigin
 /// The SQLSTATE of a write whose lease has ended while it waited in the server; see migration 3.
 const TOO_LATE: &str = "NL001";
 
-/// How every session plans. No statement here has to sort rows of the table: each is written so that one index gives them in
-/// order. Where PostgreSQL expects few rows, because it has no statistics or wrong ones, it would otherwise read all that there
-/// are to sort them. What must be sorted, a few rows in a trigger, still is; compiling that would cost more than it saves.
-pub(super) const PLANNING: &str = "-c enable_sort=off -c enable_bitmapscan=off -c jit=off";
+/// How every session plans. No statement here has to read the whole table, or to sort its rows: each is written so that one index
+/// gives those that it needs, in order. Where PostgreSQL expects few rows, because it has no statistics or wrong ones, it would
+/// otherwise read all that there are; and a plan that is made while there are few is kept when there are many. What must be
+/// read or sorted as a whole, the row of the clock or a few rows in a trigger, still is; compiling that would cost more than it
+/// saves.
+pub(super) const PLANNING: &str = "-c enable_seqscan=off -c enable_sort=off -c enable_bitmapscan=off -c jit=off";
 
 /// The indexes that decide which registration has a key.
 const REQUEST_INDEX: &str = "namelock_registrations_by_request";
@@ -86,9 +88,9 @@ pub(super) struct Sql {
     /// Saves a registration, if the tenant's quota has room for it. Returns `created_ms` and `expires_ms`, and what the
     /// tenant kept before, or no row if it changed nothing.
     pub(super) save: Text,
-    /// Saves a registration of a tenant that is far from its quota. Returns `created_ms` and `expires_ms`, or no row if it
-    /// changed nothing.
-    pub(super) save_in_ample_room: Text,
+    /// Saves registrations of a tenant that is far from its quota. Returns `name`, `created_ms` and `expires_ms` of those
+    /// that it saved.
+    pub(super) save_many: Text,
     /// Saves a registration with a hold `$12`, and the key `$13` and fingerprint `$14` of a request. Otherwise it is `save`.
     pub(super) save_with_extras: Text,
     /// Changes the active registration, and returns it, or no row if it changed nothing.
@@ -107,6 +109,8 @@ pub(super) struct Sql {
     pub(super) free: Text,
     /// Reads the row of a name, and whether its registration is active now.
     pub(super) row: Text,
+    /// Reads the rows of names like this.
+    pub(super) rows: Text,
     /// Reads what a tenant keeps.
     pub(super) usage: Text,
     /// Deletes rows that ended between `$1` and `$2`, and whose hold was over at `$3`, of the first `$4` that ended. Returns how
@@ -145,7 +149,7 @@ impl Sql {
         let now = |parameter| now(parameter, timeout_ms);
         Self {
             save: text(&save(Check::Quota, timeout_ms)),
-            save_in_ample_room: text(&save(Check::Nothing, timeout_ms)),
+            save_many: text(&save_many(timeout_ms)),
             save_with_extras: text(&save(Check::QuotaAndRequest, timeout_ms)),
             update: text(&update(timeout_ms)),
             request: text(&format!(
@@ -158,25 +162,26 @@ impl Sql {
             lock: text(&format!(
                 "SELECT {BYTES}::bigint AS bytes FROM namelock_registrations AS r WHERE tenant = $1 AND name = $2 FOR UPDATE"
             )),
-            list: text(&list("name", "", timeout_ms)),
-            list_of_owner: text(&list("owner, name", "$8::bytea, ", timeout_ms)),
+            list: text(&list("name", "", "", timeout_ms)),
+            list_of_owner: text(&list(
+                "owner, name",
+                "$8::bytea, ",
+                "AND octet_length(owner) > 0",
+                timeout_ms,
+            )),
             free: text(&format!(
                 "UPDATE namelock_registrations AS r
                 SET expires_ms = greatest(created_ms, {now}), fencing_token = $3, freed_token = $3
                 WHERE tenant = $1 AND name = $2 AND {} AND {} AND {}
                 RETURNING {}",
-                is_no_newer_than(3),
+                is_no_newer_than("$3"),
                 is_as_seen(3, 6),
                 is_active(&now(4)),
                 is_in_time("$5", "$4"),
                 now = now(4),
             )),
-            row: text(&format!(
-                "SELECT {REGISTRATION}, hold_ms, {} AS active, {} AS now_ms
-                FROM namelock_registrations AS r WHERE tenant = $1 AND name = $2",
-                is_active(&now(3)),
-                now(3),
-            )),
+            row: text(&row(timeout_ms)),
+            rows: text(&rows(timeout_ms)),
             usage: text(USED),
             // By the places of the rows: no plan for that reads other rows than these, whatever the server's statistics say.
             // The end `$2` is looked at after the rows are read: between two ends PostgreSQL expects few rows, and would read all

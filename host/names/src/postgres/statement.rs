@@ -51,11 +51,9 @@ pub(super) use parameters;
 /// What a statement does, and what its answer consists of.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Work {
-    /// Reads at most one row.
+    /// Reads rows; the statement bounds how many.
     Read,
-    /// Reads all rows that there are; the statement bounds them.
-    ReadAll,
-    /// Writes under a lease that lasts until this time, and returns at most one row, if it has changed something.
+    /// Writes under leases of which the first lasts until this time, and returns a row for each that it has changed.
     Write(Instant),
     /// Deletes any number of rows under no lease, and returns one that says how many, as `deleted`.
     Purge,
@@ -64,12 +62,16 @@ pub(super) enum Work {
 /// What the server has answered.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// Of a statement that returns at most one.
-    pub(super) row: Option<Row>,
-    /// Of a statement that returns any number.
     pub(super) rows: Vec<Row>,
     /// How many rows were read or changed.
-    pub(super) count: u64,
+    count: u64,
+}
+
+impl Answer {
+    /// Of a statement that returns at most one.
+    pub(super) fn row(self) -> Option<Row> {
+        self.rows.into_iter().next()
+    }
 }
 
 /// Why there is no answer.
@@ -105,8 +107,8 @@ pub(super) struct One {
     pub(super) work: Work,
     pub(super) sql: Text,
     pub(super) parameters: Parameters,
-    /// Lasts until the server has answered.
-    pub(super) _keep: Keep,
+    /// Last until the server has answered.
+    pub(super) _keeps: Vec<Keep>,
 }
 
 /// A job and what it is for, without its connection.
@@ -120,7 +122,7 @@ pub(super) async fn run<J: Job>(pool: &Pool, tenant: &str, work: Work, job: J) -
     let deadline = Instant::now() + pool.deadline();
     let answer = async {
         let kind = match work {
-            Work::Read | Work::ReadAll => Kind::Read,
+            Work::Read => Kind::Read,
             Work::Write(_) | Work::Purge => Kind::Write,
         };
         let turn = pool.turn(tenant, kind).await.map_err(StatementError::Connect)?;
@@ -182,7 +184,7 @@ impl<J: Job> Statement<J> {
                     connection.turn.note_overdue();
                     match self.work {
                         // Keeps P7: it does not hang for longer than this.
-                        Work::Read | Work::ReadAll => timeout(within, answer).await.ok()?,
+                        Work::Read => timeout(within, answer).await.ok()?,
                         Work::Write(_) | Work::Purge => loop {
                             match timeout(within * CHECK, &mut answer).await {
                                 Ok(answer) => break answer,
@@ -216,26 +218,13 @@ impl Job for One {
 
     async fn ask(&self, connection: &Connection) -> Result<Answer, tokio_postgres::Error> {
         let statement = connection.prepare_cached(&self.sql).await?;
-        let parameters = references(&self.parameters);
-        if let Work::ReadAll = self.work {
-            let rows = connection.query(&statement, &parameters).await?;
-            return Ok(Answer {
-                row: None,
-                count: rows.len() as u64,
-                rows,
-            });
-        }
-        let row = connection.query_opt(&statement, &parameters).await?;
-        let count = match (self.work, &row) {
+        let rows = connection.query(&statement, &references(&self.parameters)).await?;
+        let count = match (self.work, rows.first()) {
             // It has a row also where it has changed nothing, which proves nothing.
             (Work::Purge, Some(row)) => row.try_get::<_, i64>("deleted")?.unsigned_abs(),
-            (_, row) => u64::from(row.is_some()),
+            _ => rows.len() as u64,
         };
-        Ok(Answer {
-            count,
-            row,
-            rows: Vec::new(),
-        })
+        Ok(Answer { rows, count })
     }
 
     fn count(answer: &Answer) -> u64 {

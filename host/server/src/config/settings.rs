@@ -197,7 +197,7 @@ pub(super) const HOST: &[Host] = &[
     Host::count("names.queue", 1, 1_000_000, |c| (&mut c.names.queue).into())
         .says("Reads that wait for the database, and as many writes; a tenant: as there is room left")
         .limit(Reached::Code(NamesUnavailable), "sqlite::a_full_queue_refuses_at_once"),
-    Host::count("names.batch", 1, 4096, |c| (&mut c.names.batch).into()).says("SQLite: writes in one transaction"),
+    Host::count("names.batch", 1, 4096, |c| (&mut c.names.batch).into()).says("Writes that are committed together: in SQLite of all tenants, in PostgreSQL of one, and as many of its reads"),
     Host::count("names.readers", 1, 64, |c| (&mut c.names.readers).into()).says("SQLite: reads at once"),
     Host::time("names.busy_timeout", 1, MINUTE, |c| (&mut c.names.busy_timeout).into())
         .says("SQLite: how long a write waits for another process that has the file locked; opening it, ten times as long")

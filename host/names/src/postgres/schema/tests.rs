@@ -189,18 +189,24 @@ async fn hosts_of_version_3_write_while_many_rows_are_migrated_and_one_of_severa
     }
     let watcher = client(&server).await;
     let versions = watcher.query_one("SELECT array_agg(version ORDER BY version) FROM namelock_schema", &[]);
-    assert_eq!(versions.await.unwrap().get::<_, Vec<i64>>(0), [1, 2, 3, 4]);
+    assert_eq!(versions.await.unwrap().get::<_, Vec<i64>>(0), [1, 2, 3, 4, 5]);
     check_indexes(&watcher).await;
 }
 
 async fn check_indexes(watcher: &Client) {
-    for (name, _) in INDEXES {
-        let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";
-        assert!(
-            watcher.query_one(valid, &[&name]).await.unwrap().get::<_, bool>(0),
-            "{name}"
-        );
-    }
+    let valid =
+        "SELECT array_agg(indexrelid::regclass::text ORDER BY indexrelid::regclass::text COLLATE \"C\") FROM pg_index
+        WHERE indrelid = 'namelock_registrations'::regclass AND indisvalid";
+    assert_eq!(
+        watcher.query_one(valid, &[]).await.unwrap().get::<_, Vec<String>>(0),
+        [
+            "namelock_registrations_by_end",
+            "namelock_registrations_by_request",
+            "namelock_registrations_by_update",
+            "namelock_registrations_of_owner",
+            "namelock_registrations_pkey",
+        ]
+    );
 }
 
 #[tokio::test]
@@ -212,8 +218,34 @@ async fn a_migration_that_was_interrupted_is_begun_anew() {
         old.batch_execute(&create_index(*index, "CONCURRENTLY")).await.unwrap();
     }
     let broken = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass($1)";
-    old.execute(broken, &[&INDEXES[0].0]).await.unwrap();
+    old.execute(broken, &[&INDEXES[0].name]).await.unwrap();
     let names = open(&server).await;
     check_indexes(&old).await;
     names.save(save("ann", 1, Some("k"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_index_of_owners_of_version_4_is_replaced_also_by_who_comes_after_an_interruption() {
+    for is_half_made in [false, true] {
+        let (server, old) = version_3(1000).await;
+        let index_of_version_4 =
+            "CREATE INDEX namelock_registrations_by_owner ON namelock_registrations (tenant, owner, name)";
+        for statement in [
+            MIGRATIONS[3],
+            index_of_version_4,
+            "INSERT INTO namelock_schema VALUES (4)",
+        ] {
+            old.batch_execute(statement).await.unwrap();
+        }
+        for index in indexes_of(4) {
+            old.batch_execute(&create_index(index, "")).await.unwrap();
+        }
+        if is_half_made {
+            for index in indexes_of(5) {
+                old.batch_execute(&create_index(index, "")).await.unwrap();
+            }
+        }
+        drop(open(&server).await);
+        check_indexes(&old).await;
+    }
 }

@@ -49,12 +49,12 @@ pub(super) fn has_ended(now: &str) -> String {
     }
 }
 
-/// Returns the condition that no newer lease has written the row; `parameter` is the number of the token's parameter.
-pub(super) fn is_no_newer_than(parameter: u8) -> String {
+/// Returns the condition that no newer lease than that of this token has written the row.
+pub(super) fn is_no_newer_than(token: &str) -> String {
     if is_removed(Safety::Fencing) {
         "true".to_owned()
     } else {
-        format!("r.fencing_token <= ${parameter}")
+        format!("r.fencing_token <= {token}")
     }
 }
 
@@ -87,10 +87,10 @@ pub(super) fn is_unused_key(key: &str) -> String {
     )
 }
 
-/// Returns the condition that the registration in the row, which has ended, is held for nobody but the owner `$3` at the time
-/// when the statement was sent, a parameter: a hold may last longer by as much as the statement waits.
-pub(super) fn is_not_held(sent: u8) -> String {
+/// Returns the condition that the registration in the row, which has ended, is held for nobody but this owner at the time when
+/// the statement was sent, a parameter: a hold may last longer by as much as the statement waits.
+pub(super) fn is_not_held(owner: &str, sent: u8) -> String {
     format!(
-        "(r.hold_ms IS NULL OR r.owner = $3 OR greatest(r.created_ms, r.expires_ms) + r.hold_ms <= ${sent}::bigint)"
+        "(r.hold_ms IS NULL OR r.owner = {owner} OR greatest(r.created_ms, r.expires_ms) + r.hold_ms <= ${sent}::bigint)"
     )
 }
