@@ -95,7 +95,10 @@ impl Locks {
         let order = in_order(namespace, &names)?;
         let mut wanted = Vec::with_capacity(order.len());
         for (key, at) in &order {
-            let turn = self.wait_turn(key, until).await?;
+            let (turn, handed) = self.wait_turn(key, until).await?;
+            if let Some(handed) = handed {
+                handed.give_back().await;
+            }
             let key = key.clone();
             wanted.push(Wanted {
                 name: names[*at],

@@ -13,13 +13,15 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::LeaseInstant;
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
-use crate::grant::{Attempt, Both, Grant, GrantError, OwnerToken, ReleaseOutcome};
+use crate::grant::{Attempt, Both, Grant, GrantError, HandOver, OwnerToken, ReleaseOutcome};
+use crate::hand_over::Handed;
 use crate::key::LockKey;
 use crate::local_queue::Turn;
 use crate::reaper::PendingRelease;
 use crate::shared::Shared;
 
 /// A lock, or an attempt at one: whatever has to be cleaned up.
+#[derive(Debug)]
 pub(crate) struct Claim {
     shared: Arc<Shared>,
     key: LockKey,
@@ -55,6 +57,55 @@ impl Claim {
         let grant = answer?;
         claim.attempt = Attempt::Granted(grant);
         Ok((claim, grant))
+    }
+
+    /// Hands the lock on to whoever of this host is next, and tells whether it was still held; none where nobody is, or it has
+    /// to be released.
+    pub(crate) async fn hand_over(&mut self) -> Option<Result<(), Lost>> {
+        let (Attempt::Granted(grant), Some(turn)) = (self.attempt, &self.turn) else {
+            return None;
+        };
+        if !turn.may_hand_over() {
+            return None;
+        }
+        let asked = self.shared.clock.now();
+        // From before it is asked for, as any claim.
+        let mut next = Self {
+            shared: Arc::clone(&self.shared),
+            key: self.key.clone(),
+            token: OwnerToken::random(),
+            attempt: self.shared.table.begin_attempt(&self.key),
+            turn: None,
+            open: true,
+        };
+        let table = &self.shared.table;
+        match table.hand_over(&self.key, self.token, &grant, next.token).await {
+            HandOver::Done(grant) => {
+                self.open = false;
+                next.attempt = Attempt::Granted(grant);
+                turn.hand_over(Handed {
+                    claim: next,
+                    grant,
+                    asked,
+                });
+                Some(Ok(()))
+            }
+            HandOver::Not => {
+                next.open = false;
+                None
+            }
+            HandOver::Gone => {
+                (self.open, next.open) = (false, false);
+                Some(Err(Lost::Gone))
+            }
+            HandOver::Unknown => Some(Err(Lost::Unknown)),
+        }
+    }
+
+    /// Gives a lock that was handed over to the caller that has the turn now.
+    pub(crate) fn with_turn(mut self, turn: &Arc<Turn>) -> Self {
+        self.turn = Some(Arc::clone(turn));
+        self
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -164,6 +164,19 @@ impl ReleaseOutcome {
     }
 }
 
+/// What became of handing a lock on to another owner.
+#[derive(Debug)]
+pub(crate) enum HandOver {
+    /// The other one has it.
+    Done(Grant),
+    /// It was not tried, or has changed nothing.
+    Not,
+    /// The lock was not ours any more, and nothing was changed.
+    Gone,
+    /// The other one may have it now, or later.
+    Unknown,
+}
+
 /// Why a lock was not granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum GrantError {

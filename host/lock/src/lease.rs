@@ -176,9 +176,12 @@ impl Lease {
                 Ok(())
             };
         }
-        match self.claim.take() {
-            Some(claim) => claim.release().await,
-            None => Err(Lost::Gone),
+        let Some(mut claim) = self.claim.take() else {
+            return Err(Lost::Gone);
+        };
+        match claim.hand_over().await {
+            Some(handed_over) => handed_over,
+            None => claim.release().await,
         }
     }
 

@@ -66,6 +66,7 @@ mod clock;
 mod fairness;
 mod fencing;
 mod grant;
+mod hand_over;
 mod hold_time;
 mod local_queue;
 mod memcached;

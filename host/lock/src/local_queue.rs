@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::{LeaseClock, LeaseInstant};
 use crate::fairness::Fairness;
+use crate::hand_over::Handed;
 use crate::key::LockKey;
 
 /// How often a waiting caller checks when the lock before it expires: it may have had no expiry when the wait began, and
@@ -44,6 +45,10 @@ struct NameQueue {
     turns: Arc<Semaphore>,
     /// When the lock of the caller that has the turn will have expired; none: nothing was granted yet.
     expires: Mutex<Option<LeaseInstant>>,
+    /// The lock that the caller before has left to whoever has the turn next.
+    handed: Mutex<Option<Handed>>,
+    /// How many wait for the turn.
+    waiting: AtomicUsize,
 }
 
 /// Why a caller did not get its turn.
@@ -72,13 +77,30 @@ struct Member {
     queue: Arc<NameQueue>,
 }
 
-/// The part of the waiter limit that one caller takes.
+/// One of those that wait, who are counted here.
 struct WaiterPermit<'a>(&'a AtomicUsize);
 
 impl Turn {
     /// Sets when the lock that was granted in this turn will have expired in the table.
     pub(crate) fn set_expiry(&self, at: LeaseInstant) {
         *self.member.queue.expires.lock() = Some(at);
+    }
+
+    /// Tells whether whoever is next may have the lock of this turn: somebody of this host waits, and no other host is to have it.
+    pub(crate) fn may_hand_over(&self) -> bool {
+        let member = &self.member;
+        let is_wanted = member.queue.waiting.load(Ordering::Relaxed) > 0;
+        is_wanted && !member.local_queue.fairness.must_look(&member.key, Instant::now())
+    }
+
+    /// Leaves a lock to whoever has the turn next.
+    pub(crate) fn hand_over(&self, handed: Handed) {
+        *self.member.queue.handed.lock() = Some(handed);
+    }
+
+    /// Takes the lock that the caller before has left.
+    pub(crate) fn take_handed(&self) -> Option<Handed> {
+        self.member.queue.handed.lock().take()
     }
 
     /// Records that the lock that was granted in this turn was given back.
@@ -132,6 +154,7 @@ impl LocalQueue {
             return Ok(Some(permit));
         }
         let mut turn = pin!(Arc::clone(&queue.turns).acquire_owned());
+        let mut waits = None;
         loop {
             let expires = *queue.expires.lock();
             let remaining = expires.map(|expires| expires.saturating_duration_since(self.clock.now()));
@@ -145,6 +168,7 @@ impl LocalQueue {
             if waiter.is_none() {
                 *waiter = Some(self.permit_waiter()?);
             }
+            waits.get_or_insert_with(|| WaiterPermit::new(&queue.waiting));
             let check = remaining.map_or(EXPIRY_CHECK, |remaining| remaining.min(EXPIRY_CHECK));
             let awake = (now + check).min(until);
             if let Ok(Ok(permit)) = timeout_at(awake, &mut turn).await {
@@ -185,6 +209,8 @@ impl NameQueue {
         Arc::new(Self {
             turns: Arc::new(Semaphore::new(1)),
             expires: Mutex::default(),
+            handed: Mutex::default(),
+            waiting: AtomicUsize::new(0),
         })
     }
 }
@@ -200,6 +226,13 @@ impl Drop for Member {
         if listed && Arc::strong_count(&self.queue) == 2 {
             names.remove(&self.key);
         }
+    }
+}
+
+impl<'a> WaiterPermit<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
     }
 }
 

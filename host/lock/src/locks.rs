@@ -12,6 +12,7 @@ use crate::epochs::{EpochSource, OwnEpochs};
 use crate::error::{AcquireError, OpenError};
 use crate::fairness::Step;
 use crate::grant::{GrantError, Mark, MarkChange};
+use crate::hand_over::Handed;
 use crate::key::LockKey;
 use crate::lease::Lease;
 use crate::local_queue::{NoTurn, Turn};
@@ -66,7 +67,12 @@ impl Locks {
     pub async fn acquire(&self, namespace: &str, name: &str, wait: Duration) -> Result<Lease, AcquireError> {
         let key = LockKey::new(namespace, name)?;
         let until = Instant::now() + wait.min(self.shared.config.max_wait);
-        let turn = self.wait_turn(&key, until).await?;
+        let (turn, handed) = self.wait_turn(&key, until).await?;
+        if let Some(handed) = handed
+            && let Some(lease) = self.take_over(name, &key, &turn, handed).await
+        {
+            return Ok(lease);
+        }
         self.acquire_in_turn(name, &key, &turn, until).await
     }
 
@@ -183,10 +189,17 @@ impl Locks {
         }
     }
 
-    /// Waits for the turn at `key` among the callers of this host.
-    pub(crate) async fn wait_turn(&self, key: &LockKey, until: Instant) -> Result<Arc<Turn>, AcquireError> {
+    /// Waits for the turn at `key` among the callers of this host. With it may come the lock, from the caller before.
+    pub(crate) async fn wait_turn(
+        &self,
+        key: &LockKey,
+        until: Instant,
+    ) -> Result<(Arc<Turn>, Option<Handed>), AcquireError> {
         match self.shared.local_queue.wait_turn(key, until).await {
-            Ok(turn) => Ok(Arc::new(turn)),
+            Ok(turn) => {
+                let handed = turn.take_handed();
+                Ok((Arc::new(turn), handed))
+            }
             Err(NoTurn::Busy { remaining }) => Err(self.busy(remaining)),
             Err(NoTurn::Full) => Err(AcquireError::Unavailable {
                 reason: format!(
@@ -219,7 +232,7 @@ impl Locks {
 
 /// The instant from which a lease is trusted.
 // Keeps P5: the table may have begun to count at any time after it was asked, so trust begins before that.
-fn trusted_from(asked: LeaseInstant, clock: &LeaseClock) -> LeaseInstant {
+pub(crate) fn trusted_from(asked: LeaseInstant, clock: &LeaseClock) -> LeaseInstant {
     if is_removed(Safety::EarlyDeadline) {
         clock.now()
     } else {

@@ -14,7 +14,7 @@ use crate::config::LockConfig;
 use crate::epochs::EpochSource;
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
-use crate::grant::{Both, Grant, GrantError, HeldLock, OwnerToken, ReleaseOutcome, Sight};
+use crate::grant::{Both, Grant, GrantError, HandOver, HeldLock, OwnerToken, ReleaseOutcome, Sight};
 use crate::key::LockKey;
 
 /// Locks in a map. One mutex guards it: what is done under it takes well under a microsecond.
@@ -103,6 +103,26 @@ impl Memory {
                 Ok(())
             }
             _ => Err(Lost::Gone),
+        }
+    }
+
+    pub(crate) fn hand_over(&self, key: &LockKey, token: OwnerToken, grant: &Grant, next: OwnerToken) -> HandOver {
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        let grants = state.grants + 1;
+        match state.held(key, now) {
+            Some(lock) if lock.token == token => {
+                *lock = Lock {
+                    token: next,
+                    expires: now + self.lease,
+                };
+                state.grants = grants;
+                HandOver::Done(Grant {
+                    fencing_token: grant.epochs.first.token(grants),
+                    ..*grant
+                })
+            }
+            _ => HandOver::Gone,
         }
     }
 

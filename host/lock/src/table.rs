@@ -1,7 +1,7 @@
 //! Passes each call to the table of locks in use.
 //!
-//! A table is asked three things about a key, each with the owner's token as proof: grant, renew, release. Beside that
-//! it shows which host waits for a key. It knows nothing of names, deadlines or waiting; its caller measures time. Both
+//! A table is asked four things about a key, each with the owner's token as proof: grant, renew, hand over, release. Beside
+//! that it shows which host waits for a key. It knows nothing of names, deadlines or waiting; its caller measures time. Both
 //! tables pass the same tests (`tests/suite.rs`).
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::config::{LockConfig, LockUrl};
 use crate::epochs::EpochSource;
 use crate::error::{Lost, OpenError};
 use crate::fencing::ServerEpoch;
-use crate::grant::{Attempt, Both, Grant, GrantError, MarkChange, OwnerToken, ReleaseOutcome, Sight};
+use crate::grant::{Attempt, Both, Grant, GrantError, HandOver, MarkChange, OwnerToken, ReleaseOutcome, Sight};
 use crate::key::LockKey;
 use crate::memcached::Memcached;
 use crate::memory::Memory;
@@ -74,6 +74,20 @@ impl Table {
         match self {
             Self::Memory(memory) => memory.release(key, token),
             Self::Memcached(memcached) => memcached.release(key, token, attempt).await,
+        }
+    }
+
+    /// Hands the lock that was granted to `token` on to `next`, for its full time, if `token` still has it.
+    pub(crate) async fn hand_over(
+        &self,
+        key: &LockKey,
+        token: OwnerToken,
+        grant: &Grant,
+        next: OwnerToken,
+    ) -> HandOver {
+        match self {
+            Self::Memory(memory) => memory.hand_over(key, token, grant, next),
+            Self::Memcached(memcached) => memcached.hand_over(key, grant, next).await,
         }
     }
 

@@ -239,6 +239,39 @@ async fn a_waiting_caller_gets_the_name_when_it_is_free(table: Table) {
     }
 }
 
+async fn a_lock_that_is_handed_on_is_busy_elsewhere_and_has_a_greater_token(table: Table) {
+    let mut lease = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
+    for _ in 0..20 {
+        let locks = table.locks.clone();
+        let waiting = tokio::spawn(async move { locks.acquire("t", "a", Duration::from_secs(20)).await.unwrap() });
+        let error = table.other.acquire("t", "a", NO_WAIT).await.unwrap_err();
+        assert!(matches!(error, AcquireError::Busy { .. }), "{error}");
+        let before = lease.fencing_token();
+        lease.release().await.unwrap();
+        lease = waiting.await.unwrap();
+        assert!(lease.fencing_token() > before);
+        assert!(table.other.acquire("t", "a", NO_WAIT).await.is_err());
+        lease.renew().await.unwrap();
+    }
+    lease.release().await.unwrap();
+    table.other.acquire("t", "a", NO_WAIT).await.unwrap();
+}
+
+// Shows P4: what was somebody else's when it was to be handed on stays theirs.
+async fn an_expired_lease_is_not_handed_on(table: Table) {
+    let old = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
+    let new = table.other.acquire("t", "a", Duration::from_secs(10)).await.unwrap();
+    let locks = table.locks.clone();
+    let waiting = tokio::spawn(async move { locks.acquire("t", "a", Duration::from_secs(10)).await });
+    tokio::task::yield_now().await;
+    assert_eq!(old.release().await, Err(Lost::Gone));
+    let token = new.fencing_token();
+    assert!(table.locks.acquire("t", "a", NO_WAIT).await.is_err());
+    new.release().await.unwrap();
+    let next = waiting.await.unwrap().unwrap();
+    assert!(next.fencing_token() > token);
+}
+
 // Shows P6: a wait has a limit, whatever the caller asks for.
 async fn no_caller_waits_longer_than_max_wait(table: Table) {
     let _lease = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
@@ -295,6 +328,8 @@ suite! {
     a_waiter_for_the_end_of_a_lease_is_woken_when_it_is_lost with super::short_lease();
     one_caller_at_a_time_holds_a_name with super::LockConfig::default();
     a_waiting_caller_gets_the_name_when_it_is_free with super::LockConfig::default();
+    a_lock_that_is_handed_on_is_busy_elsewhere_and_has_a_greater_token with super::LockConfig::default();
+    an_expired_lease_is_not_handed_on with super::short_lease();
     no_caller_waits_longer_than_max_wait with super::short_wait();
     an_expired_lease_is_lost_and_leaves_the_next_one_alone with super::short_lease();
 }

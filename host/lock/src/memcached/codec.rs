@@ -17,6 +17,8 @@ pub(super) enum Command {
     Add { ttl_seconds: u32, value: u64 },
     /// Gives the item its full time again, if it has this CAS.
     Renew { ttl_seconds: u32, cas: u64 },
+    /// Puts this value where the item with this CAS is, for its full time.
+    HandOver { ttl_seconds: u32, value: u64, cas: u64 },
     /// Deletes the item, if it has this CAS.
     Delete { cas: u64 },
     /// Deletes the item, whoever's it is: the owner check is removed.
@@ -100,6 +102,18 @@ impl Command {
                 options.return_value = false;
                 options.opaque = opaque;
                 build_arithmetic(key, &options)
+            }
+            Self::HandOver {
+                ttl_seconds,
+                value,
+                cas,
+            } => {
+                let mut options = SetOptions::default();
+                options.ttl = Some(ttl_seconds);
+                options.compare_cas = Some(cas);
+                options.return_cas = true;
+                options.opaque = opaque;
+                build_set(key, value.to_string(), &options)
             }
             Self::Delete { cas } => {
                 let mut options = DeleteOptions::default();
@@ -237,6 +251,12 @@ mod tests {
             cas: 9,
         };
         check(renew, "ma namelock:t:k c D0 T13 C9 O7");
+        let hand_over = Command::HandOver {
+            ttl_seconds: 13,
+            value: 12345,
+            cas: 9,
+        };
+        check(hand_over, "ms namelock:t:k 5 c T13 C9 O7\r\n12345");
         check(Command::Delete { cas: 9 }, "md namelock:t:k C9 O7");
         check(Command::Look, "mg namelock:t:k v c t u O7");
         check(Command::LookAtAge, "mg namelock:t:k v c t l u O7");

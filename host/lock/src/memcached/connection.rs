@@ -267,7 +267,11 @@ fn watched(commands: &[(&str, Command)], watch: Watch) -> Vec<&'static str> {
 /// Whether the outcome says that a lock is held, by whomever. What is not there is not there in any epoch.
 fn claims_to_hold(command: Command, outcome: &Outcome) -> bool {
     match outcome {
-        Ok(Reply::Done { .. }) => matches!(command, Command::Add { .. } | Command::Renew { .. }),
+        Ok(Reply::Done { .. }) => match command {
+            Command::Add { .. } | Command::Renew { .. } | Command::HandOver { .. } => true,
+            Command::Delete { .. } | Command::DeleteUnchecked => false,
+            Command::Look | Command::LookAtAge | Command::LookAtCas => false,
+        },
         Ok(Reply::Item { .. }) => true,
         _ => false,
     }
@@ -311,7 +315,13 @@ mod tests {
             ttl_seconds: 13,
             cas: 1,
         };
+        let hand_over = Command::HandOver {
+            ttl_seconds: 13,
+            value: 8,
+            cas: 1,
+        };
         let done = Ok(Reply::Done { cas: 2 });
+        assert!(claims_to_hold(hand_over, &done));
         assert!(claims_to_hold(add, &done) && claims_to_hold(renew, &done));
         assert!(claims_to_hold(Command::Look, &item));
         assert!(!claims_to_hold(Command::Delete { cas: 1 }, &done));

@@ -1,7 +1,8 @@
 //! A lane: one memcached connection with the queue of lock operations that it sends in batches.
 //!
 //! One task owns the connection. While a batch is on its way the queue fills, and what has queued is the next batch. So
-//! under load one system call carries hundreds of operations, and a lone operation waits for no other.
+//! under load one system call carries hundreds of operations. Before a batch is sent all tasks that are ready run, so that what
+//! they ask for is in it; a lone operation waits for no other.
 //!
 //! While nobody wants a lock, the lane asks for the sentinels from time to time, so that it sees a server that has
 //! forgotten its locks or stands still (see [`super::health`]). It asks for all of them as often while locks are wanted.
@@ -25,17 +26,15 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::clock::Dating;
-use super::codec::{Command, Reply};
+use super::codec::Command;
 use super::connection::{Connection, Ended, Exchanged, Watch};
-use super::fleet::Phase;
 use super::greeting::ConnectError;
 use super::health::Health;
 use super::membership::Fleet;
+use super::request::{Answer, LaneError, Request};
 use super::wire::CommandError;
 use crate::config::LockConfig;
 use crate::epochs::EpochSource;
-use crate::fencing::ServerEpoch;
 use crate::grant::ConnectionId;
 use crate::key::LockKey;
 use namelock_types::{Safety, is_removed};
@@ -65,40 +64,6 @@ enum LaneState {
     Connected(ConnectionId),
     /// It has no connection, for this reason.
     Disconnected(String),
-}
-
-/// A reply, and where it came from.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Answer {
-    pub(super) reply: Reply,
-    pub(super) connection: ConnectionId,
-    pub(super) epoch: ServerEpoch,
-    /// What holds for the fleet, by this server.
-    pub(super) phase: Phase,
-    /// How long an item lives that was taken or found; none where that is not known.
-    pub(super) dating: Option<Dating>,
-}
-
-/// Why there is no reply.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum LaneError {
-    /// Nothing was sent.
-    NotSent(String),
-    /// Nothing was sent: the connection that it was to be sent over is gone.
-    OtherConnection,
-    /// It was sent, and what became of it is not known.
-    Unanswered(String),
-    /// The server has no memory for it, and did nothing.
-    OutOfMemory,
-}
-
-#[derive(Debug)]
-struct Request {
-    key: LockKey,
-    command: Command,
-    /// Only over this connection, where one is named.
-    connection: Option<ConnectionId>,
-    reply: oneshot::Sender<Result<Answer, LaneError>>,
 }
 
 /// The task that owns a lane's connection.
@@ -293,6 +258,7 @@ impl LaneTask {
                     if received == 0 {
                         return None;
                     }
+                    self.gather(&mut batch).await;
                 }
                 () = connection.broken() => return Some(Ended::Broken(CLOSED.into())),
                 // An empty batch asks for the sentinels alone.
@@ -308,13 +274,24 @@ impl LaneTask {
             if let Some(reason) = unusable {
                 // Found out before sending, so that nothing is in doubt.
                 for request in batch {
-                    answer(request, Err(LaneError::NotSent(reason.into())));
+                    request.answer(Err(LaneError::NotSent(reason.into())));
                 }
                 return Some(Ended::Broken(reason.into()));
             }
             if let Err(ended) = self.exchange(&mut connection, &mut batch).await {
                 return Some(ended);
             }
+        }
+    }
+
+    /// Lets all that are ready to run do so, and takes what they ask for too: an exchange costs the server and this host much the
+    /// same however many requests are in it. Who is alone does not wait: then nobody else is ready.
+    async fn gather(&mut self, batch: &mut Vec<Request>) {
+        tokio::task::yield_now().await;
+        while batch.len() < self.config.batch
+            && let Ok(request) = self.queue.try_recv()
+        {
+            batch.push(request);
         }
     }
 
@@ -330,7 +307,7 @@ impl LaneTask {
                 }
                 let is_at_home = request.connection.is_none_or(|wanted| wanted == id);
                 if !is_at_home && !is_removed(Safety::CasAtHome) {
-                    answer(request, Err(LaneError::OtherConnection));
+                    request.answer(Err(LaneError::OtherConnection));
                     return None;
                 }
                 Some(request)
@@ -361,7 +338,7 @@ impl LaneTask {
                 Err(CommandError::OutOfMemory) => Err(LaneError::OutOfMemory),
                 Err(CommandError::Unanswered(reason)) => Err(LaneError::Unanswered(reason)),
             };
-            answer(request, result);
+            request.answer(result);
         }
         end
     }
@@ -374,7 +351,7 @@ impl LaneTask {
                 done = &mut work => return done,
                 Some(request) = self.queue.recv() => {
                     let refusal = format!("memcached at {} cannot be used: {reason}", self.server);
-                    answer(request, Err(LaneError::NotSent(refusal)));
+                    request.answer(Err(LaneError::NotSent(refusal)));
                 }
             }
         }
@@ -383,9 +360,4 @@ impl LaneTask {
     fn report(&self, state: LaneState) {
         *self.state.lock() = state;
     }
-}
-
-/// Answers a caller. One that is gone needs no answer: it recorded what it may have taken before it asked.
-fn answer(request: Request, result: Result<Answer, LaneError>) {
-    let _ = request.reply.send(result);
 }

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use super::codec::{Command, Reply};
-use super::lane::{Answer, Lane};
+use super::lane::Lane;
+use super::request::Answer;
 use crate::grant::{HeldLock, ItemVersion, Mark, MarkChange, Place, Sight};
 use crate::key::LockKey;
 

@@ -10,6 +10,9 @@
 //! - **Release**: `md <key> C<cas>`. It deletes only what we took. Plain `delete` deletes whatever is there, also the
 //!   lock of somebody who came after our own had expired.
 //! - **Renew**: `ma <key> D0 T<ttl> C<cas> c`. It gives more time only to what is still ours.
+//! - **Hand over**: `ms <key> C<cas> T<ttl> c`, with the token of the next owner as its data. It puts that in the place of what
+//!   is still ours, under a new CAS, so the fencing token grows as with any grant. Where nothing is ours any more it fails, and
+//!   creates nothing.
 //! - **Look**: `mg <key> v c t u`. It returns token, CAS and the time left, without counting as a use.
 //!
 //! An item made by `ma` keeps out `add` of any other client, and an item made by `add` keeps out `ma`. So both sides of
@@ -47,6 +50,7 @@ mod mark;
 mod membership;
 mod punctual;
 mod rendezvous;
+mod request;
 mod sentinel;
 mod server;
 mod single;
@@ -69,7 +73,8 @@ use crate::epochs::EpochSource;
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
 use crate::grant::{
-    Attempt, Both, ConnectionId, Grant, GrantError, MarkChange, OwnerToken, PartOfAttempt, ReleaseOutcome, Sight,
+    Attempt, Both, ConnectionId, Grant, GrantError, HandOver, MarkChange, OwnerToken, PartOfAttempt, ReleaseOutcome,
+    Sight,
 };
 use crate::key::LockKey;
 
@@ -153,6 +158,15 @@ impl Memcached {
                 first.and(second)
             }
             _ => first.await,
+        }
+    }
+
+    /// Hands a lock on, where it is on one server and its item is known.
+    pub(crate) async fn hand_over(&self, key: &LockKey, grant: &Grant, next: OwnerToken) -> HandOver {
+        let servers = self.servers(key);
+        match (servers.second, grant.versions.second, grant.versions.first) {
+            (None, None, Some(version)) => servers.first.hand_over(key, version, next).await,
+            _ => HandOver::Not,
         }
     }
 

@@ -7,12 +7,16 @@ use tokio::time::Instant;
 use super::clock::Dating;
 use super::codec::{Command, Reply};
 use super::fleet::Phase;
-use super::lane::{Answer, Lane, LaneError};
+use super::granted;
+use super::lane::Lane;
+use super::request::{Answer, LaneError};
 use super::server::Server;
 use crate::clock::LeaseInstant;
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
-use crate::grant::{ConnectionId, GrantError, ItemVersion, OwnerToken, PartOfAttempt, Refusal, ReleaseOutcome};
+use crate::grant::{
+    ConnectionId, GrantError, HandOver, ItemVersion, OwnerToken, PartOfAttempt, Refusal, ReleaseOutcome,
+};
 use crate::key::LockKey;
 use namelock_types::{FencingToken, Safety, is_removed};
 
@@ -225,6 +229,43 @@ impl Server {
             }
         }
         Err(Lost::Unknown)
+    }
+
+    /// Hands a lock on to `next`, over the connection that its item is known by.
+    pub(super) async fn hand_over(&self, key: &LockKey, version: ItemVersion, next: OwnerToken) -> HandOver {
+        let not_yet = || self.fleet.refusal().or_else(|| self.fleet.wait(self.name(), key));
+        if self.health.refusal().or_else(not_yet).is_some() {
+            return HandOver::Not;
+        }
+        let until = self.health.now() + self.config.lease;
+        let ttl_seconds = self.config.ttl_seconds();
+        let hand_over = Command::HandOver {
+            ttl_seconds,
+            value: next.get(),
+            cas: version.cas,
+        };
+        match self.lane(key).call(key, hand_over, Some(version.connection)).await {
+            Ok(answer) => match answer.reply {
+                Reply::Done { cas } => {
+                    let lives = Lives {
+                        seconds_left: Some(ttl_seconds),
+                        dating: answer.dating,
+                    };
+                    // As for any grant: what was found out meanwhile may make it one that nobody may trust.
+                    if lives.until(until) && self.health.suspension().or_else(not_yet).is_none() {
+                        HandOver::Done(granted(Taken::of(answer, cas), None))
+                    } else {
+                        HandOver::Unknown
+                    }
+                }
+                Reply::Missing => HandOver::Gone,
+                // Somebody else's, or ours under another number, which who releases it finds out.
+                _ => HandOver::Not,
+            },
+            Err(LaneError::Unanswered(_)) => HandOver::Unknown,
+            // For want of memory the server deletes the item; whoever releases it finds that out too.
+            Err(LaneError::OtherConnection | LaneError::NotSent(_) | LaneError::OutOfMemory) => HandOver::Not,
+        }
     }
 
     pub(super) async fn release(&self, key: &LockKey, token: OwnerToken, part: PartOfAttempt) -> ReleaseOutcome {
