@@ -15,7 +15,10 @@
 //! namelock_test_artifacts::foreach_guest!(has_a_test);
 //! ```
 
-use wasm_encoder::{Component, ComponentImportSection, ComponentTypeRef, ComponentTypeSection, InstanceType};
+use wasm_encoder::{
+    Component, ComponentImportSection, ComponentSection as _, ComponentTypeRef, ComponentTypeSection, CustomSection,
+    InstanceType,
+};
 
 pub mod bombs;
 
@@ -27,6 +30,19 @@ pub fn wants_http() -> Vec<u8> {
     let mut component = Component::new();
     component.section(&types).section(&imports);
     component.finish()
+}
+
+/// The same component but for a custom section with a number, so that it has a digest of its own.
+pub fn numbered(component: &[u8], number: u32) -> Vec<u8> {
+    // Its name is the number; nothing follows it.
+    let name = format!("{number:08}");
+    let section = CustomSection {
+        name: name.into(),
+        data: [].as_slice().into(),
+    };
+    let mut wasm = component.to_vec();
+    section.append_to_component(&mut wasm);
+    wasm
 }
 
 include!(concat!(env!("OUT_DIR"), "/components.rs"));
@@ -50,6 +66,25 @@ mod tests {
         "wasi:io/",
         "wasi:random/",
     ];
+
+    #[test]
+    fn numbered_components_differ_and_are_components() {
+        let wasm = fs::read(ROOMS).unwrap();
+        let [one, two] = [1, 2].map(|number| numbered(&wasm, number));
+        assert_ne!(one, two);
+        for numbered in [one, two] {
+            assert!(numbered.starts_with(&wasm));
+            let last = Parser::new(0)
+                .parse_all(&numbered)
+                .map(Result::unwrap)
+                .filter(|payload| matches!(payload, Payload::CustomSection(_)))
+                .last();
+            let Some(Payload::CustomSection(section)) = last else {
+                panic!("no custom section")
+            };
+            assert!(["00000001", "00000002"].contains(&section.name()), "{}", section.name());
+        }
+    }
 
     #[test]
     fn a_handler_asks_for_nothing_that_is_not_granted() {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use namelock_test_artifacts::bombs;
+use namelock_test_artifacts::{bombs, numbered};
 use tokio::io::{AsyncReadExt, stdin};
 use tokio::net::TcpSocket;
 use tokio::process::{Child, Command};
@@ -130,11 +130,7 @@ async fn reload(tenants: PathBuf, host: u32, count: Arc<AtomicU64>) -> anyhow::R
         let number = count.fetch_add(1, Relaxed);
         let dir = tenants.join(format!("bomber{}", number % 8));
         fs::create_dir_all(&dir)?;
-        // Each is another component: what follows the last section of one is a custom section of its own.
-        let mut wasm = bomb.clone();
-        wasm.extend_from_slice(&[0, 9, 8]);
-        wasm.extend_from_slice(&number.to_le_bytes());
-        fs::write(dir.join("handler.wasm"), wasm)?;
+        fs::write(dir.join("handler.wasm"), numbered(&bomb, u32::try_from(number)?))?;
         namelock_test_servers::signal(host, "HUP");
         tokio::time::sleep(PAUSE).await;
     }

@@ -1,5 +1,6 @@
 //! Callers each of whom does one thing after the other: as much as is done, so much is asked for.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -11,9 +12,20 @@ use crate::figures::Figures;
 pub(crate) struct Work {
     pub(crate) times: Vec<Duration>,
     pub(crate) took: Duration,
+    /// What else was counted, by the title of its column in the report.
+    pub(crate) also: BTreeMap<&'static str, f64>,
 }
 
 impl Work {
+    /// Of which nothing else was counted.
+    pub(crate) const fn new(times: Vec<Duration>, took: Duration) -> Self {
+        Self {
+            times,
+            took,
+            also: BTreeMap::new(),
+        }
+    }
+
     /// Sums it up.
     pub(crate) fn figures(self) -> Figures {
         Figures::of(self.times, self.took)
@@ -37,5 +49,5 @@ where
     }
     let took = begin.elapsed();
     ensure!(!times.is_empty(), "nothing was done");
-    Ok(Work { times, took })
+    Ok(Work::new(times, took))
 }

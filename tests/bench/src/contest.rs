@@ -27,7 +27,8 @@ pub(crate) trait Contestant: Send {
 /// A contestant, and what the report calls it.
 pub(crate) struct Entry {
     pub(crate) peer: &'static str,
-    pub(crate) callers: usize,
+    /// How many callers it has, or of what else the row counts.
+    pub(crate) size: usize,
     /// The processes that work for it, with all that they have started; those of one name are added up. All others are
     /// children of this process, which is here by itself.
     pub(crate) processes: Vec<(&'static str, u32)>,
@@ -53,7 +54,7 @@ pub(crate) async fn alternate(pace: Pace, mut entries: Vec<Entry>) -> anyhow::Re
     }
     let measurement = |(entry, rounds): (Entry, _)| Measurement {
         peer: entry.peer.to_owned(),
-        callers: entry.callers,
+        size: entry.size,
         rounds,
     };
     Ok(entries.into_iter().zip(rounds).map(measurement).collect())

@@ -70,7 +70,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
 }
 
 /// How many commands memcached has written into its log: `<28 mg key v` for one over the connection 28.
-fn commands(log: &str) -> usize {
+pub(crate) fn commands(log: &str) -> usize {
     let is_command =
         |line: &&str| line.starts_with('<') && matches!(line.split(' ').nth(1), Some("ma" | "md" | "mg" | "mn" | "ms"));
     log.lines().filter(is_command).count()

@@ -43,10 +43,7 @@ impl Contestant for Threads {
                 };
                 threads.into_iter().map(end).collect()
             });
-            Ok(Work {
-                times: times?.concat(),
-                took: begin.elapsed(),
-            })
+            Ok(Work::new(times?.concat(), begin.elapsed()))
         })
     }
 }

@@ -4,7 +4,6 @@
 //! All that speak to memcached speak to the same one, and all locks end by themselves after about ten seconds. A release is
 //! done when the server has said so. Everybody's keys are as long as this project's.
 
-mod idiom;
 mod memcache;
 mod ours;
 mod raw;
@@ -13,6 +12,7 @@ mod redis;
 use namelock_test_servers::{Memcached, Redis};
 
 use crate::contest::{self, Contestant, Entry};
+use crate::idiom::{self, IDIOM};
 use crate::pace::Pace;
 use crate::python;
 use crate::report::{Report, Row, Target, locked};
@@ -29,7 +29,6 @@ const THREADS: [usize; 2] = [1, 64];
 const PROCESSES: [usize; 3] = [1, 2, 8];
 
 const OURS: &str = "namelock";
-const IDIOM: &str = "Python idiom (pymemcache)";
 const MEMCACHE: &str = "crate memcache, one exchange each";
 const REDIS: &str = "Redis, multiplexed";
 const RAW: &str = "prepared batches (the limit)";
@@ -44,13 +43,8 @@ const MEMCACHED: &str = "memcached";
 pub(crate) async fn run(report: &mut Report, pace: Pace) -> anyhow::Result<()> {
     let memcached = Memcached::as_recommended();
     let redis = Redis::is_installed().then(Redis::start);
-    let idiom = idiom::versions().await;
-    for (name, version) in [
-        ("crate memcache", locked("memcache")),
-        ("crate redis", locked("redis")),
-        ("Python", idiom.as_ref().map(|[python, _]| python.as_str())),
-        ("pymemcache", idiom.as_ref().map(|[_, pymemcache]| pymemcache.as_str())),
-    ] {
+    let has_idiom = idiom::is_installed(report).await;
+    for (name, version) in [("crate memcache", locked("memcache")), ("crate redis", locked("redis"))] {
         if let Some(version) = version {
             report.environment.version(name, version);
         }
@@ -75,14 +69,14 @@ pub(crate) async fn run(report: &mut Report, pace: Pace) -> anyhow::Result<()> {
         let contestant = memcache::Threads::connect(memcached.address(), threads)?;
         entries.push(entry(MEMCACHE, threads, MEMCACHED, server, contestant));
     }
-    if idiom.is_some() {
+    if has_idiom {
         for processes in PROCESSES {
-            let contestant = idiom::Processes::start(memcached.address(), processes).await?;
+            let contestant = idiom::Processes::of_own_names(memcached.address(), processes).await?;
             let mut processes_of: Vec<_> = contestant.ids().map(|id| ("python", id)).collect();
             processes_of.push((MEMCACHED, server));
             entries.push(Entry {
                 peer: IDIOM,
-                callers: processes,
+                size: processes,
                 processes: processes_of,
                 contestant: Box::new(contestant),
             });
@@ -110,7 +104,7 @@ fn entry(
 ) -> Entry {
     Entry {
         peer,
-        callers,
+        size: callers,
         processes: vec![(BENCH, std::process::id()), (server, server_id)],
         contestant: Box::new(contestant),
     }

@@ -89,10 +89,7 @@ impl Batches {
                 }
             }
         }
-        Ok(Work {
-            times,
-            took: begin.elapsed(),
-        })
+        Ok(Work::new(times, begin.elapsed()))
     }
 }
 

@@ -8,15 +8,14 @@
 //! allow.
 
 mod bare;
-mod load;
 mod peers;
 
 use namelock_test_servers::Memcached;
 
 use self::bare::Bare;
-use self::load::Load;
 use self::peers::{Database, Django, SERVER, Service, namelock, native};
 use crate::contest::{self, Entry};
+use crate::load::Load;
 use crate::pace::Pace;
 use crate::python;
 use crate::report::{AtRate, Report, Row, Target, locked};
@@ -146,7 +145,7 @@ fn entry(service: &Service, callers: usize, load: Load) -> Entry {
     processes.extend(service.processes());
     Entry {
         peer: service.peer,
-        callers,
+        size: callers,
         processes,
         contestant: Box::new(load),
     }

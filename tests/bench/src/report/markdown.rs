@@ -13,15 +13,12 @@ const BUSY: f64 = 0.1;
 /// What stands where there is no figure.
 const NONE: &str = "–";
 
-/// The section of a row; `plot` is the address of its picture.
-pub(super) fn section(row: &Row, environment: &Environment, pace: Pace, plot: &str) -> String {
+/// The section of a row; `plot` is the address of its picture, if it has one.
+pub(super) fn section(row: &Row, environment: &Environment, plot: Option<&str>) -> String {
     let mut parts = vec![
-        format!("{}{}", measured_on(environment, pace), others(row)),
+        format!("{}{}", measured_on(environment, row.pace), others(row)),
         targets(&row.targets),
-        format!(
-            "![{}: throughput, p50 and p99 over the number of callers, for each client]({plot})",
-            row.title
-        ),
+        plot.map_or_else(String::new, |plot| picture(row, plot)),
         measurements(row),
         at_rates(row),
     ];
@@ -34,6 +31,11 @@ pub(super) fn section(row: &Row, environment: &Environment, pace: Pace, plot: &s
     }));
     parts.retain(|part| !part.is_empty());
     parts.join("\n\n")
+}
+
+fn picture(row: &Row, plot: &str) -> String {
+    let Row { title, sizes, .. } = row;
+    format!("![{title}: throughput, p50 and p99 of each client, by {sizes}]({plot})")
 }
 
 /// When, where and with what.
@@ -96,23 +98,23 @@ fn targets(targets: &[Target]) -> String {
             Verdict::Missed => "**missed**",
             Verdict::NotMeasured => "not measured",
         };
-        let measured = target.measured.map_or(NONE.to_owned(), |figure| format!("{figure:.2}"));
+        let measured = shown(target.measured, |figure| format!("{figure:.2}"));
         line(&mut table, &[target.what.clone(), bound, measured, verdict.to_owned()]);
     }
     table.trim_end().to_owned()
 }
 
 fn measurements(row: &Row) -> String {
-    let processes = processes(row.measurements.iter());
+    let more = MoreColumns::of(row.measurements.iter());
     let mut table = format!(
-        "| client | callers | {}/s | lowest to highest | p50 | p99 |",
-        row.operations
+        "| client | {} | {}/s | lowest to highest | p50 | p99 |",
+        row.sizes, row.operations
     );
-    cpu_columns(&mut table, &processes);
+    more.end_head(&mut table);
     for measurement in &row.measurements {
-        let mut cells = vec![measurement.peer.clone(), grouped(measurement.callers as f64)];
+        let mut cells = vec![measurement.peer.clone(), grouped(measurement.size as f64)];
         cells.extend(figures(measurement));
-        cells.extend(cpu(measurement, &processes));
+        cells.extend(more.cells(measurement));
         line(&mut table, &cells);
     }
     format!("{table}\nCPU is in seconds per 1,000 {}.", row.operations)
@@ -122,14 +124,14 @@ fn at_rates(row: &Row) -> String {
     if row.at_rates.is_empty() {
         return String::new();
     }
-    let processes = processes(row.at_rates.iter().map(|at_rate| &at_rate.measurement));
+    let more = MoreColumns::of(row.at_rates.iter().map(|at_rate| &at_rate.measurement));
     let mut table = "| client | asked for each second | done each second | lowest to highest | p50 | p99 |".to_owned();
-    cpu_columns(&mut table, &processes);
+    more.end_head(&mut table);
     for at_rate in &row.at_rates {
         let measurement = &at_rate.measurement;
         let mut cells = vec![measurement.peer.clone(), grouped(at_rate.due_per_second)];
         cells.extend(figures(measurement));
-        cells.extend(cpu(measurement, &processes));
+        cells.extend(more.cells(measurement));
         line(&mut table, &cells);
     }
     format!(
@@ -139,41 +141,56 @@ fn at_rates(row: &Row) -> String {
     )
 }
 
-/// The names of all processes of which the CPU time is told.
-fn processes<'a>(measurements: impl Iterator<Item = &'a Measurement>) -> BTreeSet<&'a String> {
-    let rounds = measurements.flat_map(|measurement| &measurement.rounds);
-    rounds.flat_map(|round| round.cpu_seconds_per_1000.keys()).collect()
+/// The columns that not every table has: what else was counted, and the CPU time of processes.
+struct MoreColumns<'a> {
+    also: BTreeSet<&'a String>,
+    processes: BTreeSet<&'a String>,
 }
 
-/// Ends the head of a table that has six columns so far.
-fn cpu_columns(table: &mut String, processes: &BTreeSet<&String>) {
-    for process in processes {
-        let _ = write!(table, " CPU of {process} |");
+impl<'a> MoreColumns<'a> {
+    fn of(measurements: impl Iterator<Item = &'a Measurement> + Clone) -> Self {
+        let rounds = measurements.flat_map(|measurement| &measurement.rounds);
+        Self {
+            also: rounds.clone().flat_map(|round| round.also.keys()).collect(),
+            processes: rounds.flat_map(|round| round.cpu_seconds_per_1000.keys()).collect(),
+        }
     }
-    table.push_str("\n|---|---:|---:|---:|---:|---:|");
-    table.push_str(&"---:|".repeat(processes.len()));
-    table.push('\n');
-}
 
-fn cpu<'a>(measurement: &'a Measurement, processes: &'a BTreeSet<&String>) -> impl Iterator<Item = String> + 'a {
-    let show = |seconds: f64| format!("{seconds:.4}");
-    processes
-        .iter()
-        .map(move |process| measurement.cpu(process).map_or(NONE.to_owned(), show))
+    /// Ends the head of a table that has six columns so far.
+    fn end_head(&self, table: &mut String) {
+        for title in &self.also {
+            let _ = write!(table, " {title} |");
+        }
+        for process in &self.processes {
+            let _ = write!(table, " CPU of {process} |");
+        }
+        table.push_str("\n|---|---:|---:|---:|---:|---:|");
+        table.push_str(&"---:|".repeat(self.also.len() + self.processes.len()));
+        table.push('\n');
+    }
+
+    fn cells(&self, measurement: &Measurement) -> impl Iterator<Item = String> {
+        let cpu = |seconds| format!("{seconds:.4}");
+        let also = self.also.iter().map(|title| shown(measurement.also(title), short));
+        also.chain(
+            self.processes
+                .iter()
+                .map(move |process| shown(measurement.cpu(process), cpu)),
+        )
+    }
 }
 
 /// Throughput, its range, p50 and p99.
 fn figures(measurement: &Measurement) -> [String; 4] {
-    let show = |figure: Option<f64>, unit: fn(f64) -> String| figure.map_or(NONE.to_owned(), unit);
     let rates = || measurement.rounds.iter().map(|round| round.per_second);
     let range = rates().reduce(f64::min).zip(rates().reduce(f64::max));
     [
-        show(measurement.median(|round| round.per_second), grouped),
+        shown(measurement.median(|round| round.per_second), grouped),
         range.map_or(NONE.to_owned(), |(lowest, highest)| {
             format!("{} to {}", grouped(lowest), grouped(highest))
         }),
-        show(measurement.median(|round| round.p50_us), milliseconds),
-        show(measurement.median(|round| round.p99_us), milliseconds),
+        shown(measurement.median(|round| round.p50_us), milliseconds),
+        shown(measurement.median(|round| round.p99_us), milliseconds),
     ]
 }
 
@@ -183,6 +200,20 @@ fn line(table: &mut String, cells: &[String]) {
 
 fn milliseconds(us: f64) -> String {
     format!("{:.2} ms", us / 1e3)
+}
+
+/// A figure in its unit, if there is one.
+fn shown(figure: Option<f64>, unit: impl FnOnce(f64) -> String) -> String {
+    figure.map_or(NONE.to_owned(), unit)
+}
+
+/// A figure with no more digits than say something.
+fn short(figure: f64) -> String {
+    if figure.abs() < 100.0 {
+        format!("{figure:.2}")
+    } else {
+        grouped(figure)
+    }
 }
 
 /// A whole number, with a comma between thousands.

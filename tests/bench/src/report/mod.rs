@@ -60,6 +60,9 @@ pub(crate) struct Row {
     pub(crate) title: String,
     /// What an operation is, in the plural.
     pub(crate) operations: String,
+    /// What the size of a measurement counts, such as callers.
+    pub(crate) sizes: String,
+    pub(crate) pace: Pace,
     pub(crate) measurements: Vec<Measurement>,
     /// What was asked for at fixed rates.
     pub(crate) at_rates: Vec<AtRate>,
@@ -69,11 +72,11 @@ pub(crate) struct Row {
     pub(crate) notes: Vec<String>,
 }
 
-/// One peer with so many callers.
+/// One peer with so many callers, or of so many of whatever the row counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Measurement {
     pub(crate) peer: String,
-    pub(crate) callers: usize,
+    pub(crate) size: usize,
     pub(crate) rounds: Vec<Round>,
 }
 
@@ -81,7 +84,7 @@ pub(crate) struct Measurement {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AtRate {
     pub(crate) due_per_second: f64,
-    /// Its callers are how many may be waiting at once.
+    /// Its size is how many may be waiting at once.
     pub(crate) measurement: Measurement,
 }
 
@@ -93,6 +96,8 @@ pub(crate) struct Round {
     pub(crate) p99_us: f64,
     /// CPU seconds per 1,000 operations, by process.
     pub(crate) cpu_seconds_per_1000: BTreeMap<String, f64>,
+    /// What else was counted, by the title of its column.
+    pub(crate) also: BTreeMap<String, f64>,
     /// The share of the machine's processors that other programs had just before it, 1 for all of them.
     pub(crate) others: f64,
 }
@@ -117,10 +122,13 @@ impl Report {
 
     /// Begins a row. `operations` says what is counted.
     pub(crate) fn row(&mut self, id: &str, title: &str, operations: &str) -> &mut Row {
+        let pace = self.pace;
         self.rows.push_mut(Row {
             id: id.to_owned(),
             title: title.to_owned(),
             operations: operations.to_owned(),
+            sizes: "callers".to_owned(),
+            pace,
             measurements: Vec::new(),
             at_rates: Vec::new(),
             targets: Vec::new(),
@@ -140,11 +148,11 @@ impl Row {
         });
     }
 
-    /// What this peer did with so many callers.
-    pub(crate) fn find(&self, (peer, callers): (&str, usize)) -> Option<&Measurement> {
+    /// What this peer did at this size.
+    pub(crate) fn find(&self, (peer, size): (&str, usize)) -> Option<&Measurement> {
         self.measurements
             .iter()
-            .find(|measurement| measurement.peer == peer && measurement.callers == callers)
+            .find(|measurement| measurement.peer == peer && measurement.size == size)
     }
 
     /// How many times as much `ours` does in a second as the best of the others. None: one side was not measured.
@@ -181,6 +189,12 @@ impl Measurement {
         let used = |round: &Round| round.cpu_seconds_per_1000.get(process).copied();
         median(self.rounds.iter().map(used).collect::<Option<_>>()?)
     }
+
+    /// The median of what else was counted under this title. None: that is not counted of this peer.
+    pub(crate) fn also(&self, title: &str) -> Option<f64> {
+        let counted = |round: &Round| round.also.get(title).copied();
+        median(self.rounds.iter().map(counted).collect::<Option<_>>()?)
+    }
 }
 
 impl Round {
@@ -199,6 +213,11 @@ impl Round {
             p50_us: us(0.5),
             p99_us: us(0.99),
             cpu_seconds_per_1000: used.iter().map(cpu).collect(),
+            also: work
+                .also
+                .iter()
+                .map(|(title, figure)| ((*title).to_owned(), *figure))
+                .collect(),
             others,
         })
     }

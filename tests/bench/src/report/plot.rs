@@ -1,7 +1,13 @@
-//! The picture of a row: throughput, p50 and p99 over the number of callers, with a line for each peer.
+//! The picture of a row: throughput, p50 and p99 over the number of callers, or of what else the row counts, with a line for
+//! each peer.
 
 use super::svg::{Chart, Line, Panel};
 use super::{Measurement, Round, Row};
+
+/// Whether there is anything to see: a peer at more than one size.
+pub(super) fn is_worth_drawing(row: &Row) -> bool {
+    peers(row).into_iter().any(|peer| of_peer(row, peer).count() > 1)
+}
 
 /// Draws a row as SVG.
 pub(super) fn draw(row: &Row) -> String {
@@ -13,14 +19,14 @@ pub(super) fn draw(row: &Row) -> String {
             panel(row, "p50", |round| round.p50_us, time),
             panel(row, "p99", |round| round.p99_us, time),
         ],
-        x_label: "callers",
-        x_marks: callers(row),
+        x_label: row.sizes.clone(),
+        x_marks: sizes(row),
     };
     chart.draw()
 }
 
 fn panel(row: &Row, title: &str, figure: fn(&Round) -> f64, mark: fn(f64) -> String) -> Panel {
-    let point = |measurement: &Measurement| Some((measurement.callers as f64, measurement.median(figure)?));
+    let point = |measurement: &Measurement| Some((measurement.size as f64, measurement.median(figure)?));
     let line = |peer: &str| {
         let mut points: Vec<_> = of_peer(row, peer).filter_map(point).filter(is_drawable).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -55,11 +61,11 @@ fn of_peer<'a>(row: &'a Row, peer: &'a str) -> impl Iterator<Item = &'a Measurem
         .filter(move |measurement| measurement.peer == peer)
 }
 
-fn callers(row: &Row) -> Vec<usize> {
-    let mut callers: Vec<_> = row.measurements.iter().map(|measurement| measurement.callers).collect();
-    callers.sort_unstable();
-    callers.dedup();
-    callers
+fn sizes(row: &Row) -> Vec<usize> {
+    let mut sizes: Vec<_> = row.measurements.iter().map(|measurement| measurement.size).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
 }
 
 /// A rate with the prefix that makes it short.

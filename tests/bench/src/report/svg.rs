@@ -33,7 +33,7 @@ pub(super) struct Chart {
     /// The names of the lines, of which every panel has one each.
     pub(super) lines: Vec<String>,
     pub(super) panels: Vec<Panel>,
-    pub(super) x_label: &'static str,
+    pub(super) x_label: String,
     pub(super) x_marks: Vec<usize>,
 }
 
@@ -109,7 +109,7 @@ impl Chart {
              <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
             f64::midpoint(left, right),
             bottom + 38.0,
-            escaped(self.x_label)
+            escaped(&self.x_label)
         );
         // The first line is what the picture is about, and lies on top.
         for (number, line) in panel.lines.iter().enumerate().rev() {

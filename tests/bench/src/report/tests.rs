@@ -10,14 +10,15 @@ fn round(per_second: f64) -> Round {
         p50_us: 640.0,
         p99_us: 2_000.0,
         cpu_seconds_per_1000: BTreeMap::from([("bench".to_owned(), 0.0125)]),
+        also: BTreeMap::new(),
         others: 0.03,
     }
 }
 
-fn measurement(peer: &str, callers: usize, rates: &[f64]) -> Measurement {
+fn measurement(peer: &str, size: usize, rates: &[f64]) -> Measurement {
     Measurement {
         peer: peer.to_owned(),
-        callers,
+        size,
         rounds: rates.iter().copied().map(round).collect(),
     }
 }
@@ -114,20 +115,19 @@ fn a_target_is_met_at_its_bound_and_missed_by_a_hair() {
 
 #[test]
 fn a_round_tells_throughput_quantiles_and_cpu() {
-    let work = Work {
-        times: (1..=100).map(Duration::from_micros).collect(),
-        took: Duration::from_millis(10),
-    };
+    let mut work = Work::new(
+        (1..=100).map(Duration::from_micros).collect(),
+        Duration::from_millis(10),
+    );
+    work.also.insert("refused/s", 7.5);
     let used = BTreeMap::from([("memcached", Duration::from_millis(20))]);
     let round = Round::of(&work, &used, 0.25).unwrap();
     let near = |figure: f64, expected: f64| (figure / expected - 1.0).abs() < 0.01;
     assert!(near(round.per_second, 10_000.0), "{round:?}");
     assert!(near(round.p50_us, 50.0) && near(round.p99_us, 99.0), "{round:?}");
     assert!(near(round.cpu_seconds_per_1000["memcached"], 0.2), "{round:?}");
-    let nothing = Work {
-        times: Vec::new(),
-        took: Duration::from_millis(10),
-    };
+    assert_eq!(round.also, BTreeMap::from([("refused/s".to_owned(), 7.5)]));
+    let nothing = Work::new(Vec::new(), Duration::from_millis(10));
     assert!(Round::of(&nothing, &used, 0.0).is_err(), "JSON has no word for 0 / 0");
 }
 
@@ -141,7 +141,7 @@ fn a_report_is_the_same_after_json() {
 #[test]
 fn a_section_has_targets_figures_and_what_is_missing() {
     let report = report();
-    let section = markdown::section(&report.rows[0], &report.environment, report.pace, "a.svg");
+    let section = markdown::section(&report.rows[0], &report.environment, Some("a.svg"));
     for expected in [
         "Measured 2026-01-31 12:00 UTC on 2 × a processor, Linux 6.1, at commit 0123456789ab (release build); medians of 3 rounds of 500ms.",
         "| 64 callers: namelock / Redis | ≥ 1.5 | 2.00 | met |",
@@ -159,6 +159,49 @@ fn a_section_has_targets_figures_and_what_is_missing() {
 }
 
 #[test]
+fn a_row_may_count_other_things_than_callers_and_have_columns_of_its_own() {
+    let mut report = report();
+    let row = report.row("growth", "Growth", "registrations");
+    row.sizes = "how many".to_owned();
+    row.pace = Pace::FULL;
+    let mut tenants = measurement("tenants", 5_000, &[7_000.0, 7_200.0, 7_100.0]);
+    for (round, [start, memory]) in tenants
+        .rounds
+        .iter_mut()
+        .zip([[0.5, 1_300.0], [0.25, 1_400.0], [0.75, 1_350.0]])
+    {
+        round
+            .also
+            .extend([("start, s".to_owned(), start), ("MiB".to_owned(), memory)]);
+    }
+    assert_eq!(tenants.also("start, s"), Some(0.5));
+    assert_eq!(tenants.also("absent"), None);
+    row.measurements = vec![measurement("names", 10_000, &[7_000.0]), tenants];
+    let section = markdown::section(&report.rows[1], &report.environment, None);
+    for expected in [
+        "medians of 7 rounds of 1s.",
+        "| client | how many | registrations/s | lowest to highest | p50 | p99 | MiB | start, s | CPU of bench |",
+        "| names | 10,000 | 7,000 | 7,000 to 7,000 | 0.64 ms | 2.00 ms | – | – | 0.0125 |",
+        "| tenants | 5,000 | 7,100 | 7,000 to 7,200 | 0.64 ms | 2.00 ms | 1,350 | 0.50 | 0.0125 |",
+    ] {
+        assert!(section.contains(expected), "{expected}\n\nis not in\n\n{section}");
+    }
+    assert!(!section.contains("!["), "{section}");
+}
+
+#[test]
+fn a_picture_is_drawn_of_what_was_measured_at_several_sizes() {
+    let mut report = report();
+    assert!(plot::is_worth_drawing(&report.rows[0]));
+    let row = report.row("contention", "Contention", "grants");
+    row.measurements = vec![
+        measurement("one host", 64, &[1.0]),
+        measurement("two hosts", 64, &[1.0]),
+    ];
+    assert!(!plot::is_worth_drawing(row));
+}
+
+#[test]
 fn a_section_says_when_the_machine_was_busy() {
     let mut report = report();
     for round in report.rows[0]
@@ -168,7 +211,7 @@ fn a_section_says_when_the_machine_was_busy() {
     {
         round.others = 0.2;
     }
-    let section = markdown::section(&report.rows[0], &report.environment, report.pace, "a.svg");
+    let section = markdown::section(&report.rows[0], &report.environment, Some("a.svg"));
     assert!(
         section.contains("20 % of the processors between the rounds. **The machine was busy"),
         "{section}"

@@ -28,9 +28,11 @@ pub(crate) fn write(report: &Report) -> anyhow::Result<()> {
     fs::write(folder.join("report.json"), serde_json::to_string_pretty(report)? + "\n")?;
     let mut document = read()?;
     for row in &report.rows {
-        let picture = picture(row);
-        fs::write(root().join("docs").join(&picture), plot::draw(row))?;
-        let section = markdown::section(row, &report.environment, report.pace, &picture);
+        let picture = plot::is_worth_drawing(row).then(|| picture(row));
+        if let Some(picture) = &picture {
+            fs::write(root().join("docs").join(picture), plot::draw(row))?;
+        }
+        let section = markdown::section(row, &report.environment, picture.as_deref());
         document = replace(&document, &row.id, &section).context(DOCUMENT)?;
         println!("\n{}\n\n{section}\n", row.title);
     }

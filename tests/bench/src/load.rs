@@ -11,27 +11,49 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use async_trait::async_trait;
-use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::closed_loop::Work;
 use crate::contest::Contestant;
 use crate::http::Client;
+use crate::one_thread::OneThread;
 
 /// Numbers all rounds of all callers, so that no name is registered twice.
 static ROUND: AtomicU64 = AtomicU64::new(0);
 
+/// How far from each other callers begin to go round the paths: a prime, so that it is no divisor of how many there are.
+const APART: usize = 7919;
+
+/// Numbers all names that are spread.
+static SPREAD: AtomicU64 = AtomicU64::new(0);
+
 /// Callers of one server.
-pub(super) struct Load {
+pub(crate) struct Load {
     address: SocketAddr,
-    path: &'static str,
+    /// Where names are registered. Each caller goes round all of them.
+    paths: Arc<[String]>,
+    names: Names,
     connections: usize,
     /// How much is asked for; none: whoever has its answer asks again.
     per_second: Option<f64>,
-    /// None only while it is dropped.
-    runtime: Option<Runtime>,
+    thread: OneThread,
 }
+
+/// What names are like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// Each caller numbers its own, so that a database finds the next one beside the last.
+    Numbered,
+    /// Anywhere among all that begin with digits, each of one of [`OWNERS`] owners.
+    Spread,
+}
+
+/// How many owners there are of names that are spread.
+pub(crate) const OWNERS: u64 = 1000;
+
+/// How many hexadecimal digits a name has that is spread.
+pub(crate) const SPREAD_DIGITS: u32 = 15;
 
 /// When each of a number of requests is due, and the turns of those that are.
 struct Schedule {
@@ -46,15 +68,15 @@ struct Schedule {
 
 impl Load {
     /// Each caller asks again when it has its answer.
-    pub(super) fn closed_loop(address: SocketAddr, path: &'static str, connections: usize) -> anyhow::Result<Self> {
+    pub(crate) fn closed_loop(address: SocketAddr, path: &str, connections: usize) -> anyhow::Result<Self> {
         Self::new(address, path, connections, None)
     }
 
     /// Requests are due at a fixed rate, whether the ones before are answered or not, and each counts from when it was
     /// due.
-    pub(super) fn at_rate(
+    pub(crate) fn at_rate(
         address: SocketAddr,
-        path: &'static str,
+        path: &str,
         connections: usize,
         per_second: f64,
     ) -> anyhow::Result<Self> {
@@ -62,20 +84,31 @@ impl Load {
         Self::new(address, path, connections, Some(per_second))
     }
 
-    fn new(
-        address: SocketAddr,
-        path: &'static str,
-        connections: usize,
-        per_second: Option<f64>,
-    ) -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    fn new(address: SocketAddr, path: &str, connections: usize, per_second: Option<f64>) -> anyhow::Result<Self> {
         Ok(Self {
             address,
-            path,
+            paths: [path.to_owned()].into(),
+            names: Names::Numbered,
             connections,
             per_second,
-            runtime: Some(runtime),
+            thread: OneThread::new()?,
         })
+    }
+
+    /// Goes round these paths, and none else.
+    pub(crate) fn through(self, paths: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            paths: paths.into_iter().collect(),
+            ..self
+        }
+    }
+
+    /// Names are anywhere among those that are there, and not beside the one before.
+    pub(crate) fn spread(self) -> Self {
+        Self {
+            names: Names::Spread,
+            ..self
+        }
     }
 
     async fn run(&self, time: Duration) -> anyhow::Result<Work> {
@@ -84,8 +117,10 @@ impl Load {
         for number in 0..self.connections {
             callers.push(Caller {
                 client: Client::connect(self.address).await?,
-                path: self.path,
-                prefix: format!("{round} {number}"),
+                paths: Arc::clone(&self.paths),
+                names: self.names,
+                round,
+                number,
                 times: Vec::new(),
             });
         }
@@ -110,33 +145,23 @@ impl Load {
         let took = begin.elapsed();
         // It ended with the last request.
         pacer.map(thread::JoinHandle::join);
-        Ok(Work { times, took })
+        Ok(Work::new(times, took))
     }
 }
 
 #[async_trait]
 impl Contestant for Load {
     async fn work(&mut self, time: Duration) -> anyhow::Result<Work> {
-        let Some(runtime) = &self.runtime else {
-            anyhow::bail!("the callers have gone");
-        };
-        tokio::task::block_in_place(|| runtime.block_on(self.run(time)))
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        // Dropping a runtime waits for it, which is not allowed where others wait.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        self.thread.run(self.run(time))
     }
 }
 
 struct Caller {
     client: Client,
-    path: &'static str,
-    prefix: String,
+    paths: Arc<[String]>,
+    names: Names,
+    round: u64,
+    number: usize,
     times: Vec<Duration>,
 }
 
@@ -159,15 +184,33 @@ impl Caller {
     }
 
     async fn register(&mut self) -> anyhow::Result<()> {
-        let body = format!(
-            "{{\"name\":\"{} {}\",\"owner\":\"ann\"}}",
-            self.prefix,
-            self.times.len()
-        );
-        let (status, answer) = self.client.ask(self.path, &body).await?;
+        let count = self.times.len();
+        let body = match self.names {
+            Names::Numbered => format!(
+                "{{\"name\":\"{} {} {count}\",\"owner\":\"ann\"}}",
+                self.round, self.number
+            ),
+            Names::Spread => {
+                let number = SPREAD.fetch_add(1, Relaxed);
+                let owner = number % OWNERS;
+                format!("{{\"name\":\"{}\",\"owner\":\"owner {owner}\"}}", spread(number))
+            }
+        };
+        // Callers begin at different places, so that they do not go round together.
+        let path = &self.paths[(self.number * APART + count) % self.paths.len()];
+        let (status, answer) = self.client.ask(path, &body).await?;
         ensure!(status == 201, "a registration was answered {status}: {answer}");
         Ok(())
     }
+}
+
+/// Puts numbers that follow each other into names that do not (the finalizer of SplitMix64, which maps no two to one).
+fn spread(number: u64) -> String {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^= mixed >> 31;
+    format!("{:015x}", mixed >> (64 - 4 * SPREAD_DIGITS))
 }
 
 impl Schedule {
@@ -239,6 +282,15 @@ mod tests {
         let mut sent: Vec<_> = taken.iter().map(|(_, sent)| *sent).collect();
         sent.sort_unstable();
         assert!(taken.iter().zip(sent).all(|((due, _), sent)| sent >= *due));
+    }
+
+    #[test]
+    fn names_that_are_spread_are_all_different_and_anywhere() {
+        let names: std::collections::BTreeSet<_> = (0..10_000).map(spread).collect();
+        assert_eq!(names.len(), 10_000);
+        assert!(names.iter().all(|name| name.len() == SPREAD_DIGITS as usize));
+        let first: std::collections::BTreeSet<_> = names.iter().map(|name| &name[..2]).collect();
+        assert_eq!(first.len(), 256);
     }
 
     #[tokio::test(flavor = "multi_thread")]
