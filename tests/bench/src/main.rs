@@ -6,6 +6,7 @@
 mod attackers;
 mod closed_loop;
 mod compile;
+mod contention;
 mod contest;
 mod cpu;
 mod cycles;
