@@ -27,6 +27,7 @@ mod python;
 mod registrations;
 mod report;
 mod rows;
+mod saturation;
 mod waiting;
 
 use anyhow::bail;

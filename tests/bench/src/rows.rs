@@ -4,10 +4,10 @@ use anyhow::{bail, ensure};
 
 use crate::pace::Pace;
 use crate::report::{self, Report};
-use crate::{contention, lock_alone, registrations};
+use crate::{contention, lock_alone, registrations, saturation};
 
 /// All rows, in the order of the document.
-const ROWS: [&str; 3] = [lock_alone::ID, registrations::ID, contention::ID];
+const ROWS: [&str; 4] = [lock_alone::ID, registrations::ID, contention::ID, saturation::ID];
 
 pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
     let (flags, chosen): (Vec<_>, Vec<_>) = arguments
@@ -35,6 +35,7 @@ pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
             lock_alone::ID => lock_alone::run(&mut report, pace).await?,
             registrations::ID => registrations::run(&mut report, pace).await?,
             contention::ID => contention::run(&mut report, pace).await?,
+            saturation::ID => saturation::run(&mut report, pace).await?,
             other => bail!("the row {other} is not measured anywhere"),
         }
     }
