@@ -12,6 +12,7 @@ mod cpu;
 mod cycles;
 mod figures;
 mod first;
+mod growth;
 mod host;
 mod http;
 mod idiom;

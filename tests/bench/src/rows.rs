@@ -4,10 +4,16 @@ use anyhow::{bail, ensure};
 
 use crate::pace::Pace;
 use crate::report::{self, Report};
-use crate::{contention, lock_alone, registrations, saturation};
+use crate::{contention, growth, lock_alone, registrations, saturation};
 
 /// All rows, in the order of the document.
-const ROWS: [&str; 4] = [lock_alone::ID, registrations::ID, contention::ID, saturation::ID];
+const ROWS: [&str; 5] = [
+    lock_alone::ID,
+    registrations::ID,
+    contention::ID,
+    saturation::ID,
+    growth::ID,
+];
 
 pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
     let (flags, chosen): (Vec<_>, Vec<_>) = arguments
@@ -36,6 +42,7 @@ pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
             registrations::ID => registrations::run(&mut report, pace).await?,
             contention::ID => contention::run(&mut report, pace).await?,
             saturation::ID => saturation::run(&mut report, pace).await?,
+            growth::ID => growth::run(&mut report, pace).await?,
             other => bail!("the row {other} is not measured anywhere"),
         }
     }
