@@ -1,6 +1,6 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
-.PHONY: help run test hostile rename lint build build-native bench bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-report bench-report-quick \
-	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl setup-python setup-redis setup-pymemcache js setup-js setup-node
+.PHONY: help run test hostile rename lint build build-native bench bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-report bench-report-quick bench-check \
+	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node
 
 COMPONENTS := target/components
 HANDLERS := rooms rename usernames subdomains campaign-codes
@@ -16,6 +16,7 @@ help:
 	@echo 'make bench  registrations over HTTP, and the lock alone'
 	@echo 'make bench-report  compares with what else one could pick, and writes docs/performance.md; make bench-report-quick: in a few minutes'
 	@echo 'make bench-neighbour, -overload, -compile, -waiting, -languages, -fairness  a tenant that spins; eight times too much; compile bombs; one hot name; Rust, Python and JavaScript; a name shared by two hosts'
+	@echo 'make bench-check  counts instructions, and fails when a registration needs 5 % more than before; UPDATE=1 renews what it compares with'
 	@echo 'make fleet  memcached, PostgreSQL and three hosts on this machine, until Ctrl-C'
 	@echo 'make chaos  a fleet under faults for ten minutes; make chaos-negative: would it be noticed?'
 	@echo 'make test-upgrade  a fleet of the version before is upgraded under load, host by host'
@@ -66,6 +67,10 @@ target/python/installed: $(PYTHON_PINS) | setup-venv
 # What only a measurement needs: others that lock names.
 setup-redis:
 	@command -v redis-server >/dev/null || tests/install.sh redis-server
+
+# Counts instructions.
+setup-valgrind:
+	@command -v valgrind >/dev/null || tests/install.sh valgrind
 
 setup-pymemcache: target/python/bench/installed
 
@@ -198,6 +203,13 @@ bench-report: $(REPORT_SETUP)
 
 bench-report-quick: $(REPORT_SETUP)
 	$(REPORT) --quick $(ROWS)
+
+# Compares instructions, in the build of the tests, with those in tests/check/baseline.toml. UPDATE=1 writes them there. With the
+# features of `make test`, as for chaos below.
+UPDATE :=
+bench-check: setup-wasm setup-valgrind
+	cargo build --workspace --bin namelock-bench-check --test chaos
+	@$(if $(wildcard /dev/shm),TMPDIR=/dev/shm) target/debug/namelock-bench-check $(if $(UPDATE),renew,compare) tests/check/baseline.toml
 
 bench-fairness: setup-memcached
 	cargo run --release --package namelock-lock --example fairness
