@@ -1,5 +1,5 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
-.PHONY: help run test hostile rename lint build build-native bench bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-report bench-report-quick bench-check \
+.PHONY: help run test hostile rename lint build build-native bench bench-quick bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-check \
 	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node
 
 COMPONENTS := target/components
@@ -13,8 +13,7 @@ help:
 	@echo 'make lint   formatting, clippy and rustdoc, warnings denied'
 	@echo 'make build  target/release/namelock and target/components/<handler>.wasm'
 	@echo 'make python  tests the SDK for Python, and builds its examples into target/components/<example>-python.wasm'
-	@echo 'make bench  registrations over HTTP, and the lock alone'
-	@echo 'make bench-report  compares with what else one could pick, and writes docs/performance.md; make bench-report-quick: in a few minutes'
+	@echo 'make bench  compares with limits and with what else one could pick, and writes docs/performance.md; make bench-quick: in a few minutes'
 	@echo 'make bench-neighbour, -overload, -compile, -waiting, -languages, -fairness  a tenant that spins; eight times too much; compile bombs; one hot name; Rust, Python and JavaScript; a name shared by two hosts'
 	@echo 'make bench-check  counts instructions, and fails when a registration needs 5 % more than before; UPDATE=1 renews what it compares with'
 	@echo 'make fleet  memcached, PostgreSQL and three hosts on this machine, until Ctrl-C'
@@ -174,9 +173,6 @@ lint: setup-wasm
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --features namelock-guest/fake
 
 # Each prints its figures, and fails when a bound is broken.
-bench: build setup-memcached
-	cargo run --release --package namelock-bench -- first
-
 bench-neighbour: build setup-memcached
 	cargo run --release --package namelock-bench -- neighbour
 
@@ -198,10 +194,10 @@ bench-languages: build setup-memcached $(COMPONENTS)/rooms-python.wasm
 ROWS :=
 REPORT_SETUP := build build-native setup-memcached setup-redis setup-postgresql setup-pymemcache
 REPORT := $(if $(wildcard /dev/shm),TMPDIR=/dev/shm) cargo run --release --package namelock-bench -- report
-bench-report: $(REPORT_SETUP)
+bench: $(REPORT_SETUP)
 	$(REPORT) $(ROWS)
 
-bench-report-quick: $(REPORT_SETUP)
+bench-quick: $(REPORT_SETUP)
 	$(REPORT) --quick $(ROWS)
 
 # Compares instructions, in the build of the tests, with those in tests/check/baseline.toml. UPDATE=1 writes them there. With the

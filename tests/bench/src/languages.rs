@@ -1,19 +1,22 @@
-//! The same handler in Rust, Python and JavaScript, and in Rust with recordings of its failures: registrations over HTTP by as
-//! many callers as in `first`, and what the host needs for them.
+//! The same handler in Rust, Python and JavaScript, and in Rust with recordings of its failures: registrations over HTTP by
+//! many callers, and what the host needs for them.
 //!
 //! All are tenants of one host. Rounds alternate, and one more before them is not counted: it writes what is written once.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use namelock_test_artifacts::ROOMS;
 
+use crate::closed_loop::closed_loop;
 use crate::figures::{Figures, median, ms};
-use crate::first::measure_registrations;
 use crate::host::{Host, UNLIMITED};
+use crate::http::Client;
 
+const CALLERS: usize = 64;
 const ROUNDS: usize = 5;
+const ROUND: Duration = Duration::from_secs(3);
 
 /// How often it is looked how much memory the host has.
 const EVERY: Duration = Duration::from_millis(20);
@@ -133,4 +136,27 @@ fn component(name: &str) -> anyhow::Result<PathBuf> {
 
 fn path(path: &Path) -> anyhow::Result<&str> {
     path.to_str().context("the path of this project is not UTF-8")
+}
+
+/// Registers one name after the other, each caller over its own connection.
+async fn measure_registrations(host: &Host, tenant: &str, prefix: &str) -> anyhow::Result<Figures> {
+    let work = closed_loop(CALLERS, ROUND, |caller, end| {
+        let (address, prefix, path) = (host.address, prefix.to_owned(), format!("/v1/{tenant}/names"));
+        async move {
+            let mut client = Client::connect(address).await?;
+            let mut times = Vec::new();
+            while Instant::now() < end {
+                let body = format!("{{\"name\":\"{prefix} {caller} {}\",\"owner\":\"ann\"}}", times.len());
+                let begin = Instant::now();
+                let (status, answer) = client.ask(&path, &body).await?;
+                times.push(begin.elapsed());
+                ensure!(
+                    status == 201,
+                    "a registration of {path} was answered {status}: {answer}"
+                );
+            }
+            Ok(times)
+        }
+    });
+    Ok(work.await?.figures())
 }

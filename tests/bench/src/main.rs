@@ -11,7 +11,6 @@ mod contest;
 mod cpu;
 mod cycles;
 mod figures;
-mod first;
 mod growth;
 mod host;
 mod http;
@@ -40,7 +39,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match std::env::args().nth(1).as_deref() {
-        Some("first") | None => first::run().await,
         Some("neighbour") => neighbour::run(&std::env::args().skip(2).collect::<Vec<_>>()).await,
         // What `neighbour` starts.
         Some("attack") => attackers::run(&std::env::args().skip(2).collect::<Vec<_>>()).await,
@@ -50,7 +48,8 @@ async fn main() -> anyhow::Result<()> {
         Some("compile") => compile::run().await,
         Some("languages") => languages::run().await,
         Some("report") => rows::run(&std::env::args().skip(2).collect::<Vec<_>>()).await,
+        None => rows::run(&[]).await,
         Some("waiting") => waiting::run().await,
-        Some(other) => bail!("{other} is neither first, neighbour, overload, compile, languages, report nor waiting"),
+        Some(other) => bail!("{other} is neither neighbour, overload, compile, languages, report nor waiting"),
     }
 }

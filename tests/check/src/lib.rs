@@ -6,7 +6,7 @@
 //!
 //! What is counted is the build of the tests: dependencies little optimised, the crates of the host not at all. So a count says
 //! whether the same work has become more or less. It does not say how long that takes: caches, disks, memcached, PostgreSQL and
-//! waiting for each other are not in it, nor what the kernel does. `make bench-report` measures those.
+//! waiting for each other are not in it, nor what the kernel does. `make bench` measures those.
 //!
 //! In reading order:
 //!

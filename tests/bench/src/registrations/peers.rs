@@ -144,10 +144,7 @@ pub(super) fn namelock(peer: &'static str, database: Database) -> anyhow::Result
 
 /// The release build of `tests/native`.
 pub(super) fn native(peer: &'static str, memcached: Memcached, database: Database) -> anyhow::Result<Service> {
-    let mut command = Process::command(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(NATIVE),
-        "run `make bench-report`",
-    );
+    let mut command = Process::command(Path::new(env!("CARGO_MANIFEST_DIR")).join(NATIVE), "run `make bench`");
     command.args([memcached.url(), database.url()]);
     Service::start(peer, "/v1/demo/names", &mut command, memcached, database)
 }
