@@ -217,3 +217,40 @@ async fn reads_that_go_together_each_get_their_own_answer() {
     }
     assert_eq!(of_another.await.unwrap().unwrap(), None);
 }
+
+// Shows P5: a lease that ends while another save of its statement waits, which then changes nothing, writes nothing.
+#[tokio::test]
+async fn a_save_is_looked_at_once_no_other_one_of_its_statement_waits_any_longer() {
+    let server = Postgres::start();
+    let names = open_server(&server).await;
+    prepare(&names).await;
+    for round in 0_u64.. {
+        names.save(save(&format!("look {round}"), 1)).await.unwrap();
+        let holder = client(&server).await;
+        let hold = "BEGIN; UPDATE namelock_registrations SET fencing_token = fencing_token WHERE name = 'taken'";
+        holder.batch_execute(hold).await.unwrap();
+        // In the order of the names the one that waits is the last.
+        let (first, end) = (format!("first {round}"), Instant::now() + Duration::from_millis(500));
+        let brief = Save {
+            deadline: end,
+            ..save(&first, 7)
+        };
+        let tasks = [brief, save("taken", 8)].map(|save| {
+            let names = Arc::clone(&names);
+            tokio::spawn(async move { names.save(save).await })
+        });
+        Locked(client(&server).await).until_waiting(1).await;
+        tokio::time::sleep_until(end).await;
+        let went_together = !tasks[0].is_finished();
+        holder.batch_execute("ROLLBACK").await.unwrap();
+        let [told, taken] = tasks;
+        assert!(matches!(taken.await.unwrap(), Err(SaveError::Taken(_))));
+        let told = told.await.unwrap();
+        if went_together {
+            assert_eq!(told, Err(SaveError::LeaseLost));
+            assert_eq!(names.find("t", &first).await.unwrap(), None);
+            return;
+        }
+        // This machine has taken longer than what was seen of the tenant is trusted.
+    }
+}

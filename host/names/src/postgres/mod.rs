@@ -7,7 +7,7 @@
 //!
 //! Every statement has a deadline (`names.timeout`), both in the server, by `statement_timeout`, and here, for a server
 //! that hangs; here it includes the wait for a connection. A caller whose deadline passes is told that it is unknown
-//! whether the name was written. Nothing is sent a second time.
+//! whether the name was written. Nothing is sent a second time that may have been done.
 //!
 //! A server that is down or hangs is no reason not to start: until it can be used, callers are told that it cannot. The
 //! first connection creates the tables, whenever that is.
