@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::baseline::{Baseline, MadeWith};
 use crate::thing::Thing;
 
-/// From which change on something is said, in thousandths of the baseline. A run differs from the next one by less than 10.
+/// From which change on something is said, in thousandths of the baseline. A run differs from the next one by less than 20.
 pub const TOLERATED: u64 = 50;
 
 /// What was counted now.

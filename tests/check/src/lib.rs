@@ -1,8 +1,8 @@
 //! Counts how many instructions of the processor the host needs for what every registration needs, and compares the counts with
 //! those that are kept in the repository.
 //!
-//! A time says little on a machine that does other things as well; a count of instructions repeats within one percent. So a
-//! change that makes a registration dearer is seen before it lands, and not in the next report.
+//! A time says little on a machine that does other things as well; a count of instructions repeats within two percent at worst,
+//! mostly within a half. So a change that makes a registration dearer is seen before it lands, and not in the next report.
 //!
 //! What is counted is the build of the tests: dependencies little optimised, the crates of the host not at all. So a count says
 //! whether the same work has become more or less. It does not say how long that takes: caches, disks, memcached, PostgreSQL and
