@@ -8,8 +8,6 @@
 //! - A permit is for one poll of the call's future, which the epoch ends at the first tick that finds it to have run for a
 //!   moment. Then it goes to the next call, which may be the same one. A call that waits for a lock or the database has
 //!   none.
-//! - While only one tenant makes calls there is nobody to whom a processor would have to be left, and no turns are needed
-//!   ([`alone`]). Permits for long runs are, because those keep a processor busy until they are ended.
 //! - The time of a tenant's long runs is its debt, which is paid off slowly; what it has run lately in all is forgotten
 //!   soon ([`Recent`](namelock_account::Recent)). Of the waiting tenants the one that owes least is next, of equals the one
 //!   that has waited longest. So a tenant with many calls waits for itself.
@@ -22,7 +20,6 @@
 //!
 //! A queue needs no limit of its own: no more calls can wait than may run.
 
-mod alone;
 mod lane;
 
 use std::collections::HashMap;
@@ -37,7 +34,6 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
-use self::alone::Alone;
 use self::lane::Lane;
 use crate::meter::{Meter, metered};
 
@@ -47,10 +43,6 @@ pub(crate) const FREE: Duration = Duration::from_micros(250);
 
 /// What a tenant may have run lately before all its calls need a turn: a few short calls.
 const RECENT_FREE: Duration = Duration::from_millis(2);
-
-/// For how long only one tenant has to have made calls before it needs no turns. Another one whose call comes then waits
-/// for those polls that were ready before it, at most once in this time.
-const ALONE_AFTER: Duration = Duration::from_millis(100);
 
 /// What a tenant may owe before all its calls need a permit; and the most that its runs make it owe, which is paid off in two
 /// seconds.
@@ -70,7 +62,6 @@ const PAY_OFF_FACTOR: u32 = 40;
 pub(crate) struct LongRuns {
     /// False while no tenant owes anything, which is most of the time: then nobody locks the mutex.
     any_debt: AtomicBool,
-    alone: Alone,
     /// The number of the next call.
     next_number: AtomicU64,
     /// How many values may wait to be given back by nobody's future.
@@ -133,13 +124,8 @@ impl LongRuns {
     /// Permits for this many long runs, and as many turns, at once; `deferred` values may wait to be given back after their
     /// calls are gone.
     pub(crate) fn new(permits: usize, deferred: usize) -> Arc<Self> {
-        Self::with(Alone::new(ALONE_AFTER), permits, deferred)
-    }
-
-    fn with(alone: Alone, permits: usize, deferred: usize) -> Arc<Self> {
         Arc::new(Self {
             any_debt: AtomicBool::new(false),
-            alone,
             next_number: AtomicU64::new(0),
             deferred: Arc::new(Semaphore::new(deferred)),
             inner: Mutex::new(Inner {
@@ -232,10 +218,9 @@ impl Place {
 
     /// Which permit a call needs that has run for so long.
     fn needs(&self, ran: Duration) -> Option<Kind> {
-        let alone = self.runs.alone.runs(&self.account);
         if ran >= FREE || self.runs.owes_much(self.account.tenant()) {
             Some(Kind::LongRun)
-        } else if !alone && self.account.recent().ran() >= RECENT_FREE {
+        } else if self.account.recent().ran() >= RECENT_FREE {
             Some(Kind::Turn)
         } else {
             None

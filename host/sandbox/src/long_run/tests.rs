@@ -113,7 +113,7 @@ async fn a_tenant_that_owes_much_needs_a_permit_for_every_call() {
 // Shows P6: however many short calls of a tenant are ready at once, only a few are before the next call of another.
 #[tokio::test]
 async fn a_tenant_that_has_run_much_just_now_needs_a_turn_for_every_call() {
-    let runs = LongRuns::with(Alone::new(Duration::MAX), 1, 0);
+    let runs = LongRuns::new(1, 0);
     let (busy, other) = (account("busy"), account("other"));
     let begun = Arc::new(AtomicU64::new(0));
     let run = |account: &Arc<Account>| {
@@ -142,26 +142,6 @@ async fn a_tenant_that_has_run_much_just_now_needs_a_turn_for_every_call() {
     }
     assert_eq!(begun.load(Ordering::Relaxed), 9);
     assert_eq!(runs.inner.lock().turns.free(), 1);
-}
-
-#[test]
-fn a_tenant_that_is_alone_needs_no_turn_until_another_one_calls_but_a_permit_for_a_long_run() {
-    let runs = LongRuns::with(Alone::new(Duration::from_millis(1)), 1, 0);
-    let (busy, other) = (account("busy"), account("other"));
-    let (busy, other) = (runs.place(&busy), runs.place(&other));
-    // As much as is remembered, so that it is not forgotten while this test is kept waiting.
-    let needs = |ran| {
-        busy.account.recent().add(Duration::from_secs(1));
-        busy.needs(ran)
-    };
-    assert_eq!(needs(Duration::ZERO), Some(Kind::Turn));
-    while needs(Duration::ZERO).is_some() {}
-    assert_eq!(needs(FREE), Some(Kind::LongRun));
-    assert_eq!(other.needs(Duration::ZERO), None);
-    assert_eq!(needs(Duration::ZERO), Some(Kind::Turn));
-    while !runs.alone.runs(&busy.account) {}
-    busy.penalize();
-    assert_eq!(needs(Duration::ZERO), Some(Kind::LongRun), "it owes much");
 }
 
 #[tokio::test]
