@@ -5,6 +5,10 @@
 //! of them short, would all be ready to run before the one call of somebody else. A call that runs for longer goes on only
 //! with a *long run*. Of both there are fewer than processors.
 //!
+//! - Turns are needed also while no other tenant makes calls, though a processor stands still for it then. Without them a
+//!   registration costs an eighth less, and the two processors of a small host make a third more; but all that is ready of one
+//!   tenant, hundreds of calls, is before whoever comes next (500 connections: p50 of a call every 200 ms 36 instead of
+//!   0.3 ms).
 //! - A permit is for one poll of the call's future, which the epoch ends at the first tick that finds it to have run for a
 //!   moment. Then it goes to the next call, which may be the same one. A call that waits for a lock or the database has
 //!   none.
