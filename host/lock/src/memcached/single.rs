@@ -246,6 +246,8 @@ impl Server {
         };
         match self.lane(key).call(key, hand_over, Some(version.connection)).await {
             Ok(answer) => match answer.reply {
+                // A fencing token must grow, whatever a server of another version answers.
+                Reply::Done { cas } if cas <= version.cas => HandOver::Unknown,
                 Reply::Done { cas } => {
                     let lives = Lives {
                         seconds_left: Some(ttl_seconds),
