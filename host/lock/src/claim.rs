@@ -14,7 +14,6 @@ use crate::clock::LeaseInstant;
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
 use crate::grant::{Attempt, Both, Grant, GrantError, HandOver, OwnerToken, ReleaseOutcome};
-use crate::hand_over::Handed;
 use crate::key::LockKey;
 use crate::local_queue::Turn;
 use crate::reaper::PendingRelease;
@@ -31,6 +30,23 @@ pub(crate) struct Claim {
     turn: Option<Arc<Turn>>,
     /// Whether the table may have something in this claim's name.
     open: bool,
+}
+
+/// A lock that waits for whoever has the turn next.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    pub(crate) claim: Claim,
+    pub(crate) grant: Grant,
+    /// The instant before it was asked for.
+    pub(crate) asked: LeaseInstant,
+}
+
+impl Handed {
+    /// Gives it back, for a caller that cannot have it.
+    pub(crate) async fn give_back(self) {
+        // What is not known to be given back is left to the reaper.
+        let _ = self.claim.release().await;
+    }
 }
 
 impl Claim {
@@ -83,7 +99,7 @@ impl Claim {
             HandOver::Done(grant) => {
                 self.open = false;
                 next.attempt = Attempt::Granted(grant);
-                turn.hand_over(Handed {
+                turn.leave(Handed {
                     claim: next,
                     grant,
                     asked,

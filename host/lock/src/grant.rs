@@ -166,15 +166,26 @@ impl ReleaseOutcome {
 
 /// What became of handing a lock on to another owner.
 #[derive(Debug)]
-pub(crate) enum HandOver {
+pub(crate) enum HandOver<G = Grant> {
     /// The other one has it.
-    Done(Grant),
+    Done(G),
     /// It was not tried, or has changed nothing.
     Not,
     /// The lock was not ours any more, and nothing was changed.
     Gone,
     /// The other one may have it now, or later.
     Unknown,
+}
+
+impl<G> HandOver<G> {
+    pub(crate) fn map<H>(self, change: impl FnOnce(G) -> H) -> HandOver<H> {
+        match self {
+            Self::Done(granted) => HandOver::Done(change(granted)),
+            Self::Not => HandOver::Not,
+            Self::Gone => HandOver::Gone,
+            Self::Unknown => HandOver::Unknown,
+        }
+    }
 }
 
 /// Why a lock was not granted.

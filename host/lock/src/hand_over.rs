@@ -8,7 +8,7 @@
 //! - **Nothing else may be granted with it.** The new claim is a claim like any other from before it is asked for (`claim`):
 //!   whatever becomes of it, the reaper resolves it by its token. One that is left in a queue in which nobody waits any more is
 //!   dropped with the queue.
-//! - **Trust** begins before the table was asked ([`Handed::asked`]), and not when the next caller finds it. What has not
+//! - **Trust** begins before the table was asked (`Handed::asked`), and not when the next caller finds it. What has not
 //!   at least half of its time left then is given back, and asked for anew.
 //! - **Other hosts** are not starved: a lock is handed over only within a run of this host, see [`crate::fairness`]. At its end,
 //!   and where another host is known to wait, it is released, and who is next looks for a mark as ever. The bound on waiting
@@ -18,31 +18,12 @@
 
 use std::sync::Arc;
 
-use crate::claim::Claim;
-use crate::clock::LeaseInstant;
-use crate::grant::Grant;
+use crate::claim::Handed;
 use crate::key::LockKey;
 use crate::lease::Lease;
 use crate::local_queue::Turn;
 use crate::locks::{Locks, trusted_from};
 use tokio::time::Instant;
-
-/// A lock that waits for whoever has the turn next.
-#[derive(Debug)]
-pub(crate) struct Handed {
-    pub(crate) claim: Claim,
-    pub(crate) grant: Grant,
-    /// The instant before it was asked for.
-    pub(crate) asked: LeaseInstant,
-}
-
-impl Handed {
-    /// Gives it back, for a caller that cannot have it.
-    pub(crate) async fn give_back(self) {
-        // What is not known to be given back is left to the reaper.
-        let _ = self.claim.release().await;
-    }
-}
 
 impl Locks {
     /// Makes a lease of a lock that was handed over; none: it was too old, and is given back.

@@ -10,6 +10,7 @@
 //!
 //! Keeps P6: the number of waiting callers, over all names, has a limit.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,7 +23,6 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::{LeaseClock, LeaseInstant};
 use crate::fairness::Fairness;
-use crate::hand_over::Handed;
 use crate::key::LockKey;
 
 /// How often a waiting caller checks when the lock before it expires: it may have had no expiry when the wait began, and
@@ -45,8 +45,9 @@ struct NameQueue {
     turns: Arc<Semaphore>,
     /// When the lock of the caller that has the turn will have expired; none: nothing was granted yet.
     expires: Mutex<Option<LeaseInstant>>,
-    /// The lock that the caller before has left to whoever has the turn next.
-    handed: Mutex<Option<Handed>>,
+    /// What the caller before has left to whoever has the turn next; dropped with the queue, if nobody comes. What that is, is
+    /// no concern of this queue.
+    left: Mutex<Option<Box<dyn Any + Send + Sync>>>,
     /// How many wait for the turn.
     waiting: AtomicUsize,
 }
@@ -93,14 +94,15 @@ impl Turn {
         is_wanted && !member.local_queue.fairness.must_look(&member.key, Instant::now())
     }
 
-    /// Leaves a lock to whoever has the turn next.
-    pub(crate) fn hand_over(&self, handed: Handed) {
-        *self.member.queue.handed.lock() = Some(handed);
+    /// Leaves something to whoever has the turn next.
+    pub(crate) fn leave(&self, left: impl Any + Send + Sync) {
+        *self.member.queue.left.lock() = Some(Box::new(left));
     }
 
-    /// Takes the lock that the caller before has left.
-    pub(crate) fn take_handed(&self) -> Option<Handed> {
-        self.member.queue.handed.lock().take()
+    /// Takes what the caller before has left.
+    pub(crate) fn take_left<T: Any>(&self) -> Option<T> {
+        let left = self.member.queue.left.lock().take()?;
+        left.downcast().ok().map(|left| *left)
     }
 
     /// Records that the lock that was granted in this turn was given back.
@@ -209,7 +211,7 @@ impl NameQueue {
         Arc::new(Self {
             turns: Arc::new(Semaphore::new(1)),
             expires: Mutex::default(),
-            handed: Mutex::default(),
+            left: Mutex::default(),
             waiting: AtomicUsize::new(0),
         })
     }

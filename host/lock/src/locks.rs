@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::claim::Claim;
+use crate::claim::{Claim, Handed};
 use crate::clock::{LeaseClock, LeaseInstant};
 use crate::config::{LockConfig, LockUrl};
 use crate::epochs::{EpochSource, OwnEpochs};
 use crate::error::{AcquireError, OpenError};
 use crate::fairness::Step;
 use crate::grant::{GrantError, Mark, MarkChange};
-use crate::hand_over::Handed;
 use crate::key::LockKey;
 use crate::lease::Lease;
 use crate::local_queue::{NoTurn, Turn};
@@ -197,7 +196,7 @@ impl Locks {
     ) -> Result<(Arc<Turn>, Option<Handed>), AcquireError> {
         match self.shared.local_queue.wait_turn(key, until).await {
             Ok(turn) => {
-                let handed = turn.take_handed();
+                let handed = turn.take_left();
                 Ok((Arc::new(turn), handed))
             }
             Err(NoTurn::Busy { remaining }) => Err(self.busy(remaining)),

@@ -165,7 +165,10 @@ impl Memcached {
     pub(crate) async fn hand_over(&self, key: &LockKey, grant: &Grant, next: OwnerToken) -> HandOver {
         let servers = self.servers(key);
         match (servers.second, grant.versions.second, grant.versions.first) {
-            (None, None, Some(version)) => servers.first.hand_over(key, version, next).await,
+            (None, None, Some(version)) => {
+                let handed_over = servers.first.hand_over(key, version, next).await;
+                handed_over.map(|taken| granted(taken, None))
+            }
             _ => HandOver::Not,
         }
     }

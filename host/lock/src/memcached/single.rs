@@ -7,7 +7,6 @@ use tokio::time::Instant;
 use super::clock::Dating;
 use super::codec::{Command, Reply};
 use super::fleet::Phase;
-use super::granted;
 use super::lane::Lane;
 use super::request::{Answer, LaneError};
 use super::server::Server;
@@ -232,7 +231,7 @@ impl Server {
     }
 
     /// Hands a lock on to `next`, over the connection that its item is known by.
-    pub(super) async fn hand_over(&self, key: &LockKey, version: ItemVersion, next: OwnerToken) -> HandOver {
+    pub(super) async fn hand_over(&self, key: &LockKey, version: ItemVersion, next: OwnerToken) -> HandOver<Taken> {
         let not_yet = || self.fleet.refusal().or_else(|| self.fleet.wait(self.name(), key));
         if self.health.refusal().or_else(not_yet).is_some() {
             return HandOver::Not;
@@ -255,7 +254,7 @@ impl Server {
                     };
                     // As for any grant: what was found out meanwhile may make it one that nobody may trust.
                     if lives.until(until) && self.health.suspension().or_else(not_yet).is_none() {
-                        HandOver::Done(granted(Taken::of(answer, cas), None))
+                        HandOver::Done(Taken::of(answer, cas))
                     } else {
                         HandOver::Unknown
                     }
