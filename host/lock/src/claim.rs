@@ -50,20 +50,25 @@ impl Handed {
 }
 
 impl Claim {
+    /// Begins an attempt, which the table is not asked for yet.
+    fn begin(shared: &Arc<Shared>, key: &LockKey, turn: Option<Arc<Turn>>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            key: key.clone(),
+            token: OwnerToken::random(),
+            attempt: shared.table.begin_attempt(key),
+            turn,
+            open: true,
+        }
+    }
+
     /// Asks the table once.
     pub(crate) async fn try_acquire(
         shared: &Arc<Shared>,
         key: &LockKey,
         turn: &Arc<Turn>,
     ) -> Result<(Self, Grant), GrantError> {
-        let mut claim = Self {
-            shared: Arc::clone(shared),
-            key: key.clone(),
-            token: OwnerToken::random(),
-            attempt: shared.table.begin_attempt(key),
-            turn: Some(Arc::clone(turn)),
-            open: true,
-        };
+        let mut claim = Self::begin(shared, key, Some(Arc::clone(turn)));
         let answer = claim.shared.table.grant(key, claim.token).await;
         claim.open = matches!(answer, Ok(_) | Err(GrantError::Unknown(_)));
         if let Err(GrantError::Unknown(_)) = answer {
@@ -85,15 +90,7 @@ impl Claim {
             return None;
         }
         let asked = self.shared.clock.now();
-        // From before it is asked for, as any claim.
-        let mut next = Self {
-            shared: Arc::clone(&self.shared),
-            key: self.key.clone(),
-            token: OwnerToken::random(),
-            attempt: self.shared.table.begin_attempt(&self.key),
-            turn: None,
-            open: true,
-        };
+        let mut next = Self::begin(&self.shared, &self.key, None);
         let table = &self.shared.table;
         match table.hand_over(&self.key, self.token, &grant, next.token).await {
             HandOver::Done(grant) => {

@@ -18,12 +18,13 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::claim::Handed;
 use crate::key::LockKey;
 use crate::lease::Lease;
 use crate::local_queue::Turn;
 use crate::locks::{Locks, trusted_from};
-use tokio::time::Instant;
 
 impl Locks {
     /// Makes a lease of a lock that was handed over; none: it was too old, and is given back.

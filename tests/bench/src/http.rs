@@ -70,7 +70,7 @@ impl Client {
     }
 }
 
-async fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
+pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
     let stream = TcpStream::connect(address)
         .await
         .context("cannot connect to the host")?;

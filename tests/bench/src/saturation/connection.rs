@@ -8,6 +8,8 @@ use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::http::connect;
+
 /// Digits of the number that is the name.
 const DIGITS: usize = 20;
 
@@ -55,14 +57,6 @@ impl Connection {
         self.stream = connect(self.address).await?;
         Ok(None)
     }
-}
-
-async fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
-    let stream = TcpStream::connect(address)
-        .await
-        .context("cannot connect to the host")?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 fn write_number(digits: &mut [u8], mut number: u64) {
