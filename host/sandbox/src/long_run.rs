@@ -5,10 +5,10 @@
 //! of them short, would all be ready to run before the one call of somebody else. A call that runs for longer goes on only
 //! with a *long run*. Of both there are fewer than processors.
 //!
-//! - Turns are needed also while no other tenant makes calls, though a processor stands still for it then. Without them a
-//!   registration costs an eighth less, and the two processors of a small host make a third more; but all that is ready of one
-//!   tenant, hundreds of calls, is before whoever comes next (500 connections: p50 of a call every 200 ms 36 instead of
-//!   0.3 ms).
+//! - Of turns there are more while no tenant that calls little has called for some seconds: then a processor would be kept
+//!   free for nobody, and on a host with two of them that is half of what it can do. They stay so few that hardly more than
+//!   its turns is before the first call of whoever comes, and that call brings the processor back. What one tenant has in other
+//!   queues, such as connections that can be read, is before it all the same: so it matters that a single call ends this.
 //! - A permit is for one poll of the call's future, which the epoch ends at the first tick that finds it to have run for a
 //!   moment. Then it goes to the next call, which may be the same one. A call that waits for a lock or the database has
 //!   none.
@@ -24,21 +24,24 @@
 //!
 //! A queue needs no limit of its own: no more calls can wait than may run.
 
+mod debts;
 mod lane;
+mod quiet;
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use namelock_account::{Account, Counter};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
+use self::debts::Debts;
 use self::lane::Lane;
+use self::quiet::Quiet;
 use crate::meter::{Meter, metered};
 
 /// How long a call runs without a permit, and without being stopped by a tick of the epoch: several times what an honest one
@@ -48,24 +51,22 @@ pub(crate) const FREE: Duration = Duration::from_micros(250);
 /// What a tenant may have run lately before all its calls need a turn: a few short calls.
 const RECENT_FREE: Duration = Duration::from_millis(2);
 
-/// What a tenant may owe before all its calls need a permit; and the most that its runs make it owe, which is paid off in two
-/// seconds.
-const CREDIT: Duration = Duration::from_millis(10);
-const DEBT_MAX: Duration = Duration::from_millis(50);
+/// How long a processor is kept free after a call of a tenant that calls little. One that calls less often than that finds
+/// the processors busy at its first call.
+const LATELY: Duration = Duration::from_secs(10);
 
-/// What a tenant owes whose guest could not be stopped, which is paid off in forty seconds: as long as all its calls at
-/// once keep the processors busy until they are ended, several times over.
-const PENALTY: Duration = Duration::from_secs(1);
-
-/// The seconds in which one second of debt is paid off: long runs of a tenant may take a fortieth of a processor's
-/// time.
-const PAY_OFF_FACTOR: u32 = 40;
+/// How many turns there are for one while none is kept free: so many that no processor waits for work, and so few that all of
+/// a tenant's calls that are ready do not stand before whoever comes.
+const TURNS_FOR_ONE: usize = 8;
 
 /// The permits of one sandbox.
 #[derive(Debug)]
 pub(crate) struct LongRuns {
     /// False while no tenant owes anything, which is most of the time: then nobody locks the mutex.
     any_debt: AtomicBool,
+    quiet: Quiet,
+    /// How many calls have a permit of each kind at once, while a processor is kept free.
+    permits: usize,
     /// The number of the next call.
     next_number: AtomicU64,
     /// How many values may wait to be given back by nobody's future.
@@ -77,8 +78,7 @@ pub(crate) struct LongRuns {
 struct Inner {
     long_runs: Lane<RunPermit>,
     turns: Lane<RunPermit>,
-    /// What each tenant owes. A tenant that owes nothing has no entry.
-    debts: HashMap<Arc<str>, Debt>,
+    debts: Debts,
 }
 
 /// What a permit is for.
@@ -86,15 +86,6 @@ struct Inner {
 pub(crate) enum Kind {
     LongRun,
     Turn,
-}
-
-/// The time of a tenant's long runs, less what was paid off until `at`.
-#[derive(Debug)]
-struct Debt {
-    time: Duration,
-    at: Instant,
-    /// How many of its calls have ended and wait to give their memory back.
-    deferred: usize,
 }
 
 /// The place of a call among those of its tenant.
@@ -125,19 +116,29 @@ pub(crate) struct Gated<F> {
 struct Deferred<'a>(&'a Place);
 
 impl LongRuns {
-    /// Permits for this many long runs, and as many turns, at once; `deferred` values may wait to be given back after their
-    /// calls are gone.
+    /// Permits for this many long runs at once, and as many turns while a processor is kept free; `deferred` values may wait to
+    /// be given back after their calls are gone.
     pub(crate) fn new(permits: usize, deferred: usize) -> Arc<Self> {
         Arc::new(Self {
             any_debt: AtomicBool::new(false),
+            quiet: Quiet::new(LATELY),
+            permits,
             next_number: AtomicU64::new(0),
             deferred: Arc::new(Semaphore::new(deferred)),
             inner: Mutex::new(Inner {
-                long_runs: Lane::new(permits),
-                turns: Lane::new(permits),
-                debts: HashMap::new(),
+                long_runs: Lane::new(),
+                turns: Lane::new(),
+                debts: Debts::default(),
             }),
         })
+    }
+
+    /// How many permits of a kind there are now.
+    fn permits(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Turn if !self.quiet.called_lately() => self.permits * TURNS_FOR_ONE,
+            Kind::Turn | Kind::LongRun => self.permits,
+        }
     }
 
     /// Gives a call that begins its place.
@@ -151,25 +152,19 @@ impl LongRuns {
 
     /// Makes a tenant need a permit for all its calls, until as many [`Deferred`] were dropped.
     fn defer(&self, tenant: &Arc<str>) {
-        self.inner.lock().entry(tenant).deferred += 1;
+        self.inner.lock().debts.defer(tenant);
         self.any_debt.store(true, Ordering::Relaxed);
     }
 
     /// Adds a long run to the debt of a tenant.
     fn charge(&self, tenant: &Arc<str>, ran: Duration) {
-        let mut inner = self.inner.lock();
-        let owed = inner.debt(tenant);
-        let time = (owed + ran).min(DEBT_MAX.max(owed));
-        let debt = inner.entry(tenant);
-        (debt.time, debt.at) = (time, Instant::now());
+        self.inner.lock().debts.charge(tenant, ran);
         self.any_debt.store(true, Ordering::Relaxed);
     }
 
     /// Makes a tenant owe much for long.
     fn penalize(&self, tenant: &Arc<str>) {
-        let mut inner = self.inner.lock();
-        let debt = inner.entry(tenant);
-        (debt.time, debt.at) = (PENALTY, Instant::now());
+        self.inner.lock().debts.penalize(tenant);
         self.any_debt.store(true, Ordering::Relaxed);
     }
 
@@ -178,15 +173,12 @@ impl LongRuns {
         if !self.any_debt.load(Ordering::Relaxed) {
             return false;
         }
-        let mut inner = self.inner.lock();
-        if inner.debts.get(tenant).is_some_and(|debt| debt.deferred > 0) {
-            return true;
-        }
-        let debt = inner.debt(tenant);
-        if debt.is_zero() && inner.debts.remove(tenant).is_some() && inner.debts.is_empty() {
+        let debts = &mut self.inner.lock().debts;
+        let is_much = debts.is_much(tenant);
+        if debts.is_empty() {
             self.any_debt.store(false, Ordering::Relaxed);
         }
-        debt >= CREDIT
+        is_much
     }
 }
 
@@ -220,13 +212,15 @@ impl Place {
         done
     }
 
-    /// Which permit a call needs that has run for so long.
+    /// Which permit a call needs that has run for so long; notes how much its tenant calls.
     fn needs(&self, ran: Duration) -> Option<Kind> {
         if ran >= FREE || self.runs.owes_much(self.account.tenant()) {
             Some(Kind::LongRun)
         } else if self.account.recent().ran() >= RECENT_FREE {
+            self.runs.quiet.is_not(&self.account);
             Some(Kind::Turn)
         } else {
+            self.runs.quiet.called(&self.account);
             None
         }
     }
@@ -242,9 +236,10 @@ impl Place {
     /// Queues for a permit.
     pub(crate) fn wait(&self, kind: Kind) -> oneshot::Receiver<RunPermit> {
         let (sender, receiver) = oneshot::channel();
+        let permits = self.runs.permits(kind);
         let mut inner = self.runs.inner.lock();
         let lane = inner.lane(kind);
-        if lane.take() {
+        if lane.is_empty() && lane.take(permits) {
             // The receiver still exists, so it is not refused.
             let _ = sender.send(RunPermit::new(&self.runs, kind));
         } else {
@@ -285,23 +280,11 @@ impl Place {
 
 impl Drop for Deferred<'_> {
     fn drop(&mut self) {
-        self.0.runs.inner.lock().entry(self.0.account.tenant()).deferred -= 1;
+        self.0.runs.inner.lock().debts.done(self.0.account.tenant());
     }
 }
 
 impl Inner {
-    fn entry(&mut self, tenant: &Arc<str>) -> &mut Debt {
-        self.debts.entry(Arc::clone(tenant)).or_insert_with(|| Debt {
-            time: Duration::ZERO,
-            at: Instant::now(),
-            deferred: 0,
-        })
-    }
-
-    fn debt(&self, tenant: &Arc<str>) -> Duration {
-        debt(&self.debts, tenant)
-    }
-
     fn lane(&mut self, kind: Kind) -> &mut Lane<RunPermit> {
         match kind {
             Kind::LongRun => &mut self.long_runs,
@@ -309,23 +292,16 @@ impl Inner {
         }
     }
 
-    /// Takes the next call out of the queue; without one the permit is given back.
-    fn next(&mut self, kind: Kind) -> Option<oneshot::Sender<RunPermit>> {
-        let next = match kind {
-            Kind::LongRun => self.long_runs.next(|account| debt(&self.debts, account.tenant())),
-            Kind::Turn => self.turns.next(|account| account.recent().ran()),
-        };
-        if next.is_none() {
-            self.lane(kind).put();
+    /// Takes the next call out of the queue, with a permit, if there are more than are taken.
+    fn next(&mut self, kind: Kind, permits: usize) -> Option<oneshot::Sender<RunPermit>> {
+        if self.lane(kind).is_empty() || !self.lane(kind).take(permits) {
+            return None;
         }
-        next
+        match kind {
+            Kind::LongRun => self.long_runs.next(|account| self.debts.of(account.tenant())),
+            Kind::Turn => self.turns.next(|account| account.recent().ran()),
+        }
     }
-}
-
-fn debt(debts: &HashMap<Arc<str>, Debt>, tenant: &Arc<str>) -> Duration {
-    debts.get(tenant).map_or(Duration::ZERO, |debt| {
-        debt.time.saturating_sub(debt.at.elapsed() / PAY_OFF_FACTOR)
-    })
 }
 
 impl RunPermit {
@@ -340,14 +316,16 @@ impl RunPermit {
 impl Drop for RunPermit {
     fn drop(&mut self) {
         let Some(runs) = self.runs.take() else { return };
+        let permits = runs.permits(self.kind);
+        runs.inner.lock().lane(self.kind).put();
         loop {
-            let Some(call) = runs.inner.lock().next(self.kind) else {
+            let Some(call) = runs.inner.lock().next(self.kind, permits) else {
                 return;
             };
-            match call.send(Self::new(&runs, self.kind)) {
-                Ok(()) => return,
-                // That call has ended in the meantime: the permit is for the one after it.
-                Err(mut refused) => refused.runs = None,
+            // That call has ended in the meantime: the permit is for the one after it.
+            if let Err(mut refused) = call.send(Self::new(&runs, self.kind)) {
+                refused.runs = None;
+                runs.inner.lock().lane(self.kind).put();
             }
         }
     }

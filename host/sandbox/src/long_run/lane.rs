@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 /// Permits of one kind, and those that wait for one.
 #[derive(Debug)]
 pub(super) struct Lane<P> {
-    free: usize,
+    /// How many permits somebody has.
+    taken: usize,
     /// The waiting tenants, in the order in which they were served last.
     waiting: VecDeque<Queue<P>>,
 }
@@ -23,29 +24,34 @@ struct Queue<P> {
 }
 
 impl<P> Lane<P> {
-    pub(super) fn new(permits: usize) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            free: permits,
+            taken: 0,
             waiting: VecDeque::new(),
         }
     }
 
-    /// How many permits nobody has.
+    /// How many permits somebody has.
     #[cfg(test)]
-    pub(super) fn free(&self) -> usize {
-        self.free
+    pub(super) fn taken(&self) -> usize {
+        self.taken
     }
 
-    /// Takes a permit, if there is one.
-    pub(super) fn take(&mut self) -> bool {
-        let is_free = self.free > 0;
-        self.free -= usize::from(is_free);
+    /// Takes a permit, if there are more than are taken.
+    pub(super) fn take(&mut self, permits: usize) -> bool {
+        let is_free = self.taken < permits;
+        self.taken += usize::from(is_free);
         is_free
     }
 
-    /// Gives back a permit that nobody waits for.
+    /// Gives a permit back.
     pub(super) fn put(&mut self) {
-        self.free += 1;
+        self.taken -= 1;
+    }
+
+    /// Tells whether no call waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Lets a call of this number wait.

@@ -1,6 +1,7 @@
 use namelock_account::Budgets;
 use tokio::sync::mpsc::unbounded_channel;
 
+use super::debts::{CREDIT, DEBT_MAX};
 use super::*;
 
 fn account(id: &str) -> Arc<Account> {
@@ -47,7 +48,7 @@ async fn permits_are_given_to_tenants_in_turn() {
         seen.push(order.recv().await.unwrap());
     }
     assert_eq!(seen, [0, 1, 2, 0, 0]);
-    assert_eq!(runs.inner.lock().long_runs.free(), 1);
+    assert_eq!(runs.inner.lock().long_runs.taken(), 0);
 }
 
 #[tokio::test]
@@ -64,7 +65,7 @@ async fn a_call_that_ends_while_it_waits_does_not_lose_the_permit() {
     let gone = runs.place(&a).wait(Kind::LongRun);
     drop(permit);
     drop(gone);
-    assert_eq!(runs.inner.lock().long_runs.free(), 1);
+    assert_eq!(runs.inner.lock().long_runs.taken(), 0);
 }
 
 #[tokio::test]
@@ -107,7 +108,7 @@ async fn a_tenant_that_owes_much_needs_a_permit_for_every_call() {
     assert!(poll.is_pending());
     drop(held);
     waits.await;
-    assert_eq!(runs.inner.lock().long_runs.free(), 1);
+    assert_eq!(runs.inner.lock().long_runs.taken(), 0);
 }
 
 // Shows P6: however many short calls of a tenant are ready at once, only a few are before the next call of another.
@@ -127,6 +128,7 @@ async fn a_tenant_that_has_run_much_just_now_needs_a_turn_for_every_call() {
         std::future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_ready())).await
     };
     let mut many: Vec<_> = (0..8).map(|_| run(&busy)).collect();
+    runs.quiet.called(&other);
     let turn = runs.place(&other).wait(Kind::Turn);
     // As much as is remembered, so that it is not forgotten while this test is kept waiting.
     busy.recent().add(Duration::from_secs(1));
@@ -141,13 +143,14 @@ async fn a_tenant_that_has_run_much_just_now_needs_a_turn_for_every_call() {
         call.await;
     }
     assert_eq!(begun.load(Ordering::Relaxed), 9);
-    assert_eq!(runs.inner.lock().turns.free(), 1);
+    assert_eq!(runs.inner.lock().turns.taken(), 0);
 }
 
 #[tokio::test]
 async fn the_tenant_that_has_run_least_lately_is_next() {
     let runs = LongRuns::new(1, 0);
     let (busy, modest) = (account("busy"), account("modest"));
+    runs.quiet.called(&modest);
     let turn = runs.place(&busy).wait(Kind::Turn).await.unwrap();
     let (mut first, mut second) = (runs.place(&busy).wait(Kind::Turn), runs.place(&modest).wait(Kind::Turn));
     busy.recent().add(Duration::from_secs(1));
@@ -156,6 +159,41 @@ async fn the_tenant_that_has_run_least_lately_is_next() {
     assert!(first.try_recv().is_err());
     drop(turn);
     first.try_recv().unwrap();
+}
+
+// Shows P6: a call of somebody else ends that a tenant has more turns than there are processors to spare, at once.
+#[tokio::test]
+async fn a_tenant_has_many_turns_until_one_that_calls_little_calls() {
+    let runs = LongRuns::new(1, 0);
+    let (busy, little) = (account("busy"), account("little"));
+    let needs = |account: &Arc<Account>| runs.place(account).needs(Duration::ZERO);
+    // Each time as much as is remembered, so that it is not forgotten while this test is kept waiting.
+    let needs_a_turn = || {
+        busy.recent().add(Duration::from_secs(1));
+        assert_eq!(needs(&busy), Some(Kind::Turn));
+        runs.place(&busy).wait(Kind::Turn)
+    };
+    assert_eq!(needs(&busy), None, "it has run little yet");
+    let turns: Vec<_> = (0..TURNS_FOR_ONE).map(|_| needs_a_turn().try_recv().unwrap()).collect();
+    let (mut waits, mut last) = (needs_a_turn(), needs_a_turn());
+    assert!(waits.try_recv().is_err());
+
+    assert_eq!(needs(&little), None);
+    let mut turns = turns.into_iter();
+    drop(turns.by_ref().take(TURNS_FOR_ONE - 1).collect::<Vec<_>>());
+    assert!(waits.try_recv().is_err(), "there is one turn now, and somebody has it");
+    drop(turns);
+    let turn = waits.try_recv().unwrap();
+    assert!(last.try_recv().is_err());
+
+    // Who calls much now was not the one that it is kept for.
+    little.recent().add(Duration::from_secs(1));
+    assert_eq!(needs(&little), Some(Kind::Turn));
+    let mut more = needs_a_turn();
+    assert!(more.try_recv().is_err(), "those that wait are before it");
+    drop(turn);
+    assert!(last.try_recv().is_ok() && more.try_recv().is_ok());
+    assert_eq!(runs.inner.lock().turns.taken(), 0);
 }
 
 // Shows P6: a tenant whose guests could not be stopped pays for longer than one whose calls are long.
@@ -167,7 +205,7 @@ async fn a_penalty_is_owed_for_longer_than_long_runs() {
     runs.place(&evader).penalize();
     // More runs make neither owe more, nor less.
     runs.charge(evader.tenant(), DEBT_MAX);
-    let debt = |account: &Arc<Account>| runs.inner.lock().debt(account.tenant());
+    let debt = |account: &Arc<Account>| runs.inner.lock().debts.of(account.tenant());
     assert!(debt(&long) <= DEBT_MAX && debt(&evader) > DEBT_MAX * 10);
 }
 
@@ -183,7 +221,7 @@ async fn a_call_has_no_permit_while_it_waits_for_something_else() {
     for _ in 0..3 {
         let poll = std::future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
         assert!(poll.is_pending());
-        assert_eq!(runs.inner.lock().long_runs.free(), 1);
+        assert_eq!(runs.inner.lock().long_runs.taken(), 0);
     }
 }
 
@@ -258,7 +296,7 @@ async fn what_is_given_back_later_waits_for_a_permit_and_is_charged() {
     drop(held);
     assert_eq!(dropped.recv().await, Some("in turn"));
     let least = (CREDIT * 2 * 2).as_nanos() as u64;
-    while runs.inner.lock().long_runs.free() == 0 {
+    while runs.inner.lock().long_runs.taken() > 0 {
         tokio::task::yield_now().await;
     }
     assert!(
