@@ -1,6 +1,6 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
 .PHONY: help run test hostile rename lint build build-native bench bench-quick bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-check \
-	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node
+	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-haproxy setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node
 
 COMPONENTS := target/components
 HANDLERS := rooms rename usernames subdomains campaign-codes
@@ -25,7 +25,7 @@ help:
 
 ## Set-up
 
-setup: setup-wasm setup-memcached setup-postgresql setup-faketime setup-curl setup-python setup-js
+setup: setup-wasm setup-memcached setup-postgresql setup-haproxy setup-faketime setup-curl setup-python setup-js
 
 setup-wasm:
 	@rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
@@ -36,6 +36,10 @@ setup-memcached:
 # Debian keeps the server's programs out of the path.
 setup-postgresql:
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || tests/install.sh postgresql
+
+# A balancer in front of a fleet. Debian keeps it out of the path of users.
+setup-haproxy:
+	@command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || tests/install.sh haproxy
 
 # Gives a host another clock.
 setup-faketime:

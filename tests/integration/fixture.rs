@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -54,7 +54,8 @@ pub(crate) struct Builder {
     names: Option<String>,
     config: String,
     cache: Option<PathBuf>,
-    listen: &'static str,
+    listen: String,
+    admin: String,
     log: &'static str,
 }
 
@@ -85,14 +86,15 @@ impl Builder {
             names: None,
             config: String::new(),
             cache: None,
-            listen: "127.0.0.1:0",
+            listen: "127.0.0.1:0".to_owned(),
+            admin: "127.0.0.1:0".to_owned(),
             log: "info",
         }
     }
 
     /// The address on which it listens for requests.
-    pub(crate) fn listen(mut self, address: &'static str) -> Self {
-        self.listen = address;
+    pub(crate) fn listen(mut self, address: &str) -> Self {
+        self.listen = address.to_owned();
         self
     }
 
@@ -188,7 +190,7 @@ impl Builder {
             .unwrap_or_else(|| format!("sqlite:{}", path("names.db").display()));
         command
             .current_dir(self.folder.path())
-            .args(["serve", "--listen", self.listen, "--admin", "127.0.0.1:0"])
+            .args(["serve", "--listen", &self.listen, "--admin", &self.admin])
             .args(["--lock", &self.lock, "--names", &names])
             .arg("--config")
             .arg(path("namelock.toml"))
@@ -217,11 +219,7 @@ impl Builder {
     }
 
     fn spawn(self, mut command: Command) -> Host {
-        let mut process = Process::spawn(&mut command);
-        let Some((public, admin)) = process.listening(START) else {
-            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            panic!("the host did not start; it logged\n{log}");
-        };
+        let (process, [public, admin]) = self.run(&mut command);
         Host {
             process,
             url: format!("http://{public}"),
@@ -230,9 +228,41 @@ impl Builder {
             client: reqwest::Client::builder().timeout(5 * DEADLINE).build().unwrap(),
         }
     }
+
+    /// Runs this command, and waits until it says where it listens.
+    fn run(&self, command: &mut Command) -> (Process, [SocketAddr; 2]) {
+        let mut process = Process::spawn(command);
+        let Some((public, admin)) = process.listening(START) else {
+            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            panic!("the host did not start; it logged\n{log}");
+        };
+        (process, [public, admin])
+    }
 }
 
 impl Host {
+    /// Its public and its admin address.
+    pub(crate) fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        (self.address().parse().unwrap(), self.admin_address().parse().unwrap())
+    }
+
+    /// Has it stop as a service manager does, and once more when it has been left alone; then starts it again on the same
+    /// addresses, with the same folder and settings. Returns the exit code, when it is ready.
+    pub(crate) async fn restart(&mut self, left_alone: impl AsyncFn() -> bool) -> Option<i32> {
+        self.process.signal("TERM");
+        eventually("nobody uses a host that stops", left_alone).await;
+        self.process.signal("TERM");
+        // What waits here keeps a thread, and the others go on.
+        tokio::task::block_in_place(|| {
+            let code = self.process.wait(DEADLINE).expect("the host did not stop").code();
+            (self.builder.listen, self.builder.admin) = (self.address().to_owned(), self.admin_address().to_owned());
+            let mut command = self.builder.command();
+            (self.process, _) = self.builder.run(&mut command);
+            self.wait_until_ready();
+            code
+        })
+    }
+
     /// Waits until lock and database answer.
     pub(crate) fn wait_until_ready(&self) {
         let ready = wait_until_ready(self.admin_address().parse().unwrap(), DEADLINE);
@@ -378,9 +408,9 @@ impl Host {
         self.builder.start()
     }
 
-    /// Sends SIGTERM, and returns the exit code.
+    /// Has it stop at once, and returns the exit code.
     pub(crate) fn stop(&mut self) -> Option<i32> {
-        self.process.signal("TERM");
+        self.process.signal("INT");
         self.process.wait(DEADLINE).expect("the host did not stop").code()
     }
 }

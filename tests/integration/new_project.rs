@@ -229,7 +229,7 @@ fn a_project_is_built_and_served_anew_when_a_file_changes() {
     change("six", "6");
     wait("the change is served", &|| register("less") == "422");
     assert_eq!(register("sixsix"), "201");
-    host.signal("TERM");
+    host.signal("INT");
     assert_eq!(
         host.wait(DEADLINE).and_then(|status| status.code()),
         Some(0),

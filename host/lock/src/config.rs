@@ -190,7 +190,11 @@ impl LockConfig {
     }
 
     /// Refuses values that could not work.
-    pub(crate) fn check(&self) -> Result<(), OpenError> {
+    ///
+    /// # Errors
+    ///
+    /// The first of them, and why.
+    pub fn check(&self) -> Result<(), OpenError> {
         self.check_not_zero().map_err(OpenError::Config)?;
         self.check_ranges().map_err(OpenError::Config)
     }

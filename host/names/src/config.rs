@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::OpenError;
+use crate::url::NamesUrl;
 
 /// How often a database deletes rows whose retention is over. While there are more of them than one purge deletes, the
 /// next purge follows at once: names that end faster than that must not fill the disk.
@@ -11,6 +12,9 @@ pub(crate) const PURGE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How many rows one purge deletes at most.
 pub(crate) const PURGE_ROWS_MAX: u16 = 1000;
+
+/// How much longer than the server's own deadline an answer of PostgreSQL is waited for.
+pub(crate) const GRACE: Duration = Duration::from_millis(100);
 
 /// The limits of a names database. Every field has a sound default.
 #[derive(Debug, Clone)]
@@ -79,6 +83,14 @@ impl Default for NamesConfig {
 }
 
 impl NamesConfig {
+    /// How long a read or write of the database at `url` may take, including the wait for a connection.
+    pub fn deadline(&self, url: &NamesUrl) -> Duration {
+        match url {
+            NamesUrl::Sqlite(_) => self.busy_timeout,
+            NamesUrl::Postgres(_) => self.timeout + GRACE,
+        }
+    }
+
     /// Refuses limits with which nothing could be read or written.
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         let limits = [

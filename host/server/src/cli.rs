@@ -16,7 +16,9 @@ use crate::develop::dev::{self, DevFlags};
 use crate::develop::new::{self, NewFlags};
 use crate::develop::run::{self, RunFlags};
 use crate::develop::scenario::{self, TestFlags};
+use crate::inspect::{self, CheckConfigFlags};
 use crate::lifecycle::{self, Addresses, RunError};
+use crate::output::print;
 use crate::telemetry::{self, LogWriter};
 use crate::tenants::tokens::{NewToken, NewTokenError, Right};
 
@@ -40,11 +42,12 @@ enum Command {
     /// A flag wins over its variable in the environment, which wins over the file. NAMELOCK_LOG filters the log on
     /// standard error, as in `info` or `info,namelock=debug`.
     ///
-    /// SIGTERM and SIGINT stop it: running requests are finished, for at most `http.drain`, and leases are released. SIGHUP
-    /// reads the directory of tenants again.
+    /// SIGTERM stops it: for `http.lame_duck` it serves on and is not ready, so that balancers send nothing more, which a second
+    /// signal skips; then running requests are finished, for at most `http.drain`, and leases are released. SIGINT does the same
+    /// without the first part. SIGHUP reads the directory of tenants again.
     ///
     /// Exit codes: 0 after a drained stop, 2 for bad usage or configuration, 1 for everything else.
-    Serve(ServeFlags),
+    Serve(ServeCommand),
     /// Makes a small project in Rust, Python or JavaScript that builds as it is.
     ///
     /// It has a handler with tests, a scenario, a tenant.toml, a README with the commands in their order, and in `sdk` what the
@@ -94,12 +97,25 @@ enum Command {
     ///
     /// Exit codes: 0 after a stop by a signal, 2 for bad usage or configuration, 1 for everything else.
     Dev(DevFlags),
+    /// Says what is wrong with a configuration file and the files of its tenants, without starting anything.
+    ///
+    /// Exit codes: 0 if a host would start with it, 2 if not.
+    CheckConfig(CheckConfigFlags),
     /// Creates secrets for callers.
     #[command(subcommand)]
     Token(TokenCommand),
     /// Compiles one component, as a child of `serve`: from standard input, to standard output.
     #[command(hide = true)]
     Compile(CompileFlags),
+}
+
+#[derive(Args, Debug)]
+struct ServeCommand {
+    #[command(flatten)]
+    flags: ServeFlags,
+    /// Prints every setting with its value, as a file, instead of serving; passwords are left out
+    #[arg(long)]
+    print_config: bool,
 }
 
 #[derive(Args, Debug)]
@@ -145,20 +161,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), RunError
         Err(error) => return Err(RunError::Config(usage(&error))),
     };
     match command {
-        Command::Serve(flags) => run_serve(&flags),
+        Command::Serve(command) => run_serve(&command),
         Command::New(flags) => new::run(&flags),
         Command::Build(flags) => build::run(&flags),
         Command::Check(flags) => check::run(&flags),
         Command::Run(flags) => run::run(&flags),
         Command::Test(flags) => scenario::run(&flags),
         Command::Dev(flags) => dev::run(&flags),
+        Command::CheckConfig(flags) => inspect::check_config(&flags),
         Command::Token(TokenCommand::New(flags)) => token_new(&flags),
         Command::Compile(flags) => compile(&flags),
     }
 }
 
 /// Reads the configuration and serves until a signal comes.
-fn run_serve(flags: &ServeFlags) -> Result<(), RunError> {
+fn run_serve(command: &ServeCommand) -> Result<(), RunError> {
     let env = |variable: &str| std::env::var_os(variable);
     // The size of the queue is not known before the configuration is read, and reading it may log.
     let (log, log_thread) =
@@ -171,16 +188,19 @@ fn run_serve(flags: &ServeFlags) -> Result<(), RunError> {
             "this host runs without some of its safeties, as NAMELOCK_WITHOUT says"
         );
     }
-    let config = Config::load(flags, &env)?;
+    let config = Config::load(&command.flags, &env)?;
+    if command.print_config {
+        return inspect::print_config(&config);
+    }
     log.resize(config.log_queue);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(RunError::Runtime)?;
     let result = runtime.block_on(async {
-        let shutdown = lifecycle::shutdown_signal().map_err(RunError::Runtime)?;
+        let stop = lifecycle::stop_signals().map_err(RunError::Runtime)?;
         let reload = lifecycle::reload_signal().map_err(RunError::Runtime)?;
-        lifecycle::serve(config, log, announce, shutdown, reload).await
+        lifecycle::serve(config, log, announce, stop, reload).await
     });
     // Whatever still blocks a thread of the pool has had its time to finish.
     runtime.shutdown_background();
@@ -205,9 +225,7 @@ fn token_new(flags: &TokenFlags) -> Result<(), RunError> {
         NewTokenError::Invalid(error) => ConfigError::new("token new", error.to_string()).into(),
         NewTokenError::Random(error) => RunError::Runtime(std::io::Error::other(error)),
     })?;
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(token.text().as_bytes()).and_then(|()| out.flush());
-    written.map_err(RunError::Print)
+    print(&token.text())
 }
 
 /// Prints on standard output where requests are accepted; a reader that has gone is no reason to stop.
@@ -273,6 +291,7 @@ mod tests {
             help_of("namelock run --help"),
             help_of("namelock test --help"),
             help_of("namelock dev --help"),
+            help_of("namelock check-config --help"),
             help_of("namelock token new --help"),
         ]
         .join("\n");
@@ -314,7 +333,7 @@ mod tests {
     #[test]
     fn every_flag_is_read() {
         let line = "namelock serve --config c --listen l --admin a --lock k --names n --tenants t --cache h --open";
-        let Command::Serve(flags) = Cli::try_parse_from(line.split(' ')).unwrap().command else {
+        let Command::Serve(ServeCommand { flags, .. }) = Cli::try_parse_from(line.split(' ')).unwrap().command else {
             panic!("{line} serves");
         };
         assert!(flags.open);

@@ -141,7 +141,7 @@ impl Host {
 
     /// Stops it as an operator does. What it has kept is there when it is started again.
     pub(crate) fn stop(mut self) -> anyhow::Result<Site> {
-        self.process.signal("TERM");
+        self.process.signal("INT");
         self.process.wait(STOP).context("the host does not stop")?;
         Ok(self.site)
     }

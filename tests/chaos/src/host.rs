@@ -166,7 +166,7 @@ impl Host {
     /// Asks it to stop, and waits until it has.
     pub fn stop(&mut self, within: Duration) {
         if let Some(mut process) = self.process.take() {
-            process.signal("TERM");
+            process.signal("INT");
             // Dropping it kills what has not ended.
             process.wait(within);
         }

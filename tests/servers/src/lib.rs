@@ -4,6 +4,7 @@
 //! installed is a failure with a line that says what to install, never a skipped test.
 
 mod clock;
+mod haproxy;
 mod memcached;
 mod pair;
 mod port;
@@ -13,6 +14,7 @@ mod raw;
 mod redis;
 
 pub use clock::faketime;
+pub use haproxy::Haproxy;
 pub use memcached::Memcached;
 pub use pair::PostgresPair;
 pub use port::free_port;

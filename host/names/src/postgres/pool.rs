@@ -10,16 +10,13 @@ use namelock_types::error_chain;
 use scopeguard::ScopeGuard;
 use tokio_postgres::config::TargetSessionAttrs;
 
-use crate::config::NamesConfig;
+use crate::config::{GRACE, NamesConfig};
 use crate::error::OpenError;
 use crate::postgres::schema::{Migrated, SchemaError};
 use crate::postgres::sql::PLANNING;
 use crate::postgres::tls;
 use crate::postgres::turns::{Kind, NoTurn, Turn, Turns};
 use crate::rules::stored_ms;
-
-/// How much longer than the server's own deadline an answer is waited for.
-const GRACE: Duration = Duration::from_millis(100);
 
 /// The connections of this process, and whether it knows the tables to be up to date.
 #[derive(Clone)]

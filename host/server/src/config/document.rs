@@ -1,8 +1,11 @@
 //! The page `docs/configuration.md`: every setting as a commented file, and the flags and variables.
 
 use super::file::CONFIG;
-use super::setting::Flag;
-use super::settings::{Described, MAX, SECTIONS, all};
+use super::limits::TENANT;
+use super::setting::{Entry, Flag};
+use super::settings::{Described, HOST, MAX, SECTIONS, all};
+use super::types::Config;
+use super::units::Value;
 
 /// What the page says before the file.
 const INTRODUCTION: &str = "# Configuration
@@ -68,6 +71,33 @@ pub(super) fn file() -> String {
             .iter()
             .filter(|setting| name != MAX && setting.entry.section() == name);
         settings.for_each(|setting| line(&mut text, setting));
+    }
+    text
+}
+
+/// Every setting with the value that it has in `config`, as a file. A password in a URL is left out.
+pub fn effective(config: &Config) -> String {
+    let mut config = config.clone();
+    let mut text = String::new();
+    for (name, _) in SECTIONS {
+        let gap = if text.is_empty() { "" } else { "\n" };
+        text.push_str(&format!("{gap}[{name}]\n"));
+        let limits = match name {
+            "limits" => Some(&mut config.limits),
+            MAX => Some(&mut config.limits_max),
+            _ => None,
+        };
+        let mut line = |entry: Entry, value: Option<Value>| match value {
+            Some(value) => text.push_str(&format!("{} = {value}\n", entry.name())),
+            None => text.push_str(&format!("# {} is absent\n", entry.name())),
+        };
+        if let Some(limits) = limits {
+            TENANT
+                .iter()
+                .for_each(|setting| line(setting.entry, setting.value(limits)));
+        }
+        let host = HOST.iter().filter(|setting| setting.entry.section() == name);
+        host.for_each(|setting| line(setting.entry, setting.value(&mut config)));
     }
     text
 }

@@ -22,7 +22,7 @@ pub mod source;
 mod types;
 pub mod units;
 
-pub use document::document;
+pub use document::{document, effective};
 pub use flags::ServeFlags;
 pub use limits::{Limits, LimitsSection};
 pub use record::RecordConfig;

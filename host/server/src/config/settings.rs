@@ -118,8 +118,10 @@ pub(super) const HOST: &[Host] = &[
     Host::time("http.calls_wait", 0, MINUTE, |c| (&mut c.http.calls_wait).into())
         .says("How long a waiting call waits for the host")
         .limit(Reached::Code(Overloaded), "admission::a_host_that_is_full_refuses"),
+    Host::time("http.lame_duck", 0, 10 * MINUTE, |c| (&mut c.http.lame_duck).into())
+        .says("How long everything is served after SIGTERM, while `/readyz` says that the host is stopping; a second signal ends it"),
     Host::time("http.drain", 0, 10 * MINUTE, |c| (&mut c.http.drain).into())
-        .says("How long running requests may go on after the signal to stop")
+        .says("How long running requests may go on when the host does not serve any more")
         .limit(Reached::Closed, "connections::a_drain_has_an_end"),
     Host::text("admin.listen", |c| (&mut c.admin).into())
         .says("The address of the admin listener")

@@ -82,8 +82,20 @@ pub struct HttpConfig {
     pub calls_waiting: usize,
     /// How long each of them waits before it is refused.
     pub calls_wait: Duration,
-    /// How long running requests may go on after the signal to stop.
+    /// How long it serves after SIGTERM while it says that it is not ready.
+    pub lame_duck: Duration,
+    /// How long running requests may go on after that, or after SIGINT.
     pub drain: Duration,
+}
+
+impl Config {
+    /// The configuration of the lock service, with what other settings say about it.
+    pub fn lock_service(&self) -> LockConfig {
+        LockConfig {
+            shared_with_idiom: !self.shared_namespace.is_empty(),
+            ..self.lock.clone()
+        }
+    }
 }
 
 impl Default for Config {
@@ -126,6 +138,7 @@ impl Default for HttpConfig {
             calls: 256,
             calls_waiting: 1024,
             calls_wait: Duration::from_secs(1),
+            lame_duck: Duration::from_secs(5),
             drain: Duration::from_secs(10),
         }
     }

@@ -23,6 +23,7 @@ use super::language::Language;
 use super::world;
 use crate::config::source::ConfigError;
 use crate::lifecycle::RunError;
+use crate::output::print;
 
 /// What to build.
 #[derive(Args, Debug)]
@@ -45,7 +46,7 @@ pub fn run(flags: &BuildFlags) -> Result<(), RunError> {
     let language = language(&flags.dir)?;
     let timeout = Duration::from_secs(flags.timeout);
     let text = command::run(None, async |_| build(&flags.dir, timeout, language).await)?;
-    command::print(&text)
+    print(&text)
 }
 
 /// The language of the project in a directory.

@@ -22,6 +22,7 @@ use super::workshop;
 use super::world::{self, Interfaces};
 use crate::config::Config;
 use crate::lifecycle::RunError;
+use crate::output::print;
 use crate::tenants::TenantError;
 use crate::tenants::plan::Plan;
 use crate::text;
@@ -97,7 +98,7 @@ impl Used {
 pub fn run(flags: &CheckFlags) -> Result<(), RunError> {
     command::log()?;
     let report = command::run(flags.config.as_ref(), async |config| check(flags, config).await)?;
-    command::print(&if flags.json { report.json() } else { report.text() })?;
+    print(&if flags.json { report.json() } else { report.text() })?;
     if report.fits {
         return Ok(());
     }

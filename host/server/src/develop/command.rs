@@ -1,7 +1,6 @@
 //! What the commands have in common: the configuration that they go by, and what they print.
 
 use std::ffi::OsString;
-use std::io::Write;
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -37,10 +36,4 @@ pub(super) fn log() -> Result<(), RunError> {
         .with_ansi(false);
     log.try_init()
         .map_err(|error| RunError::Runtime(std::io::Error::other(error)))
-}
-
-pub(super) fn print(text: &str) -> Result<(), RunError> {
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(RunError::Print)
 }

@@ -21,6 +21,7 @@ use super::workshop;
 use crate::config::source::ConfigError;
 use crate::config::{Config, ServeFlags};
 use crate::lifecycle::{self, Addresses, RunError};
+use crate::output::print;
 use crate::telemetry::{self, LogWriter};
 use crate::tenants::{InvalidTenantId, TenantId};
 use crate::text;
@@ -99,13 +100,13 @@ pub fn run(flags: &DevFlags) -> Result<(), RunError> {
     };
     let runtime = command::runtime()?;
     let served = runtime.block_on(async {
-        let shutdown = lifecycle::shutdown_signal().map_err(RunError::Runtime)?;
+        let stop = lifecycle::stop_signals().map_err(RunError::Runtime)?;
         project.build().await;
         lifecycle::serve(
             config.clone(),
             log,
             |addresses| announce(addresses, &id),
-            shutdown,
+            stop,
             async || project.changed().await,
         )
         .await
@@ -121,7 +122,7 @@ fn announce(addresses: Addresses, id: &TenantId) {
     let text = format!(
         "listening on http://{public} (admin http://{admin})\nthe tenant {id} is at http://{public}/v1/{id}/names\n"
     );
-    if let Err(error) = command::print(&text) {
+    if let Err(error) = print(&text) {
         tracing::warn!(%error, "cannot write to standard output");
     }
 }

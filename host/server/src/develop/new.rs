@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::command;
 use super::language::{Language, typed};
 use crate::config::source::ConfigError;
 use crate::lifecycle::RunError;
+use crate::output::print;
 use crate::tenants::{InvalidTenantId, TenantId};
 
 /// Which project to make.
@@ -43,7 +43,7 @@ pub fn run(flags: &NewFlags) -> Result<(), RunError> {
         let path = dir.join(path);
         write(&path, text).map_err(|source| RunError::Write { path, source })?;
     }
-    command::print(&told(dir, &id, *lang))
+    print(&told(dir, &id, *lang))
 }
 
 /// The tenant that the project in this directory is for, if a project can be made there.

@@ -24,6 +24,7 @@ use crate::config::source::ConfigError;
 use crate::error::Problem;
 use crate::http::wire;
 use crate::lifecycle::RunError;
+use crate::output::print;
 use crate::recordings;
 use crate::tenants::plan::Plan;
 
@@ -129,7 +130,7 @@ pub fn run(flags: &RunFlags) -> Result<(), RunError> {
         return run_again(flags, recording);
     }
     let (text, failed) = command::run(flags.config.as_ref(), async |config| call(flags, config).await)?;
-    command::print(&text)?;
+    print(&text)?;
     failed.map_or(Ok(()), |code| Err(RunError::Call { code }))
 }
 
@@ -159,7 +160,7 @@ fn run_again(flags: &RunFlags, recording: &Path) -> Result<(), RunError> {
         "replayed  {}",
         difference.unwrap_or("outcome and log are as recorded")
     );
-    command::print(&text)?;
+    print(&text)?;
     played.difference.map_or(Ok(()), |_| Err(RunError::Differs))
 }
 

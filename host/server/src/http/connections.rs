@@ -22,6 +22,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderMap, HeaderValue};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -41,6 +43,10 @@ use crate::config::HttpConfig;
 /// How long to wait after `accept` failed, which is most often for a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long after the stop a connection without a request may still bring one: whoever sends it cannot know yet that the
+/// connection is about to end.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
+
 /// What the connections of one listener may use.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimits {
@@ -58,6 +64,8 @@ pub struct ConnectionLimits {
     pub header_timeout: Duration,
     /// How long a peer may take to accept more of an answer.
     pub write_timeout: Duration,
+    /// How long after the shutdown a connection may still bring its last request; part of `drain`.
+    pub last_request: Duration,
     /// How long requests in progress may continue after the shutdown.
     pub drain: Duration,
 }
@@ -73,12 +81,16 @@ impl From<&HttpConfig> for ConnectionLimits {
             first_head_timeout: http.first_head_timeout,
             header_timeout: http.header_timeout,
             write_timeout: http.write_timeout,
+            last_request: LAST_REQUEST.min(http.drain / 2),
             drain: http.drain,
         }
     }
 }
 
 /// Serves `service` on `listener` until `shutdown`, then finishes the requests in progress.
+///
+/// Nobody who could not know of the shutdown is cut off: who has connected by then is served, each answer says that it ends
+/// its connection, and a connection without a request is closed only after `limits.last_request`.
 ///
 /// Returns how many connections were cut off because they had not ended after `limits.drain`. When it returns, no
 /// connection is left, and whatever their requests held is dropped.
@@ -106,9 +118,12 @@ pub async fn run(
             }
         }
     }
-    // From here on new connections are refused, so that a load balancer sends them elsewhere.
-    drop(listener);
     stop.cancel();
+    for (stream, address) in arrived.into_iter().chain(close(listener)) {
+        if let Verdict::Served(slot) = room.enter(address) {
+            connections.spawn(connection(stream, service.clone(), limits.clone(), stop.clone(), slot));
+        }
+    }
     drain(connections, limits.drain).await
 }
 
@@ -149,6 +164,32 @@ async fn accept_any(listener: &TcpListener) -> (TcpStream, IpAddr) {
     }
 }
 
+/// Returns those who have connected and were not accepted yet, whom the kernel would cut off. From then on new connections are
+/// refused, so that a load balancer sends them elsewhere.
+fn close(listener: TcpListener) -> Vec<(TcpStream, IpAddr)> {
+    let accept = |listener: &std::net::TcpListener| {
+        let (stream, address) = listener.accept()?;
+        stream.set_nonblocking(true)?;
+        Ok((TcpStream::from_std(stream)?, address.ip()))
+    };
+    let Ok(listener) = listener.into_std() else {
+        return Vec::new();
+    };
+    let mut last = Vec::new();
+    loop {
+        match accept(&listener) {
+            Ok(arrived) => last.push(arrived),
+            Err(error) if is_peer_fault(&error) => {}
+            // Nobody is left, most of all.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return last,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept the last connections");
+                return last;
+            }
+        }
+    }
+}
+
 /// Whether the peer gave up before the connection was accepted.
 fn is_peer_fault(error: &io::Error) -> bool {
     matches!(
@@ -178,13 +219,17 @@ async fn connection(stream: TcpStream, service: Router, limits: ConnectionLimits
         .max_buf_size(limits.header_bytes);
     let activity = &slot.activity;
     let stream = TokioIo::new(Peer::new(stream, Arc::clone(activity)));
-    let mut connection = pin!(http.serve_connection(stream, watched(service, activity)));
+    let mut connection = pin!(http.serve_connection(stream, watched(service, activity, &stop)));
+    let mut stopped = pin!(async {
+        stop.cancelled().await;
+        tokio::time::sleep(limits.last_request).await;
+    });
     let mut first_head = pin!(tokio::time::sleep(limits.first_head_timeout));
     let (mut is_new, mut stopping) = (true, false);
     let result = loop {
         tokio::select! {
             result = connection.as_mut() => break result,
-            () = stop.cancelled(), if !stopping => {
+            () = &mut stopped, if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -202,23 +247,30 @@ async fn connection(stream: TcpStream, service: Router, limits: ConnectionLimits
     }
 }
 
-/// The service of one connection, which notes when a request begins, has come whole, and ends.
+/// The service of one connection, which notes when a request begins, has come whole, and ends. After `stop` an answer says
+/// that it is the last one.
 fn watched(
     service: Router,
     activity: &Arc<Activity>,
+    stop: &CancellationToken,
 ) -> impl Service<Request<Incoming>, Response = axum::response::Response, Error = Infallible, Future: Send> {
-    let (service, activity) = (TowerToHyperService::new(service), Arc::clone(activity));
+    let (service, activity, stop) = (TowerToHyperService::new(service), Arc::clone(activity), stop.clone());
     service_fn(move |request: Request<Incoming>| {
         let begun = activity.begin(request.version() >= Version::HTTP_11);
         let begun = begun.then(|| InRequest(Arc::clone(&activity)));
         let answer = service.call(request.map(|body| WatchedBody::new(body, &activity)));
+        let stop = stop.clone();
         async move {
             let Some(begun) = begun else {
                 // The connection is about to be closed, and whatever is in it dropped.
                 return std::future::pending().await;
             };
-            let answer = answer.await;
+            let mut answer = answer.await;
             drop(begun);
+            if let (Ok(answer), true) = (&mut answer, stop.is_cancelled()) {
+                let headers: &mut HeaderMap = answer.headers_mut();
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             answer
         }
     })

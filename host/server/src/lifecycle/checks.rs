@@ -1,7 +1,6 @@
 //! Refuses configurations whose parts are valid but not safe together.
 
-use namelock_names::Names;
-
+use super::error::RunError;
 use crate::config::source::ConfigError;
 use crate::config::{Config, HttpConfig};
 use crate::tenants::directory::{self, Candidate};
@@ -13,7 +12,7 @@ pub(super) fn open_is_allowed(http: &HttpConfig) -> bool {
 
 /// Refuses to let anybody on the network call a tenant, unless the operator has asked for it.
 // Keeps P7: a tenant without tokens does not become public by accident.
-pub(super) fn refuse_open(http: &HttpConfig, candidates: &[Candidate]) -> Result<(), ConfigError> {
+pub(crate) fn refuse_open(http: &HttpConfig, candidates: &[Candidate]) -> Result<(), ConfigError> {
     match directory::first_open(candidates) {
         Some(tenant) if !open_is_allowed(http) => {
             let problem = format!(
@@ -27,10 +26,23 @@ pub(super) fn refuse_open(http: &HttpConfig, candidates: &[Candidate]) -> Result
     }
 }
 
+/// Refuses what would be refused as soon as the lock service and the database are opened.
+///
+/// # Errors
+///
+/// The first of them.
+pub(crate) fn refuse_contradictions(config: &Config) -> Result<(), RunError> {
+    config.lock_service().check().map_err(|source| RunError::Locks {
+        url: config.lock_url.to_string(),
+        source,
+    })?;
+    Ok(refuse_unsafe_times(config)?)
+}
+
 /// Refuses leases and retention times with which the names database could not guard its writes.
 // Keeps P5: a lease outlasts a write, and the token of a name is not forgotten while an older lease could still write.
-pub(super) fn refuse_unsafe_times(config: &Config, names: &dyn Names) -> Result<(), ConfigError> {
-    let (lease, deadline) = (config.lock.lease, names.deadline());
+pub(super) fn refuse_unsafe_times(config: &Config) -> Result<(), ConfigError> {
+    let (lease, deadline) = (config.lock.lease, config.names.deadline(&config.names_url));
     if lease <= deadline {
         let problem = format!(
             "{lease:?} is no longer than a write to the names database may take ({deadline:?}), so nothing could be \

@@ -1,17 +1,15 @@
 //! The lifecycle of a server: open, bind, serve, reload, drain.
 
-mod checks;
+pub(crate) mod checks;
 mod epochs;
 mod error;
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use namelock_lock::{LockConfig, Locks};
+use namelock_lock::Locks;
 use namelock_names::{Names, NamesConfig};
 use namelock_sandbox::{Powers, Sandbox, SandboxConfig};
 use tokio::net::{TcpListener, TcpSocket};
@@ -54,6 +52,7 @@ const ADMIN_LIMITS: ConnectionLimits = ConnectionLimits {
     first_head_timeout: Duration::from_secs(5),
     header_timeout: Duration::from_secs(30),
     write_timeout: Duration::from_secs(10),
+    last_request: Duration::from_millis(100),
     drain: Duration::from_secs(1),
 };
 
@@ -66,13 +65,28 @@ pub struct Addresses {
     pub admin: SocketAddr,
 }
 
-/// Catches SIGTERM and SIGINT from now on; the returned future ends with the first of them.
-pub fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
+/// How a server is told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Once balancers have seen that it is not ready any more, as a service manager stops it.
+    Announced,
+    /// At once, as somebody at a terminal does.
+    AtOnce,
+}
+
+/// Catches SIGTERM and SIGINT from now on; each call of the returned function waits for the next of them.
+pub fn stop_signals() -> io::Result<impl AsyncFnMut() -> Stop> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
+    Ok(async move || {
         tokio::select! {
-            _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "stopping"),
-            _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
+            _ = terminate.recv() => {
+                tracing::info!(signal = "SIGTERM", "told to stop");
+                Stop::Announced
+            }
+            _ = interrupt.recv() => {
+                tracing::info!(signal = "SIGINT", "told to stop");
+                Stop::AtOnce
+            }
         }
     })
 }
@@ -85,23 +99,30 @@ pub fn reload_signal() -> io::Result<impl AsyncFnMut()> {
     })
 }
 
-/// Opens what the configuration names and serves until `shutdown`; loads the tenants again whenever `reload` returns,
+/// Opens what the configuration names and serves until `stop` returns; loads the tenants again whenever `reload` returns,
 /// and calls `announce` once it accepts requests.
 pub async fn serve(
     config: Config,
     log: LogWriter,
     announce: impl FnOnce(Addresses),
-    shutdown: impl Future<Output = ()>,
+    stop: impl AsyncFnMut() -> Stop,
     reload: impl AsyncFnMut(),
 ) -> Result<(), RunError> {
     rlimit::ensure_open_files(config.http.connections)?;
     rlimit::ensure_mappings(config.http.calls)?;
     let candidates = directory::scan(&config.tenants, &rules(&config), &config.compiler.cache.dir)?;
     checks::refuse_open(&config.http, &candidates)?;
-    let lock = LockConfig {
-        shared_with_idiom: !config.shared_namespace.is_empty(),
-        ..config.lock.clone()
-    };
+    checks::refuse_contradictions(&config)?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        lock = %config.lock_url,
+        names = %config.names_url,
+        tenants = candidates.len(),
+        calls = config.http.calls,
+        connections = config.http.connections,
+        lease = ?config.lock.lease,
+        "starting; `namelock serve --print-config` shows all settings"
+    );
     let names = NamesConfig {
         // A handler may do as many writes at once as it may hold leases.
         apply_max: config.limits_max.call.leases,
@@ -114,11 +135,11 @@ pub async fn serve(
             source,
         })?;
     let epochs = Arc::new(DatabaseEpochs(Arc::clone(&names)));
-    let locks = Locks::open_with(&config.lock_url, lock, epochs).map_err(|source| RunError::Locks {
-        url: config.lock_url.to_string(),
-        source,
-    })?;
-    checks::refuse_unsafe_times(&config, &*names)?;
+    let locks =
+        Locks::open_with(&config.lock_url, config.lock_service(), epochs).map_err(|source| RunError::Locks {
+            url: config.lock_url.to_string(),
+            source,
+        })?;
     let recorder = Recorder::open(&config.record)?;
     let sandbox = Sandbox::new(&sandbox_config(&config), config.compiler.clone()).map_err(RunError::Sandbox)?;
     let tenants = Arc::new(Tenants::new(sandbox));
@@ -129,7 +150,7 @@ pub async fn serve(
         &tenants,
         &loaded,
         announce,
-        shutdown,
+        stop,
         (locks, names, log, recorder.clone()),
     );
     tokio::select! {
@@ -191,14 +212,13 @@ async fn serve_tenants(
     tenants: &Arc<Tenants>,
     loaded: &Notify,
     announce: impl FnOnce(Addresses),
-    shutdown: impl Future<Output = ()>,
+    mut stop: impl AsyncFnMut() -> Stop,
     (locks, names, log, recorder): (Locks, Arc<dyn Names>, LogWriter, Option<Arc<Recorder>>),
 ) -> Result<(), RunError> {
-    let mut shutdown = pin!(shutdown);
     tracing::info!(within = ?config.tenants_wait, "loading the tenants; requests are accepted when that is done, or after this time");
     tokio::select! {
         // Compiling may take long, and stopping a host that is still starting should not wait for it.
-        () = &mut shutdown => {
+        _ = stop() => {
             close(&locks, &*names).await;
             return Ok(());
         }
@@ -227,7 +247,7 @@ async fn serve_tenants(
         public: address(&public)?,
         admin: address(&admin)?,
     });
-    listen(config, (public, admin), app, log, shutdown).await;
+    listen(config, (public, admin), app, log, stop).await;
     close(&locks, &*names).await;
     Ok(())
 }
@@ -270,7 +290,7 @@ async fn listen(
     (public, admin): (TcpListener, TcpListener),
     app: App,
     log: LogWriter,
-    shutdown: impl Future<Output = ()>,
+    stop: impl AsyncFnMut() -> Stop,
 ) {
     let (draining, drained) = (CancellationToken::new(), CancellationToken::new());
     let admin_router = admin::router(Admin {
@@ -284,10 +304,7 @@ async fn listen(
         draining: draining.clone(),
     });
     let limits = ConnectionLimits::from(&config.http);
-    let shutdown = async {
-        shutdown.await;
-        draining.cancel();
-    };
+    let shutdown = lame_duck(config.http.lame_duck, &draining, stop);
     let public = async {
         let cut_off = connections::run(public, http::router(Arc::new(app)), limits, shutdown).await;
         if cut_off > 0 {
@@ -302,6 +319,21 @@ async fn listen(
     };
     let admin = connections::run(admin, admin_router, ADMIN_LIMITS, drained.cancelled());
     tokio::join!(public, admin);
+}
+
+/// Waits until the server is told to stop, and then for so long that whoever asks whether it is ready has seen that it is not:
+/// until then everything is served. Told once more it waits no longer.
+async fn lame_duck(time: Duration, draining: &CancellationToken, mut stop: impl AsyncFnMut() -> Stop) {
+    let told = stop().await;
+    draining.cancel();
+    if told == Stop::AtOnce || time.is_zero() {
+        return;
+    }
+    tracing::info!(lame_duck = ?time, "not ready any more, and serving until balancers have seen it");
+    let again = tokio::time::timeout(time, stop()).await;
+    if again.is_ok() {
+        tracing::info!("told again: the rest of http.lame_duck is skipped");
+    }
 }
 
 /// Finishes what the requests have left: leases first, because others wait for them.

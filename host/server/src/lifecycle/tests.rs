@@ -2,7 +2,7 @@ use std::ffi::OsString;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::*;
 use crate::config::ServeFlags;
@@ -33,17 +33,25 @@ async fn get(address: SocketAddr, path: &str) -> String {
 /// Serves with these flags while `during` runs.
 async fn while_serving(flags: &ServeFlags, during: impl AsyncFnOnce(Addresses)) -> Result<(), RunError> {
     let config = Config::load(flags, &|_| None)?;
+    let during = async |addresses, _: Told| during(addresses).await;
+    while_serving_with(config, during).await
+}
+
+/// Tells a server to stop, as often as it is used.
+type Told = mpsc::UnboundedSender<Stop>;
+
+/// Serves with this configuration while `during` runs, which may tell the server to stop itself.
+async fn while_serving_with(config: Config, during: impl AsyncFnOnce(Addresses, Told)) -> Result<(), RunError> {
     let (announced, addresses) = oneshot::channel();
-    let (stop, stopped) = oneshot::channel::<()>();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let stop = async || told.recv().await.unwrap_or(Stop::AtOnce);
     let announce = |addresses| announced.send(addresses).unwrap();
-    let shutdown = async { stopped.await.unwrap_or_default() };
     let (log, _thread) = LogWriter::start(io::sink(), 0).unwrap();
-    let server = serve(config, log, announce, shutdown, async || std::future::pending().await);
+    let server = serve(config, log, announce, stop, async || std::future::pending().await);
     let client = async {
         if let Ok(addresses) = addresses.await {
-            during(addresses).await;
+            during(addresses, tell).await;
         }
-        drop(stop);
     };
     tokio::join!(server, client).0
 }
@@ -69,6 +77,45 @@ async fn a_server_starts_answers_and_stops() {
         );
     });
     result.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_is_told_to_stop_serves_until_it_is_told_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::load(&flags(&dir), &|_| None).unwrap();
+    config.http.lame_duck = Duration::MAX;
+    let result = while_serving_with(config, async |addresses, tell| {
+        let readyz = async || get(addresses.admin, "/readyz").await;
+        assert!(readyz().await.starts_with("HTTP/1.1 200 "));
+        tell.send(Stop::Announced).unwrap();
+        let mut ready = readyz().await;
+        while ready.starts_with("HTTP/1.1 200 ") {
+            ready = readyz().await;
+        }
+        assert!(ready.contains(r#"{"part":"host","reason":"stopping"}"#), "{ready}");
+        let answer = get(addresses.public, "/v1/acme/names/n").await;
+        assert!(answer.contains("unknown_tenant"), "{answer}");
+        tell.send(Stop::Announced).unwrap();
+        while TcpStream::connect(addresses.public).await.is_ok() {}
+    });
+    result.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_was_told_to_stop_stops_after_its_lame_duck_or_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    for (lame_duck, stop) in [
+        (Duration::from_millis(1), Stop::Announced),
+        (Duration::MAX, Stop::AtOnce),
+    ] {
+        let mut config = Config::load(&flags(&dir), &|_| None).unwrap();
+        config.http.lame_duck = lame_duck;
+        let told = while_serving_with(config, async |addresses, tell| {
+            tell.send(stop).unwrap();
+            while TcpStream::connect(addresses.public).await.is_ok() {}
+        });
+        told.await.unwrap();
+    }
 }
 
 #[tokio::test]

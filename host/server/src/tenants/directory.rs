@@ -23,6 +23,11 @@ impl Candidate {
         Self { id, plan: Ok(plan) }
     }
 
+    /// Its id.
+    pub fn id(&self) -> &TenantId {
+        &self.id
+    }
+
     /// Why the tenant cannot be served, as far as its `tenant.toml` tells.
     pub fn error(&self) -> Option<&TenantError> {
         self.plan.as_ref().err()

@@ -28,6 +28,7 @@ use super::workshop;
 use crate::config::Config;
 use crate::config::source::ConfigError;
 use crate::lifecycle::RunError;
+use crate::output::print;
 use crate::tenants::Tenants;
 use crate::text;
 
@@ -76,7 +77,7 @@ pub fn run(flags: &TestFlags) -> Result<(), RunError> {
             .and_then(|xml| std::fs::write(path, xml))
             .map_err(failed)?;
     }
-    command::print(&report.text())?;
+    print(&report.text())?;
     match report.failed() {
         0 => Ok(()),
         failed => Err(RunError::Scenarios {

@@ -41,6 +41,7 @@ fn limits() -> ConnectionLimits {
         first_head_timeout: SOON,
         header_timeout: SOON,
         write_timeout: SOON,
+        last_request: Duration::from_millis(20),
         drain: SOON,
     }
 }
@@ -122,6 +123,44 @@ async fn a_shutdown_finishes_requests_in_progress_and_refuses_new_ones() {
     go.notify_one();
     assert!(rest(stream).await.ends_with("done"));
     assert_eq!(server.ended.await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_idle_connection_may_bring_a_last_request_after_the_shutdown() {
+    let limits = ConnectionLimits {
+        last_request: SOON,
+        ..limits()
+    };
+    let server = start(Router::new().route("/", get(async || "done")), limits).await;
+    let mut idle = connect(server.address, b"").await;
+    server.stop.send(()).unwrap();
+    timeout(SOON, async {
+        while TcpStream::connect(server.address).await.is_ok() {}
+    })
+    .await
+    .unwrap();
+    idle.write_all(REQUEST).await.unwrap();
+    let answer = rest(idle).await;
+    assert!(
+        answer.contains("connection: close") && answer.ends_with("done"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn who_has_connected_before_the_shutdown_is_served() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // The kernel has accepted them, and nobody else has yet.
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(connect(address, REQUEST).await);
+    }
+    let service = Router::new().route("/", get(async || "done"));
+    assert_eq!(run(listener, service, limits(), async {}).await, 0);
+    for client in clients {
+        assert!(rest(client).await.ends_with("done"));
+    }
 }
 
 // Shows P3: after the drain time a request that still runs is dropped with all that it holds.

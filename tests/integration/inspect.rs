@@ -1,0 +1,99 @@
+//! What a host would be configured with, and what is wrong with it, without starting one.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::fixture::Builder;
+
+fn namelock(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_namelock"))
+        .current_dir(dir)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// The exit code, what it printed, and the last line of its standard error.
+fn ended(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let error = text(&output.stderr).lines().last().unwrap_or_default().to_owned();
+    (output.status.code(), text(&output.stdout), error)
+}
+
+#[test]
+fn the_printed_configuration_is_a_file_that_says_the_same() {
+    let builder = Builder::new().config("[limits]\ncalls = 7\n[limits.max]\ncalls = 9\n[http]\ndrain = '1m'\n");
+    let print = |mut command: Command| ended(&command.arg("--print-config").output().unwrap());
+    let (code, first, error) = print(builder.command());
+    assert_eq!(code, Some(0), "{error}");
+    for line in [
+        "calls = 7",
+        "calls = 9",
+        "drain = \"1m\"",
+        "lame_duck = \"5s\"",
+        "# previous is absent",
+    ] {
+        assert!(first.lines().any(|found| found == line), "{line} is not in\n{first}");
+    }
+    fs::write(builder.folder().join("printed.toml"), &first).unwrap();
+    let (code, second, error) = ended(&namelock(
+        builder.folder(),
+        &["serve", "--config", "printed.toml", "--print-config"],
+    ));
+    assert_eq!((code, second), (Some(0), first), "{error}");
+}
+
+#[test]
+fn a_printed_configuration_has_no_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = "postgres://ann:secret@db/names";
+    let (code, printed, _) = ended(&namelock(dir.path(), &["serve", "--names", url, "--print-config"]));
+    assert_eq!(code, Some(0));
+    assert!(
+        printed.contains("url = \"postgres://") && !printed.contains("secret"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn a_configuration_is_checked_with_the_files_of_its_tenants() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |config: &str| {
+        fs::write(dir.path().join("namelock.toml"), config).unwrap();
+        ended(&namelock(dir.path(), &["check-config", "namelock.toml"]))
+    };
+    let (code, said, error) = check("[http]\ncalls = 10\n");
+    assert_eq!(code, Some(0), "{error}");
+    assert_eq!(
+        said,
+        "namelock.toml: a host starts with this; its tenants were not checked, because there is no tenants here\n"
+    );
+    let refused = |config: &str, expect: &str| {
+        let (code, said, error) = check(config);
+        assert_eq!((code, said.as_str()), (Some(2), ""), "{config}: {error}");
+        assert!(error.contains(expect), "{config}: {error}");
+    };
+    refused(
+        "[http]\ncals = 10\n",
+        "namelock.toml, line 2, http.cals: unknown field `cals`",
+    );
+    refused("[lock]\nlease = '1s'\n", "lock.lease: 1s is no longer than a write");
+    refused(
+        "[names]\nretention = '1s'\n",
+        "names.retention: 1s is shorter than a lease",
+    );
+    refused("[lock]\nrestart_grace = '1s'\n", "restart_grace is 1s");
+
+    let tenant = dir.path().join("tenants/acme");
+    fs::create_dir_all(&tenant).unwrap();
+    let (code, said, _) = check("");
+    assert_eq!(code, Some(0));
+    assert!(
+        said.contains("the files of its 1 tenants in tenants are right"),
+        "{said}"
+    );
+    refused("[http]\nlisten = '0.0.0.0:8080'\n", "tenant `acme` has no tokens");
+    fs::write(tenant.join("tenant.toml"), "[limits]\ncalls = 'many'\n").unwrap();
+    refused("", "tenant acme: ");
+}
