@@ -1,5 +1,5 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
-.PHONY: help run test hostile rename lint build build-native bench bench-quick bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-check \
+.PHONY: help run test hostile rename lint build build-native build-calls build-languages bench bench-quick bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-check \
 	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-haproxy setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node
 
 COMPONENTS := target/components
@@ -114,6 +114,14 @@ build: setup-wasm
 build-native:
 	cargo build --release --package namelock-native
 
+# Calls components without a host, to be measured. Together with the host, so that both have the same wasmtime, which is built once.
+build-calls: setup-wasm
+	cargo build --release --package namelock --package namelock-calls
+
+# The same handler in the other languages.
+build-languages: $(COMPONENTS)/rooms-python.wasm
+	@$(MAKE) --no-print-directory setup-js $(COMPONENTS)/rooms-js.wasm
+
 run: build
 	@mkdir -p target/run/tenants/demo
 	@cp $(COMPONENTS)/rooms.wasm target/run/tenants/demo/handler.wasm
@@ -189,14 +197,13 @@ bench-compile: build setup-memcached
 bench-waiting: build setup-memcached
 	cargo run --release --package namelock-bench -- waiting
 
-bench-languages: build setup-memcached $(COMPONENTS)/rooms-python.wasm
-	@$(MAKE) --no-print-directory setup-js $(COMPONENTS)/rooms-js.wasm
+bench-languages: build build-languages setup-memcached
 	cargo run --release --package namelock-bench -- languages
 
 # Measures against peers in one run, and writes docs/performance.md, its pictures and target/bench/report.json. ROWS chooses.
 # Databases are in memory, where there is one: whoever flushes to a shared disk measures the disk.
 ROWS :=
-REPORT_SETUP := build build-native setup-memcached setup-redis setup-postgresql setup-pymemcache
+REPORT_SETUP := build build-native build-calls build-languages setup-memcached setup-redis setup-postgresql setup-pymemcache
 REPORT := $(if $(wildcard /dev/shm),TMPDIR=/dev/shm) cargo run --release --package namelock-bench -- report
 bench: $(REPORT_SETUP)
 	$(REPORT) $(ROWS)

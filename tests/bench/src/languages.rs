@@ -10,6 +10,7 @@ use anyhow::{Context, ensure};
 use namelock_test_artifacts::ROOMS;
 
 use crate::closed_loop::closed_loop;
+use crate::component::component;
 use crate::figures::{Figures, median, ms};
 use crate::host::{Host, UNLIMITED};
 use crate::http::Client;
@@ -43,7 +44,7 @@ struct Language {
 }
 
 pub(crate) async fn run() -> anyhow::Result<()> {
-    let (python, js) = (component("rooms-python")?, component("rooms-js")?);
+    let (python, js) = (built("rooms-python")?, built("rooms-js")?);
     let recorded = format!("record = \"failures\"\n{UNLIMITED}");
     let host = Host::start(
         CONFIG,
@@ -124,8 +125,8 @@ impl Language {
 }
 
 /// What the Makefile builds of an example of an SDK.
-fn component(name: &str) -> anyhow::Result<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../target/components/{name}.wasm"));
+fn built(name: &str) -> anyhow::Result<PathBuf> {
+    let path = component(name);
     ensure!(
         path.exists(),
         "there is no {}: run `make bench-languages`",

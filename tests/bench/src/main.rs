@@ -4,8 +4,10 @@
 //! with exit code 1 when the bound is broken.
 
 mod attackers;
+mod calls;
 mod closed_loop;
 mod compile;
+mod component;
 mod contention;
 mod contest;
 mod cpu;
@@ -29,6 +31,7 @@ mod report;
 mod rows;
 mod saturation;
 mod waiting;
+mod worker;
 
 use anyhow::bail;
 

@@ -4,11 +4,12 @@ use anyhow::{bail, ensure};
 
 use crate::pace::Pace;
 use crate::report::{self, Report};
-use crate::{contention, growth, lock_alone, registrations, saturation};
+use crate::{calls, contention, growth, lock_alone, registrations, saturation};
 
 /// All rows, in the order of the document.
-const ROWS: [&str; 5] = [
+const ROWS: [&str; 6] = [
     lock_alone::ID,
+    calls::ID,
     registrations::ID,
     contention::ID,
     saturation::ID,
@@ -39,6 +40,7 @@ pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
     for row in rows {
         match row {
             lock_alone::ID => lock_alone::run(&mut report, pace).await?,
+            calls::ID => calls::run(&mut report, pace).await?,
             registrations::ID => registrations::run(&mut report, pace).await?,
             contention::ID => contention::run(&mut report, pace).await?,
             saturation::ID => saturation::run(&mut report, pace).await?,

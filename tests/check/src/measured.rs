@@ -1,7 +1,6 @@
 //! What is counted: the process under valgrind does each thing again and again, in rounds.
 
 mod call;
-mod forgetful;
 mod lock_batch;
 mod names;
 mod registration;

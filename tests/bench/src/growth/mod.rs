@@ -12,7 +12,7 @@ use crate::contest::Entry;
 use crate::host::Host;
 use crate::load::Load;
 use crate::pace::Pace;
-use crate::report::{Report, Row};
+use crate::report::Report;
 
 pub(crate) const ID: &str = "growth";
 
@@ -41,18 +41,5 @@ fn entry(peer: &'static str, size: usize, host: &Host, load: Load) -> Entry {
             ("memcached", host.memcached.id()),
         ],
         contestant: Box::new(load),
-    }
-}
-
-/// Says what was found once, and not in each round, of what was measured at this size.
-fn tell(row: &mut Row, which: (&str, usize), figures: &[(&str, f64)]) {
-    let (peer, size) = which;
-    let found = row.measurements.iter_mut();
-    for measurement in found.filter(|measurement| measurement.peer == peer && measurement.size == size) {
-        for round in &mut measurement.rounds {
-            round
-                .also
-                .extend(figures.iter().map(|(title, figure)| ((*title).to_owned(), *figure)));
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use namelock_test_artifacts::ROOMS;
 use rusqlite::Connection;
 
-use super::{CONNECTIONS, HOST, entry, tell};
+use super::{CONNECTIONS, HOST, entry};
 use crate::contest;
 use crate::host::{Host, Site, UNLIMITED};
 use crate::load::{Load, OWNERS, SPREAD_DIGITS};
@@ -51,7 +51,7 @@ pub(super) async fn measure(row: &mut Row, pace: Pace) -> anyhow::Result<()> {
     }
     row.measurements.extend(contest::alternate(pace, entries).await?);
     for (size, host) in &hosts {
-        tell(row, (NAMES, *size), &[(START, host.ready_after.as_secs_f64() * 1e3)]);
+        row.tell((NAMES, *size), &[(START, host.ready_after.as_secs_f64() * 1e3)]);
     }
     row.targets.push(Target::at_most(
         "5,000,000 names: CPU of the host for a registration / with 10,000 names",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use namelock_test_artifacts::{ROOMS, numbered};
 
 use super::cache::Cache;
-use super::{CONNECTIONS, entry, tell};
+use super::{CONNECTIONS, entry};
 use crate::contest;
 use crate::host::{Host, Site, UNLIMITED};
 use crate::load::Load;
@@ -81,7 +81,7 @@ pub(super) async fn measure(row: &mut Row, pace: Pace) -> anyhow::Result<()> {
             (LISTENS, host.listens_after.as_secs_f64() * 1e3),
             (READY, host.ready_after.as_secs_f64() * 1e3),
         ];
-        tell(row, (TENANTS, *size), &figures);
+        row.tell((TENANTS, *size), &figures);
     }
     row.notes.push(format!(
         "What `rooms` is compiled to has {} KiB.",

@@ -148,6 +148,18 @@ impl Row {
         });
     }
 
+    /// Says what was found once, and not in each round, of what was measured at this size.
+    pub(crate) fn tell(&mut self, (peer, size): (&str, usize), figures: &[(&str, f64)]) {
+        let found = self.measurements.iter_mut();
+        for measurement in found.filter(|measurement| measurement.peer == peer && measurement.size == size) {
+            for round in &mut measurement.rounds {
+                round
+                    .also
+                    .extend(figures.iter().map(|(title, figure)| ((*title).to_owned(), *figure)));
+            }
+        }
+    }
+
     /// What this peer did at this size.
     pub(crate) fn find(&self, (peer, size): (&str, usize)) -> Option<&Measurement> {
         self.measurements

@@ -2,38 +2,26 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::ensure;
-use namelock_account::{Account, Budgets};
 use namelock_bench_check::round;
 use namelock_bench_check::thing::Thing;
-use namelock_sandbox::{CallLimits, Powers, Request, Settings, Tenant};
+use namelock_calls::forgetful::Forgetful;
+use namelock_calls::stage::{self, OWNER};
+use namelock_sandbox::Powers;
 
-use super::forgetful::Forgetful;
-use super::rooms::{self, PATIENCE};
+use super::rooms;
 
 pub(super) async fn measure(folder: &Path) -> anyhow::Result<()> {
     let handler = rooms::load(&rooms::sandbox(folder)?).await?;
     let powers = Powers {
-        locks: rooms::locks()?,
-        names: Arc::new(Forgetful),
+        locks: stage::locks()?,
+        names: Arc::new(Forgetful::default()),
     };
-    let tenant = Arc::new(Tenant {
-        id: "demo".into(),
-        namespace: "demo".into(),
-        hold: Duration::ZERO,
-        settings: Settings::default(),
-        limits: CallLimits {
-            wall_time: PATIENCE,
-            cpu_time: PATIENCE,
-            ..CallLimits::default()
-        },
-        account: Arc::new(Account::new("demo", &Budgets::default())),
-    });
+    let tenant = stage::tenant();
     for round in 0..round::ALL {
         let requests: Vec<_> = (0..Thing::SandboxCall.times())
-            .map(|call| request(round, call))
+            .map(|call| stage::request(format!("Blue Room {round:03} {call:03}")))
             .collect();
         let mut saved = Vec::with_capacity(requests.len());
         round::boundary();
@@ -43,19 +31,10 @@ pub(super) async fn measure(folder: &Path) -> anyhow::Result<()> {
         round::boundary();
         for saved in saved {
             ensure!(
-                saved?.registration.owner == "ann",
+                saved?.registration.owner == OWNER,
                 "it was registered for somebody else"
             );
         }
     }
     Ok(())
-}
-
-fn request(round: usize, call: u64) -> Request {
-    Request {
-        name: format!("Blue Room {round:03} {call:03}"),
-        owner: "ann".to_owned(),
-        lifetime: Some(Duration::from_secs(3600)),
-        attributes: vec![("floor".to_owned(), "2".to_owned())],
-    }
 }

@@ -6,10 +6,9 @@ use std::time::Duration;
 use anyhow::ensure;
 use namelock_bench_check::round;
 use namelock_bench_check::thing::Thing;
+use namelock_calls::stage::PATIENCE;
 use namelock_names::{FencingToken, Keep, ManualTime, NamesConfig, Quota, Save};
 use tokio::time::Instant;
-
-use super::rooms::PATIENCE;
 
 pub(super) async fn measure(folder: &Path) -> anyhow::Result<()> {
     let config = NamesConfig {

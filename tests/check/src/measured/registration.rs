@@ -17,11 +17,12 @@ use namelock::http::{App, BodyLimits, router};
 use namelock::tenants::{Rules, Tenants, directory};
 use namelock_bench_check::round;
 use namelock_bench_check::thing::Thing;
+use namelock_calls::forgetful::Forgetful;
+use namelock_calls::stage::{self, PATIENCE};
 use namelock_sandbox::Powers;
 use tower::ServiceExt;
 
-use super::forgetful::Forgetful;
-use super::rooms::{self, PATIENCE};
+use super::rooms;
 
 /// The longest answer, in bytes.
 const ANSWER_MAX: usize = 4096;
@@ -82,8 +83,8 @@ async fn host(folder: &Path) -> anyhow::Result<Router> {
     let app = App {
         tenants: Arc::new(tenants),
         powers: Powers {
-            locks: rooms::locks()?,
-            names: Arc::new(Forgetful),
+            locks: stage::locks()?,
+            names: Arc::new(Forgetful::default()),
         },
         calls: Calls::new(1, 1, PATIENCE),
         metrics: Arc::default(),

@@ -1,5 +1,6 @@
 //! A names database that has no names, and keeps none: so a call costs what the sandbox costs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,12 +8,62 @@ use namelock_names::{
     ApplyError, EpochStanding, Free, ListQuery, Names, NamesError, NewEpoch, Page, PastRequest, Registration,
     RequestKey, Save, SaveError, Update, Usage, WriteOne,
 };
+use tokio::sync::{Semaphore, watch};
 
-/// A fixed time, in milliseconds since 1970.
-const NOW_MS: u64 = 1_763_900_000_000;
+/// A fixed time, in milliseconds since 1970: when everything was registered.
+pub const NOW_MS: u64 = 1_763_900_000_000;
 
 /// See the module.
-pub(super) struct Forgetful;
+#[derive(Debug, Default)]
+pub struct Forgetful {
+    gate: Option<Arc<Gate>>,
+}
+
+/// Holds all who look for a name, until it is opened.
+#[derive(Debug)]
+pub struct Gate {
+    waiting: watch::Sender<usize>,
+    /// Has no permits until it is opened, and is closed then.
+    closed: Semaphore,
+}
+
+impl Forgetful {
+    /// Names that are looked for behind a gate.
+    pub fn behind(gate: &Arc<Gate>) -> Self {
+        Self {
+            gate: Some(Arc::clone(gate)),
+        }
+    }
+}
+
+impl Gate {
+    /// One that holds everybody.
+    #[expect(clippy::new_without_default, reason = "it would not say that it is closed")]
+    pub fn new() -> Self {
+        Self {
+            waiting: watch::Sender::new(0),
+            closed: Semaphore::new(0),
+        }
+    }
+
+    /// Waits until so many are held.
+    pub async fn holds(&self, count: usize) {
+        // Its sender is here.
+        let _ = self.waiting.subscribe().wait_for(|waiting| *waiting >= count).await;
+    }
+
+    /// Lets everybody go on.
+    pub fn open(&self) {
+        self.closed.close();
+    }
+
+    async fn pass(&self) {
+        self.waiting.send_modify(|waiting| *waiting += 1);
+        // The error is that it was opened.
+        let _ = self.closed.acquire().await;
+        self.waiting.send_modify(|waiting| *waiting -= 1);
+    }
+}
 
 /// The answer to what no call of a measurement asks for.
 fn unable<E: From<NamesError>>() -> E {
@@ -22,6 +73,9 @@ fn unable<E: From<NamesError>>() -> E {
 #[async_trait]
 impl Names for Forgetful {
     async fn find(&self, _: &str, _: &str) -> Result<Option<Registration>, NamesError> {
+        if let Some(gate) = &self.gate {
+            gate.pass().await;
+        }
         Ok(None)
     }
 
