@@ -1,6 +1,6 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
-.PHONY: help run test hostile rename lint build build-native build-calls build-languages bench bench-quick bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-check \
-	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-haproxy setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node
+.PHONY: help run test hostile rename lint build build-handlers build-bench build-languages bench bench-quick bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-check \
+	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node
 
 COMPONENTS := target/components
 HANDLERS := rooms rename usernames subdomains campaign-codes
@@ -25,7 +25,7 @@ help:
 
 ## Set-up
 
-setup: setup-wasm setup-memcached setup-postgresql setup-haproxy setup-faketime setup-curl setup-python setup-js
+setup: setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-js
 
 setup-wasm:
 	@rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
@@ -40,6 +40,10 @@ setup-postgresql:
 # A balancer in front of a fleet. Debian keeps it out of the path of users.
 setup-haproxy:
 	@command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || tests/install.sh haproxy
+
+# Its promtool checks metrics and alerts.
+setup-prometheus:
+	@command -v promtool >/dev/null || tests/install.sh prometheus
 
 # Gives a host another clock.
 setup-faketime:
@@ -106,17 +110,16 @@ setup-js: setup-node
 build: setup-wasm
 	@echo 'building (the first time takes about ten minutes: wasmtime is large)'
 	cargo build --release --package namelock
+	@$(MAKE) --no-print-directory build-handlers
+
+build-handlers: setup-wasm
 	cargo build --profile guest --target wasm32-wasip2 $(addprefix --package ,$(HANDLERS))
 	@mkdir -p $(COMPONENTS)
 	@for handler in $(HANDLERS); do cp target/wasm32-wasip2/guest/$$(echo $$handler | tr - _).wasm $(COMPONENTS)/$$handler.wasm; done
 
-# What the host is compared with.
-build-native:
-	cargo build --release --package namelock-native
-
-# Calls components without a host, to be measured. Together with the host, so that both have the same wasmtime, which is built once.
-build-calls: setup-wasm
-	cargo build --release --package namelock --package namelock-calls
+# The host, what it is compared with, and what measures. Together, so that all have the same wasmtime, which is built once.
+build-bench: setup-wasm
+	cargo build --release --package namelock --package namelock-native --package namelock-calls --package namelock-bench
 
 # The same handler in the other languages.
 build-languages: $(COMPONENTS)/rooms-python.wasm
@@ -203,8 +206,8 @@ bench-languages: build build-languages setup-memcached
 # Measures against peers in one run, and writes docs/performance.md, its pictures and target/bench/report.json. ROWS chooses.
 # Databases are in memory, where there is one: whoever flushes to a shared disk measures the disk.
 ROWS :=
-REPORT_SETUP := build build-native build-calls build-languages setup-memcached setup-redis setup-postgresql setup-pymemcache
-REPORT := $(if $(wildcard /dev/shm),TMPDIR=/dev/shm) cargo run --release --package namelock-bench -- report
+REPORT_SETUP := build-handlers build-bench build-languages setup-memcached setup-redis setup-postgresql setup-pymemcache
+REPORT := $(if $(wildcard /dev/shm),TMPDIR=/dev/shm) target/release/namelock-bench report
 bench: $(REPORT_SETUP)
 	$(REPORT) $(ROWS)
 

@@ -211,6 +211,11 @@ impl Builder {
         self.spawn(command)
     }
 
+    /// Starts it with a command that was made of [`command`](Self::command).
+    pub(crate) fn start_command(self, command: Command) -> Host {
+        self.spawn(command)
+    }
+
     /// The same with its log going elsewhere.
     pub(crate) fn start_with_stderr(self, stderr: Stdio) -> Host {
         let mut command = self.command();

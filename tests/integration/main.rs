@@ -19,6 +19,7 @@ mod holds;
 mod inspect;
 mod languages;
 mod lists;
+mod monitoring;
 mod new_project;
 mod openapi;
 mod postgres;

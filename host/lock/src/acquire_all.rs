@@ -90,6 +90,17 @@ impl Locks {
         names: &[N],
         wait: Duration,
     ) -> Result<Vec<Lease>, AcquireError> {
+        let began = Instant::now();
+        let answer = self.acquire_all_once(namespace, names, wait).await;
+        self.shared.counts.asked(began.elapsed(), answer)
+    }
+
+    async fn acquire_all_once<N: AsRef<str> + Sync>(
+        &self,
+        namespace: &str,
+        names: &[N],
+        wait: Duration,
+    ) -> Result<Vec<Lease>, AcquireError> {
         let until = Instant::now() + wait.min(self.shared.config.max_wait);
         let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
         let order = in_order(namespace, &names)?;

@@ -121,6 +121,11 @@ impl Claim {
         self
     }
 
+    /// The key of the lock.
+    pub(crate) fn key(&self) -> &LockKey {
+        &self.key
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }

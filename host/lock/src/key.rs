@@ -43,6 +43,21 @@ impl LockKey {
         Self(format!("namelock:@wait:{name}").into())
     }
 
+    /// The namespace of the name.
+    pub fn namespace(&self) -> &str {
+        self.parts().0
+    }
+
+    /// The digest of the name.
+    pub fn digest(&self) -> &str {
+        self.parts().1
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        let name = self.0.strip_prefix("namelock:").unwrap_or(&self.0);
+        name.rsplit_once(':').unwrap_or(("", name))
+    }
+
     /// The key as it is sent.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -67,8 +82,14 @@ mod tests {
         let key = LockKey::new("", "Blauer Raum 蓝").unwrap();
         assert_eq!(key.as_str(), "namelock::da00d6569d95e8dd684112872fadbd9e");
         assert_eq!(
-            LockKey::new("acme", "a").unwrap().as_str(),
-            "namelock:acme:0cc175b9c0f1b6a831c399e269772661"
+            (key.namespace(), key.digest()),
+            ("", "da00d6569d95e8dd684112872fadbd9e")
+        );
+        let key = LockKey::new("acme", "a").unwrap();
+        assert_eq!(key.as_str(), "namelock:acme:0cc175b9c0f1b6a831c399e269772661");
+        assert_eq!(
+            (key.namespace(), key.digest()),
+            ("acme", "0cc175b9c0f1b6a831c399e269772661")
         );
     }
 

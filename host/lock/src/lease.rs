@@ -18,6 +18,7 @@ use crate::clock::{LeaseClock, LeaseInstant};
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
 use crate::grant::{Both, Grant};
+use crate::held::Held;
 use crate::shared::Shared;
 
 /// The right to one name until a deadline. Dropping it releases it in the background, once nobody keeps it any longer.
@@ -25,14 +26,17 @@ pub struct Lease {
     name: String,
     fencing_token: FencingToken,
     since: LeaseInstant,
-    /// Shared with everybody who waits for the lease's end.
+    /// Shared with everybody who waits for the lease's end, and with whoever may end it before its time.
     deadline: watch::Sender<LeaseInstant>,
+    /// Until when it was granted. What was begun in its name has ended by then, also where an operator has ended it before.
+    granted_until: LeaseInstant,
     epoch: Option<Both<EpochWatch>>,
     shared: Arc<Shared>,
     /// None once it is released.
     claim: Option<Claim>,
     /// Those who keep it; none: nobody ever did.
     keepers: OnceLock<watch::Sender<()>>,
+    _held: Held,
 }
 
 /// Keeps a lease from being released before it expires, while something may still happen in its name: see [`Lease::keep`].
@@ -68,11 +72,15 @@ impl Lease {
                 .zip(current.second)
                 .map(|(granted, current)| watch(granted, current)),
         };
+        let granted_until = asked + shared.config.lease;
+        let deadline = watch::Sender::new(granted_until);
         Self {
+            _held: shared.held.add(claim.key(), grant.fencing_token, asked, &deadline),
             name: name.to_owned(),
             fencing_token: grant.fencing_token,
             since: asked,
-            deadline: watch::Sender::new(asked + shared.config.lease),
+            deadline,
+            granted_until,
             epoch: claim.table_epoch().map(watches),
             shared,
             claim: Some(claim),
@@ -149,6 +157,7 @@ impl Lease {
                 claim.expect_expiry(asked);
                 let config = &self.shared.config;
                 let deadline = (asked + config.lease).min(self.since + config.max_hold);
+                self.granted_until = deadline;
                 self.deadline.send_replace(deadline);
                 Ok(())
             }
@@ -169,6 +178,7 @@ impl Lease {
     pub async fn release(mut self) -> Result<(), Lost> {
         let held = self.clock().now().saturating_duration_since(self.since);
         self.shared.hold_time.record(held);
+        self.shared.counts.holds.observe(held);
         if self.is_kept() {
             return if self.remaining().is_zero() {
                 Err(Lost::Gone)
@@ -208,11 +218,11 @@ impl Drop for Lease {
         if let (Some(keepers), Ok(runtime)) = (keepers, runtime)
             && !keepers.is_closed()
         {
-            let (clock, deadline) = (Arc::clone(self.clock()), *self.deadline.borrow());
+            let (clock, granted_until) = (Arc::clone(self.clock()), self.granted_until);
             runtime.spawn(async move {
                 tokio::select! {
                     () = keepers.closed() => {}
-                    () = clock.sleep_until(deadline) => {}
+                    () = clock.sleep_until(granted_until) => {}
                 }
                 drop(claim);
             });

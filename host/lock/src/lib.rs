@@ -18,6 +18,7 @@
 //! - `fairness`: when a host leaves a name to another host that waits for it;
 //! - `clock`: the clock of leases, which goes on while the machine is suspended;
 //! - `hold_time`: how long leases are held, to tell callers when to try again;
+//! - [`figures`]: what the locks of one process count; [`held`]: the leases that its callers hold;
 //! - `shared`: what the locks of one process share;
 //! - `grant`: the words in which a table of locks is asked and answers;
 //! - [`epochs`]: who gives the epochs from which fencing tokens are made;
@@ -56,6 +57,8 @@
 pub mod config;
 pub mod epochs;
 mod error;
+pub mod figures;
+pub mod held;
 pub mod key;
 pub mod lease;
 pub mod locks;

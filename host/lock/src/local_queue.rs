@@ -120,6 +120,17 @@ impl Drop for Turn {
 }
 
 impl LocalQueue {
+    /// How many callers wait for this name.
+    pub(crate) fn waiting_for(&self, key: &LockKey) -> usize {
+        let names = self.names.lock();
+        names.get(key).map_or(0, |queue| queue.waiting.load(Ordering::Relaxed))
+    }
+
+    /// How many callers wait, over all names.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn new(waiting_max: usize, clock: &Arc<LeaseClock>, fairness: &Arc<Fairness>) -> Arc<Self> {
         Arc::new(Self {
             names: Mutex::default(),

@@ -11,7 +11,9 @@ use crate::config::{LockConfig, LockUrl};
 use crate::epochs::{EpochSource, OwnEpochs};
 use crate::error::{AcquireError, OpenError};
 use crate::fairness::Step;
+use crate::figures::Figures;
 use crate::grant::{GrantError, Mark, MarkChange};
+use crate::held::HeldLease;
 use crate::key::LockKey;
 use crate::lease::Lease;
 use crate::local_queue::{NoTurn, Turn};
@@ -64,6 +66,12 @@ impl Locks {
     ///
     /// See [`AcquireError`].
     pub async fn acquire(&self, namespace: &str, name: &str, wait: Duration) -> Result<Lease, AcquireError> {
+        let began = Instant::now();
+        let answer = self.acquire_once(namespace, name, wait).await;
+        self.shared.counts.asked(began.elapsed(), answer)
+    }
+
+    async fn acquire_once(&self, namespace: &str, name: &str, wait: Duration) -> Result<Lease, AcquireError> {
         let key = LockKey::new(namespace, name)?;
         let until = Instant::now() + wait.min(self.shared.config.max_wait);
         let (turn, handed) = self.wait_turn(&key, until).await?;
@@ -108,6 +116,29 @@ impl Locks {
             looks += 1;
             step = self.look(key, until).await;
         }
+    }
+
+    /// What the locks of this process have counted.
+    pub fn figures(&self) -> Figures {
+        let shared = &self.shared;
+        shared.counts.figures(
+            shared.held.count(),
+            shared.local_queue.waiting(),
+            shared.table.figures(),
+        )
+    }
+
+    /// The leases that callers of this process hold, the oldest first, at most `limit` of them.
+    pub fn held(&self, limit: usize) -> Vec<HeldLease> {
+        let shared = &self.shared;
+        let waiting = |key: &LockKey| shared.local_queue.waiting_for(key);
+        shared.held.oldest(limit, &shared.clock, waiting)
+    }
+
+    /// Ends the lease of this number, as if it had expired: its holder hears that it is lost, and then gives the lock back.
+    /// False: nobody holds it.
+    pub fn end_lease(&self, id: u64) -> bool {
+        self.shared.held.end(id, &self.shared.clock)
     }
 
     /// Tells whether the lock service answers.

@@ -9,6 +9,8 @@ use crate::config::{LockConfig, LockUrl};
 use crate::epochs::EpochSource;
 use crate::error::OpenError;
 use crate::fairness::Fairness;
+use crate::figures::Counts;
+use crate::held::HeldLeases;
 use crate::hold_time::HoldTime;
 use crate::local_queue::LocalQueue;
 use crate::reaper::{self, ReaperMessage};
@@ -24,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) fairness: Arc<Fairness>,
     pub(crate) clock: Arc<LeaseClock>,
     pub(crate) hold_time: HoldTime,
+    pub(crate) counts: Counts,
+    pub(crate) held: Arc<HeldLeases>,
 }
 
 impl Shared {
@@ -42,6 +46,8 @@ impl Shared {
             table,
             local_queue: LocalQueue::new(config.waiters, &clock, &fairness),
             hold_time: HoldTime::default(),
+            counts: Counts::default(),
+            held: Arc::default(),
             fairness,
             clock,
             config,

@@ -13,6 +13,7 @@ use crate::config::{LockConfig, LockUrl};
 use crate::epochs::EpochSource;
 use crate::error::{Lost, OpenError};
 use crate::fencing::ServerEpoch;
+use crate::figures::ServerFigures;
 use crate::grant::{Attempt, Both, Grant, GrantError, HandOver, MarkChange, OwnerToken, ReleaseOutcome, Sight};
 use crate::key::LockKey;
 use crate::memcached::Memcached;
@@ -51,6 +52,14 @@ impl Table {
             LockUrl::Memory => Self::Memory(Memory::new(config, Arc::clone(clock), epochs)),
             LockUrl::Memcached(servers) => Self::Memcached(Memcached::new(servers, config, clock, epochs)),
         })
+    }
+
+    /// What was counted of each server.
+    pub(crate) fn figures(&self) -> Vec<ServerFigures> {
+        match self {
+            Self::Memory(_) => Vec::new(),
+            Self::Memcached(memcached) => memcached.figures(),
+        }
     }
 
     /// Takes the lock if nobody has it.

@@ -299,6 +299,74 @@ async fn an_expired_lease_is_lost_and_leaves_the_next_one_alone(table: Table) {
     new.release().await.unwrap();
 }
 
+// Shows P5: a lease that is ended by somebody else is lost at once, and its lock is kept for what is undecided.
+async fn a_lease_that_an_operator_ends_is_lost_and_given_back_by_its_holder(table: Table) {
+    let mut lease = table.locks.acquire("t", "a", NO_WAIT).await.unwrap();
+    let [held] = <[_; 1]>::try_from(table.locks.held(10)).unwrap();
+    assert_eq!(
+        (held.key.namespace(), held.fencing_token, held.waiting),
+        ("t", lease.fencing_token(), 0)
+    );
+    assert!(held.remaining > Duration::ZERO && held.remaining <= LockConfig::default().lease);
+    let end = lease.end();
+    assert!(table.locks.end_lease(held.id));
+    tokio::time::timeout(Duration::from_secs(60), end.lost()).await.unwrap();
+    assert_eq!(lease.remaining(), Duration::ZERO);
+    assert_eq!(lease.renew().await, Err(Lost::Gone));
+
+    // Its holder has not given it back yet, and when it does, something is still undecided.
+    let keeper = lease.keep();
+    let is_busy =
+        async |locks: &Locks| matches!(locks.acquire("t", "a", NO_WAIT).await, Err(AcquireError::Busy { .. }));
+    assert!(is_busy(&table.other).await);
+    assert_eq!(lease.release().await, Err(Lost::Gone));
+    table.locks.close(Duration::from_secs(60)).await;
+    assert!(is_busy(&table.other).await);
+    assert!(!table.locks.end_lease(held.id), "nobody holds it any more");
+    assert!(table.locks.held(10).is_empty());
+
+    drop(keeper);
+    table.other.acquire("t", "a", Duration::from_secs(60)).await.unwrap();
+}
+
+async fn what_callers_hold_is_listed_and_counted(table: Table) {
+    let leases = [
+        table.locks.acquire("t", "a", NO_WAIT).await.unwrap(),
+        table.locks.acquire("u", "b", NO_WAIT).await.unwrap(),
+    ];
+    let waiter = tokio::spawn({
+        let locks = table.locks.clone();
+        async move { locks.acquire("t", "a", Duration::from_secs(60)).await }
+    });
+    let namespaces = || -> Vec<_> {
+        let held = table.locks.held(2);
+        held.iter()
+            .map(|held| (held.key.namespace().to_owned(), held.waiting))
+            .collect()
+    };
+    while namespaces() != [("t".to_owned(), 1), ("u".to_owned(), 0)] {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(table.locks.held(1).len(), 1, "the oldest");
+    let figures = table.locks.figures();
+    assert_eq!((figures.held, figures.waiting), (2, 1));
+    assert!(table.locks.acquire("u", "b", NO_WAIT).await.is_err());
+    let figures = table.locks.figures();
+    let busy = figures.refused.iter().find(|(reason, _)| reason.label() == "busy");
+    assert_eq!(busy.map(|(_, count)| *count), Some(1));
+    for lease in leases {
+        lease.release().await.unwrap();
+    }
+    waiter.await.unwrap().unwrap().release().await.unwrap();
+    let figures = table.locks.figures();
+    assert_eq!((figures.held, figures.waiting), (0, 0));
+    assert!(figures.waits.count >= 3 && figures.holds.count >= 3, "{figures:?}");
+    assert!(
+        figures.servers.iter().all(|server| server.up && server.operations > 0),
+        "{figures:?}"
+    );
+}
+
 macro_rules! suite {
     ($($test:ident with $config:expr;)*) => {
         mod memory {
@@ -332,4 +400,6 @@ suite! {
     an_expired_lease_is_not_handed_on with super::short_lease();
     no_caller_waits_longer_than_max_wait with super::short_wait();
     an_expired_lease_is_lost_and_leaves_the_next_one_alone with super::short_lease();
+    a_lease_that_an_operator_ends_is_lost_and_given_back_by_its_holder with super::LockConfig::default();
+    what_callers_hold_is_listed_and_counted with super::LockConfig::default();
 }

@@ -10,7 +10,7 @@ use namelock_lock::{LockConfig, LockUrl, Locks};
 use namelock_names::{NamesConfig, NamesUrl};
 use namelock_sandbox::compiler::{self, ChildConfig, Effort};
 use namelock_sandbox::{
-    CacheConfig, CallLimits, CompilerConfig, Powers, Request, Sandbox, SandboxConfig, Settings, Tenant, Wasm,
+    CacheConfig, CallLimits, CompilerConfig, Context, Powers, Request, Sandbox, SandboxConfig, Settings, Tenant, Wasm,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -68,13 +68,15 @@ async fn register(component: &str) -> Result<(), Box<dyn Error>> {
         attributes: Vec::new(),
     };
     let saved = handler
-        .register(&powers, &tenant, "request-1", request.clone(), None)
+        .register(&powers, &tenant, &Context::new("request-1"), request.clone(), None)
         .await?;
     let registration = saved.registration;
     println!("{} belongs to {}", registration.name, registration.owner);
 
     // The name is taken now.
-    let refusal = handler.register(&powers, &tenant, "request-2", request, None).await;
+    let refusal = handler
+        .register(&powers, &tenant, &Context::new("request-2"), request, None)
+        .await;
     println!("again: {}", refusal.err().ok_or("the name was registered twice")?);
 
     powers.names.close().await;

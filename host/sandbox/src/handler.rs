@@ -37,10 +37,11 @@ use crate::epoch::EpochTicker;
 use crate::error::{CallError, Cause};
 use crate::long_run::{LongRuns, Place};
 use crate::meter::{Meter, metered};
+use crate::phases::{Phase, Phases};
 use crate::powers::Powers;
 use crate::recording::{Over, Recording, Tape, Why};
 use crate::rejection::Rejection;
-use crate::request::{Repeatable, Request, UpdateRequest, Written};
+use crate::request::{Context, Repeatable, Request, UpdateRequest, Written};
 use crate::service::Services;
 use crate::state::State;
 use crate::store::{self, StoreEnd, Unstoppable};
@@ -121,12 +122,12 @@ impl Handler {
         &self,
         powers: &Powers,
         tenant: &Arc<Tenant>,
-        request_id: &str,
+        context: &Context,
         request: Request,
         repeatable: Option<Repeatable>,
     ) -> Result<Written, CallError> {
         let operation = Operation::Register(request);
-        written(self.call(powers, tenant, request_id, operation, repeatable).await?)
+        written(self.call(powers, tenant, context, operation, repeatable).await?)
     }
 
     /// Whether the component lets registrations be changed.
@@ -143,7 +144,7 @@ impl Handler {
         &self,
         powers: &Powers,
         tenant: &Arc<Tenant>,
-        request_id: &str,
+        context: &Context,
         request: UpdateRequest,
         repeatable: Option<Repeatable>,
     ) -> Result<Written, CallError> {
@@ -151,7 +152,7 @@ impl Handler {
             return Err(CallError::Unsupported);
         }
         let operation = Operation::Update(request);
-        written(self.call(powers, tenant, request_id, operation, repeatable).await?)
+        written(self.call(powers, tenant, context, operation, repeatable).await?)
     }
 
     /// Runs the handler's `free`.
@@ -163,11 +164,11 @@ impl Handler {
         &self,
         powers: &Powers,
         tenant: &Arc<Tenant>,
-        request_id: &str,
+        context: &Context,
         name: String,
         owner: String,
     ) -> Result<(), CallError> {
-        self.call(powers, tenant, request_id, Operation::Free { name, owner }, None)
+        self.call(powers, tenant, context, Operation::Free { name, owner }, None)
             .await?;
         Ok(())
     }
@@ -188,9 +189,8 @@ impl Handler {
             return Err(CallError::Unsupported);
         }
         let frees = matches!(operation, Operation::Free { .. });
-        let ended = self
-            .call(powers, tenant, &recording.request_id, operation, None)
-            .await?;
+        let context = Context::new(&*recording.request_id);
+        let ended = self.call(powers, tenant, &context, operation, None).await?;
         if frees {
             return Ok(None);
         }
@@ -208,18 +208,27 @@ impl Handler {
         &self,
         powers: &Powers,
         tenant: &Arc<Tenant>,
-        request_id: &str,
+        context: &Context,
         operation: Operation,
         repeatable: Option<Repeatable>,
     ) -> Result<Option<Written>, CallError> {
-        let limits = &tenant.limits;
+        let (limits, phases) = (&tenant.limits, &context.phases);
+        phases.enter(Phase::Instantiate);
         let tape = &self.tape;
-        tape.begin(|| taping::about(self.origin, tenant, request_id, &operation, repeatable.is_some()));
+        tape.begin(|| {
+            taping::about(
+                self.origin,
+                tenant,
+                &context.request_id,
+                &operation,
+                repeatable.is_some(),
+            )
+        });
         let meter = Meter::default();
         let place = self.long_runs.place(&tenant.account);
         let mut store = Store::new(
             self.pre.engine(),
-            State::new(powers, &self.services, tenant, request_id, repeatable, tape),
+            State::new(powers, &self.services, tenant, context, repeatable, tape),
         );
         store::limit(&mut store, &meter, &self.ticker);
         let end = StoreEnd::new(&place, &meter);
@@ -229,7 +238,7 @@ impl Handler {
         });
         let _ticking = self.ticker.tick();
         let lease_watch = store.data().leases.watch();
-        let run = place.gate(&meter, self.run(&mut store, operation));
+        let run = place.gate(&meter, self.run(&mut store, operation, phases));
         let ended = tokio::select! {
             // A call that has ended counts as ended, whatever else happened at the same time.
             biased;
@@ -238,6 +247,7 @@ impl Handler {
             () = lease_watch.lost() => End::LeaseLost,
             () = tokio::time::sleep(limits.wall_time) => End::WallTime,
         };
+        phases.enter(Phase::Release);
         if tape.is_on() {
             // What the guest has begun to write belongs to it too.
             store.data().log.end();
@@ -276,10 +286,11 @@ impl Handler {
         // they were still held is of no use to a handler that has ended, and when the lock service does not answer, the
         // lock crate goes on trying. Nor do they wait until it is the tenant's turn to give memory back.
         tokio::join!(end.in_turn(store), join_all(leases.into_iter().map(Lease::release)));
+        phases.enter(Phase::Answer);
         let past = match (&outcome, unwritten) {
             // What was sent before may have been done while this call ran, and the handler has refused it because of itself.
             (Err(error), Some(request)) if error.is_rejection() => {
-                let _time = DatabaseTime::begin(&tenant.account);
+                let _time = DatabaseTime::begin(&tenant.account, phases, Phase::Find);
                 powers.names.find_request(&tenant.id, request).await
             }
             _ => Ok(past_request),
@@ -303,8 +314,10 @@ impl Handler {
         &self,
         store: &mut Store<State>,
         operation: Operation,
+        phases: &Phases,
     ) -> wasmtime::Result<Result<Option<wit::Registration>, Rejection>> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
+        phases.enter(Phase::Guest);
         match operation {
             Operation::Register(request) => {
                 let registrar = self.registrar.load(&mut *store, &instance)?;

@@ -11,8 +11,8 @@
 //! - `engine`, `epoch`: how wasmtime is set up, and the thread that interrupts running guests;
 //! - [`compiler`], [`cache`]: components are compiled in a process of their own, and the outcome is kept;
 //! - `unfit`: what a component is refused for; [`sandbox`]: loads a component; [`powers`]: what its calls are given;
-//! - [`request`]: what a call is made for; [`handler`]: one call from its beginning to its end, however it ends; `store`, `state`: what the host keeps for
-//!   it, and gives back; `rejection`, `trap`: what is said of one that was refused or broke down;
+//! - [`request`]: what a call is made for; [`phases`]: where its time goes; [`handler`]: one call from its beginning to its
+//!   end, however it ends; `store`, `state`: what the host keeps for it, and gives back; `rejection`, `trap`: what is said of one that was refused or broke down;
 //! - `long_run`, `meter`, `limiter`, `log`, `clock`: what keeps a call from disturbing others: turns, running time,
 //!   memory, output, coarse clocks; `swap`: whether instances may be reset quickly; `service`: says once that the lock
 //!   service or the names database fails;
@@ -32,6 +32,7 @@ pub mod compiler;
 pub mod config;
 pub mod error;
 pub mod handler;
+pub mod phases;
 pub mod powers;
 pub mod recording;
 pub mod request;
@@ -62,8 +63,9 @@ pub use config::{CacheConfig, CallLimits, CompilerConfig, SandboxConfig, Setting
 pub use database_time::DatabaseTime;
 pub use error::{CallError, Cause, LoadError, SandboxError};
 pub use handler::Handler;
+pub use phases::{Phase, Phases};
 pub use powers::Powers;
 pub use recording::{Recording, Tape};
-pub use request::{Repeatable, Request, UpdateRequest, Written};
+pub use request::{Context, Repeatable, Request, UpdateRequest, Written};
 pub use sandbox::{Loaded, Sandbox, Wasm};
 pub use unfit::Unfit;

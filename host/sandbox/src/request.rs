@@ -1,10 +1,31 @@
 //! What a call is made for, and what it leaves.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use namelock_names::{Change, Keep, PastRequest, Registration, RequestKey};
 
 use crate::error::CallError;
+use crate::phases::Phases;
+
+/// The request that a call is made for, and where its time goes.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The id of the request, for logs.
+    pub request_id: Arc<str>,
+    /// Its phases.
+    pub phases: Arc<Phases>,
+}
+
+impl Context {
+    /// A request that begins now.
+    pub fn new(request_id: impl Into<Arc<str>>) -> Self {
+        Self {
+            request_id: request_id.into(),
+            phases: Arc::default(),
+        }
+    }
+}
 
 /// What a caller asks a handler to register.
 #[derive(Debug, Clone)]

@@ -10,9 +10,10 @@ use crate::config::Tenant;
 use crate::error::Cause;
 use crate::limiter::Limiter;
 use crate::log::TenantLog;
+use crate::phases::Phases;
 use crate::powers::Powers;
 use crate::recording::Tape;
-use crate::request::Repeatable;
+use crate::request::{Context, Repeatable};
 use crate::service::Services;
 use crate::wit::locks::{Leases, LocksObserver, LocksView};
 use crate::wit::names::{NamesView, Received};
@@ -44,6 +45,7 @@ pub(crate) struct State {
     pub(crate) late: Option<Late>,
     pub(crate) writes: Writes,
     pub(crate) tape: Tape,
+    phases: Arc<Phases>,
     grants: Grants,
     powers: Powers,
     services: Arc<Services>,
@@ -56,12 +58,12 @@ impl State {
         powers: &Powers,
         services: &Arc<Services>,
         tenant: &Arc<Tenant>,
-        request_id: &str,
+        context: &Context,
         request: Option<Repeatable>,
         tape: &Tape,
     ) -> Self {
         let limits = &tenant.limits;
-        let log = TenantLog::new(&tenant.account, request_id, limits.log_bytes, tape);
+        let log = TenantLog::new(&tenant.account, &context.request_id, limits.log_bytes, tape);
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         let mut wasi = WasiCtxBuilder::new();
@@ -89,6 +91,7 @@ impl State {
             late: None,
             writes: Writes::of(request),
             tape: tape.clone(),
+            phases: Arc::clone(&context.phases),
             grants: Grants::default(),
             powers: powers.clone(),
             services: Arc::clone(services),
@@ -113,6 +116,7 @@ impl State {
         };
         Taped {
             tape: &self.tape,
+            phases: &self.phases,
             grants: &mut self.grants,
             view,
         }
@@ -123,6 +127,7 @@ impl State {
             names: &*self.powers.names,
             service: &self.services.names,
             tenant: &self.tenant,
+            phases: &self.phases,
             writes: &mut self.writes,
             leases: &mut self.leases,
             table: &mut self.table,
@@ -131,6 +136,7 @@ impl State {
         };
         Taped {
             tape: &self.tape,
+            phases: &self.phases,
             grants: &mut self.grants,
             view,
         }

@@ -18,6 +18,7 @@ use crate::develop::run::{self, RunFlags};
 use crate::develop::scenario::{self, TestFlags};
 use crate::inspect::{self, CheckConfigFlags};
 use crate::lifecycle::{self, Addresses, RunError};
+use crate::operate::{self, AdminFlags};
 use crate::output::print;
 use crate::telemetry::{self, LogWriter};
 use crate::tenants::tokens::{NewToken, NewTokenError, Right};
@@ -40,7 +41,7 @@ enum Command {
     /// Serves the tenants of a directory over HTTP.
     ///
     /// A flag wins over its variable in the environment, which wins over the file. NAMELOCK_LOG filters the log on
-    /// standard error, as in `info` or `info,namelock=debug`.
+    /// standard error, as in `info` or `info,namelock=debug`; NAMELOCK_LOG_FORMAT is `text` or `json`.
     ///
     /// SIGTERM stops it: for `http.lame_duck` it serves on and is not ready, so that balancers send nothing more, which a second
     /// signal skips; then running requests are finished, for at most `http.drain`, and leases are released. SIGINT does the same
@@ -101,6 +102,10 @@ enum Command {
     ///
     /// Exit codes: 0 if a host would start with it, 2 if not.
     CheckConfig(CheckConfigFlags),
+    /// Asks a running host: which locks are held and waited for, what its tenants do; and ends leases.
+    ///
+    /// Exit codes: 0 if the host did it, 1 if it cannot, or does not answer, 2 for bad usage.
+    Admin(AdminFlags),
     /// Creates secrets for callers.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -169,6 +174,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), RunError
         Command::Test(flags) => scenario::run(&flags),
         Command::Dev(flags) => dev::run(&flags),
         Command::CheckConfig(flags) => inspect::check_config(&flags),
+        Command::Admin(flags) => operate::run(&flags, std::env::var("NAMELOCK_ADMIN").ok().as_deref()),
         Command::Token(TokenCommand::New(flags)) => token_new(&flags),
         Command::Compile(flags) => compile(&flags),
     }
@@ -180,7 +186,7 @@ fn run_serve(command: &ServeCommand) -> Result<(), RunError> {
     // The size of the queue is not known before the configuration is read, and reading it may log.
     let (log, log_thread) =
         LogWriter::start(std::io::stderr(), Config::default().log_queue).map_err(RunError::Runtime)?;
-    telemetry::init(env("NAMELOCK_LOG"), log.clone())?;
+    telemetry::init(env("NAMELOCK_LOG"), env("NAMELOCK_LOG_FORMAT"), log.clone())?;
     let removed: Vec<_> = Safety::ALL.iter().filter(|safety| is_removed(**safety)).collect();
     if !removed.is_empty() {
         tracing::warn!(
@@ -292,6 +298,7 @@ mod tests {
             help_of("namelock test --help"),
             help_of("namelock dev --help"),
             help_of("namelock check-config --help"),
+            help_of("namelock admin --help"),
             help_of("namelock token new --help"),
         ]
         .join("\n");

@@ -12,7 +12,7 @@
 //! - [`error`]: the closed list of codes, and the one place that turns them into answers;
 //! - [`limits`]: renders the page of all limits from what `config` declares;
 //! - [`documents`]: the documents that are generated from declarations;
-//! - [`inspect`]: says what a host would be configured with; `output`: what commands print;
+//! - [`inspect`]: says what a host would be configured with; [`operate`]: asks a running one; `output`: what commands print;
 //! - [`text`]: errors with their causes, on one bounded line; [`hex`]: bytes as digits;
 //! - [`develop`]: what the author of a handler uses;
 //! - [`admin`], [`usage`], [`metrics`], [`telemetry`]: what an operator sees.
@@ -43,6 +43,7 @@ pub mod limits;
 pub mod documents;
 
 pub mod inspect;
+pub mod operate;
 mod output;
 
 pub mod hex;

@@ -5,12 +5,14 @@
 //!
 //! - [`text`]: the length of names and owners;
 //! - [`fencing`]: the order of fencing tokens;
+//! - [`histogram`]: how long something took, counted in buckets;
 //! - [`milliseconds()`]: times as the WIT and logs have them;
 //! - [`causes`]: an error as text, with all its causes;
 //! - [`removable`]: safeties that a test can take out of a host.
 
 pub mod causes;
 pub mod fencing;
+pub mod histogram;
 mod milliseconds;
 pub mod removable;
 pub mod text;

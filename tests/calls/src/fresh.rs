@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use namelock_names::Names;
-use namelock_sandbox::{CallError, Handler, Powers, Sandbox, SandboxConfig, Tenant};
+use namelock_sandbox::{CallError, Context, Handler, Powers, Sandbox, SandboxConfig, Tenant};
 
 use crate::forgetful::Forgetful;
 use crate::stage::{self, Answer, OWNER};
@@ -108,7 +108,7 @@ impl Fresh {
         let request = stage::request(name);
         let answered = self
             .handler
-            .register(&self.powers, &self.tenant, "request-1", request, None)
+            .register(&self.powers, &self.tenant, &Context::new("request-1"), request, None)
             .await;
         match (answered, self.answer) {
             (Ok(written), Answer::Saved) => {

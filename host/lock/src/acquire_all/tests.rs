@@ -3,6 +3,7 @@ use crate::clock::LeaseClock;
 use crate::config::{LockConfig, LockUrl};
 use crate::epochs::{EpochSource, OwnEpochs};
 use crate::fairness::Fairness;
+use crate::figures::Counts;
 use crate::hold_time::HoldTime;
 use crate::local_queue::LocalQueue;
 use crate::reaper;
@@ -33,6 +34,8 @@ fn hosts(config: LockConfig) -> Hosts {
         fairness,
         clock: Arc::clone(&clock),
         hold_time: HoldTime::default(),
+        counts: Counts::default(),
+        held: Arc::default(),
     });
     Hosts {
         one: Locks { shared: one },

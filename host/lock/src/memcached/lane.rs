@@ -35,6 +35,7 @@ use super::request::{Answer, LaneError, Request};
 use super::wire::CommandError;
 use crate::config::LockConfig;
 use crate::epochs::EpochSource;
+use crate::figures::{LaneCounts, ServerFigures};
 use crate::grant::ConnectionId;
 use crate::key::LockKey;
 use namelock_types::{Safety, is_removed};
@@ -56,6 +57,7 @@ pub(super) struct Lane {
     state: Arc<Mutex<LaneState>>,
     /// Whether there was ever a connection.
     was_connected: Arc<AtomicBool>,
+    counts: Arc<LaneCounts>,
 }
 
 /// What a lane reports of itself.
@@ -76,6 +78,7 @@ struct LaneTask {
     queue: mpsc::Receiver<Request>,
     state: Arc<Mutex<LaneState>>,
     was_connected: Arc<AtomicBool>,
+    counts: Arc<LaneCounts>,
     pause: Duration,
     /// Whether the first attempt to connect was made.
     tried: bool,
@@ -97,6 +100,7 @@ impl Lane {
         let (sender, queue) = mpsc::channel(config.queue);
         let state = LaneState::Disconnected("it has not been reached yet".to_owned());
         let (state, was_connected) = (Arc::new(Mutex::new(state)), Arc::<AtomicBool>::default());
+        let counts = Arc::<LaneCounts>::default();
         let task = LaneTask {
             server: Arc::clone(&server),
             config: Arc::clone(config),
@@ -106,6 +110,7 @@ impl Lane {
             queue,
             state: Arc::clone(&state),
             was_connected: Arc::clone(&was_connected),
+            counts: Arc::clone(&counts),
             pause: config.backoff_min,
             tried: false,
             watched: Instant::now(),
@@ -117,7 +122,14 @@ impl Lane {
             queue: sender,
             state,
             was_connected,
+            counts,
         }
+    }
+
+    /// Adds what it has counted to the figures of its server.
+    pub(super) fn add_to(&self, server: &mut ServerFigures) {
+        self.counts.add_to(server);
+        server.queued += self.queue.max_capacity() - self.queue.capacity();
     }
 
     /// Sends one command and waits for its reply. When the future is dropped before the command is sent, it is not
@@ -180,6 +192,7 @@ impl LaneTask {
                         "connected to memcached"
                     );
                     self.was_connected.store(true, Ordering::Relaxed);
+                    self.counts.connections.fetch_add(1, Ordering::Relaxed);
                     self.report(LaneState::Connected(connection.id));
                     self.pause = self.config.backoff_min;
                     self.said.clear();
@@ -326,6 +339,9 @@ impl LaneTask {
         };
         let deadline = began + self.config.exchange_timeout;
         let Exchanged { outcomes, dating, end } = connection.exchange(&commands, deadline, watch, &self.health).await;
+        if !sent.is_empty() {
+            self.counts.exchanged(sent.len(), began.elapsed());
+        }
         for (request, outcome) in sent.into_iter().zip(outcomes) {
             let result = match outcome {
                 Ok(reply) => Ok(Answer {

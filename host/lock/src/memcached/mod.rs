@@ -72,6 +72,7 @@ use crate::config::LockConfig;
 use crate::epochs::EpochSource;
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
+use crate::figures::ServerFigures;
 use crate::grant::{
     Attempt, Both, ConnectionId, Grant, GrantError, HandOver, MarkChange, OwnerToken, PartOfAttempt, ReleaseOutcome,
     Sight,
@@ -217,6 +218,11 @@ impl Memcached {
     /// Tells in which epoch its servers keep `key` now, and when that changes.
     pub(crate) fn epoch(&self, key: &LockKey) -> Both<watch::Receiver<Option<ServerEpoch>>> {
         self.servers(key).map(|server| server.health.epoch())
+    }
+
+    /// What was counted of each server.
+    pub(crate) fn figures(&self) -> Vec<ServerFigures> {
+        self.servers.iter().map(Server::figures).collect()
     }
 
     /// Tells whether any server answers. One that does not costs only its own names, which is no reason to send callers

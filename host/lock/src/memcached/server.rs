@@ -13,8 +13,10 @@ use super::membership::Fleet;
 use crate::clock::LeaseClock;
 use crate::config::LockConfig;
 use crate::epochs::EpochSource;
+use crate::figures::ServerFigures;
 use crate::grant::{GrantError, Refusal};
 use crate::key::LockKey;
+use namelock_types::histogram::Observed;
 
 /// One memcached server.
 #[derive(Debug)]
@@ -71,6 +73,23 @@ impl Server {
     /// to try again.
     pub(super) fn ready(&self) -> Result<(), String> {
         self.lanes.iter().try_for_each(Lane::ready)
+    }
+
+    /// What was counted of it.
+    pub(super) fn figures(&self) -> ServerFigures {
+        let mut figures = ServerFigures {
+            server: Arc::clone(&self.name),
+            up: self.ready().is_ok(),
+            connections: 0,
+            batches: 0,
+            operations: 0,
+            exchanges: Observed::default(),
+            queued: 0,
+        };
+        for lane in &self.lanes {
+            lane.add_to(&mut figures);
+        }
+        figures
     }
 
     /// Whether there was a connection in each of its lanes.

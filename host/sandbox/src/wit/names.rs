@@ -11,6 +11,7 @@ use wasmtime::component::{Resource, ResourceTable};
 use crate::config::Tenant;
 use crate::database_time::DatabaseTime;
 use crate::error::Cause;
+use crate::phases::{Phase, Phases};
 use crate::service::Service;
 use crate::wit::bindings::namelock::registration::names::{
     Action, Change, Host, NamesError, New, Page, Query, Registration, SaveError, Write,
@@ -30,6 +31,7 @@ pub(crate) struct NamesView<'a> {
     pub(crate) names: &'a dyn Names,
     pub(crate) service: &'a Service,
     pub(crate) tenant: &'a Tenant,
+    pub(crate) phases: &'a Phases,
     pub(crate) writes: &'a mut Writes,
     pub(crate) leases: &'a mut Leases,
     /// The handles of the guest; mutable only because a shared reference to them cannot be sent to another thread.
@@ -54,7 +56,7 @@ impl Host for NamesView<'_> {
         if let Err(refused) = self.begin_read() {
             return Ok(Err(refused));
         }
-        let time = self.database_time();
+        let time = self.database_time(Phase::Find);
         let found = self.names.find(&self.tenant.id, &name).await;
         drop(time);
         Ok(match found {
@@ -86,7 +88,7 @@ impl Host for NamesView<'_> {
             Err(refused) => return Ok(Err(refused)),
         };
         let request = save.request;
-        let time = self.database_time();
+        let time = self.database_time(Phase::Save);
         let saved = self.names.save(save).await;
         drop(time);
         Ok(self.written(saved, request).map(|saved| self.receive(saved)))
@@ -102,7 +104,7 @@ impl Host for NamesView<'_> {
             Err(refused) => return Ok(Err(refused)),
         };
         let (request, name) = (update.request, update.name.clone());
-        let time = self.database_time();
+        let time = self.database_time(Phase::Save);
         let updated = self.names.update(update).await;
         drop(time);
         if let Ok(None) = updated {
@@ -118,7 +120,7 @@ impl Host for NamesView<'_> {
             Ok(free) => free,
             Err(refused) => return Ok(Err(refused)),
         };
-        let (time, name) = (self.database_time(), free.name.clone());
+        let (time, name) = (self.database_time(Phase::Save), free.name.clone());
         let freed = self.names.free(free).await;
         drop(time);
         if freed.is_ok() {
@@ -158,7 +160,7 @@ impl Host for NamesView<'_> {
             all.push(write);
         }
         let names: Vec<_> = all.iter().map(|write| write.name().to_owned()).collect();
-        let time = self.database_time();
+        let time = self.database_time(Phase::Save);
         let applied = self.names.apply(&self.tenant.id, all).await;
         drop(time);
         for (name, written) in names.iter().zip(applied.iter().flatten()) {
@@ -189,7 +191,7 @@ impl Host for NamesView<'_> {
             after: query.after,
             limit: query.limit as usize,
         };
-        let time = self.database_time();
+        let time = self.database_time(Phase::Find);
         let listed = self.names.list(query).await;
         drop(time);
         Ok(match listed {
@@ -256,8 +258,8 @@ impl NamesView<'_> {
         NamesError::Unavailable("the names database does not answer".to_owned())
     }
 
-    fn database_time(&self) -> DatabaseTime<'_> {
-        DatabaseTime::begin(&self.tenant.account)
+    fn database_time(&self, phase: Phase) -> DatabaseTime<'_> {
+        DatabaseTime::begin(&self.tenant.account, self.phases, phase)
     }
 
     pub(super) fn unavailable(&mut self, error: &dyn std::error::Error) {

@@ -11,6 +11,7 @@ use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{Error, Result};
 
 use crate::error::Cause;
+use crate::phases::Phases;
 use crate::recording::{Answer, Play, Question, Tape};
 use crate::wit::told::{self, Told};
 use namelock_wasmtime::LeaseHandle;
@@ -18,6 +19,7 @@ use namelock_wasmtime::LeaseHandle;
 /// A view with the tape of its call.
 pub(crate) struct Taped<'a, V> {
     pub(crate) tape: &'a Tape,
+    pub(crate) phases: &'a Phases,
     pub(crate) grants: &'a mut Grants,
     pub(crate) view: V,
 }

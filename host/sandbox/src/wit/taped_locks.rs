@@ -3,6 +3,7 @@
 use wasmtime::component::{HasData, Linker, Resource, ResourceTableError};
 use wasmtime::{Error, Result};
 
+use crate::phases::Phase;
 use crate::recording::{Answer, Noted, Play, Question};
 use crate::wit::locks::LocksView;
 use crate::wit::taped::{Taped, played, returned};
@@ -74,6 +75,7 @@ impl locks::Host for Taped<'_, LocksView<'_>> {
         name: String,
         wait_ms: u32,
     ) -> Result<std::result::Result<Resource<LeaseHandle>, AcquireError>> {
+        let _phase = self.phases.within(Phase::Acquire);
         if !self.tape.is_on() {
             return self.view.acquire(name, wait_ms).await;
         }
@@ -96,6 +98,7 @@ impl locks::Host for Taped<'_, LocksView<'_>> {
     }
 
     async fn acquire_all(&mut self, names: Vec<String>, wait_ms: u32) -> Result<Granted> {
+        let _phase = self.phases.within(Phase::Acquire);
         if !self.tape.is_on() {
             return self.view.acquire_all(names, wait_ms).await;
         }
@@ -113,6 +116,7 @@ impl locks::Host for Taped<'_, LocksView<'_>> {
     }
 
     async fn release(&mut self, handle: Resource<LeaseHandle>) -> Result<std::result::Result<(), Lost>> {
+        let _phase = self.phases.within(Phase::Release);
         if !self.tape.is_on() {
             return self.view.release(handle).await;
         }

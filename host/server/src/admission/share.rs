@@ -82,6 +82,11 @@ impl Calls {
         self.state.lock().running
     }
 
+    /// How many calls wait for a place.
+    pub fn waiting(&self) -> usize {
+        self.state.lock().waiting
+    }
+
     /// Takes a place for a call of this tenant, waiting for one if it must.
     ///
     /// # Errors

@@ -20,7 +20,8 @@ is an error. The file is read once, at the start of the host; each `tenant.toml`
 
 /// What it says after them.
 const REST: &str = "
-`NAMELOCK_LOG` filters the log on standard error: `info` (the default), `info,namelock=debug`, `warn,guest=off`. What
+`NAMELOCK_LOG` filters the log on standard error: `info` (the default), `info,namelock=debug`, `warn,guest=off`.
+`NAMELOCK_LOG_FORMAT` says whether its lines are `text` (the default) or objects in `json`. What
 handlers print has the target `guest`.
 
 ## A tenant's file

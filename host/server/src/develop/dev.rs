@@ -89,7 +89,7 @@ pub fn run(flags: &DevFlags) -> Result<(), RunError> {
     let config = Config::load(&given, &|_| None)?;
     let (log, log_thread) = LogWriter::start(io::stderr(), config.log_queue).map_err(RunError::Runtime)?;
     // With a line for each request.
-    telemetry::init(Some("info,namelock::telemetry=debug".into()), log.clone())?;
+    telemetry::init(Some("info,namelock::telemetry=debug".into()), None, log.clone())?;
     let mut project = Project {
         config: &config,
         dir: flags.dir.clone(),

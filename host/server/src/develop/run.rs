@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use namelock_account::{Account, Counter, Level, Limit};
 use namelock_names::Registration;
-use namelock_sandbox::{CallError, Handler, Powers, Request, Tape};
+use namelock_sandbox::{CallError, Context, Handler, Powers, Request, Tape};
 use serde_json::{Value, json};
 
 use super::command;
@@ -261,7 +261,7 @@ async fn ask(
     plan: &Plan,
     powers: Powers,
 ) -> Result<Result<Value, Problem>, RunError> {
-    let (tenant, id) = (&plan.tenant, "run");
+    let (tenant, context) = (&plan.tenant, &Context::new("run"));
     let (name, owner) = (flags.name.clone(), flags.owner.clone());
     let told = |outcome: Result<namelock_sandbox::Written, CallError>| {
         outcome
@@ -269,7 +269,7 @@ async fn ask(
             .and_then(|written| told(&written.registration))
     };
     if flags.free {
-        let freed = handler.free(&powers, tenant, id, name, owner).await;
+        let freed = handler.free(&powers, tenant, context, name, owner).await;
         return Ok(freed.map(|()| json!({ "freed": flags.name })).map_err(Problem::from));
     }
     if let Some(update) = &flags.update {
@@ -278,7 +278,7 @@ async fn ask(
             Ok(request) => request,
             Err(problem) => return Ok(Err(problem)),
         };
-        return Ok(told(handler.update(&powers, tenant, id, request, None).await));
+        return Ok(told(handler.update(&powers, tenant, context, request, None).await));
     }
     let request = Request {
         name,
@@ -286,7 +286,7 @@ async fn ask(
         lifetime: flags.lifetime_ms.map(Duration::from_millis),
         attributes: flags.attributes.clone(),
     };
-    Ok(told(handler.register(&powers, tenant, id, request, None).await))
+    Ok(told(handler.register(&powers, tenant, context, request, None).await))
 }
 
 /// A registration as callers see it.

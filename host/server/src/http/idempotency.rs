@@ -14,7 +14,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use namelock_lock::{AcquireError, Lease, Locks};
 use namelock_names::{Keep, Lifetime, RequestKey};
-use namelock_sandbox::{CallError, DatabaseTime, Repeatable, Request, Tenant, UpdateRequest, Written};
+use namelock_sandbox::{CallError, DatabaseTime, Phase, Phases, Repeatable, Request, Tenant, UpdateRequest, Written};
 use namelock_types::{Safety, is_removed};
 
 use super::app::App;
@@ -167,14 +167,18 @@ impl Begun {
 pub(super) async fn once<F: Future<Output = Result<Written, CallError>>>(
     app: &App,
     ready: &Ready,
+    phases: &Phases,
     keyed: Option<Keyed>,
     run: impl FnOnce(Option<Repeatable>) -> F,
 ) -> Result<Written, Problem> {
     let Some(keyed) = keyed.filter(|_| !is_removed(Safety::Idempotency)) else {
         return Ok(run(None).await?);
     };
-    let begun = begin(&app.powers.locks, &ready.tenant, keyed).await?;
-    let time = DatabaseTime::begin(&ready.tenant.account);
+    let begun = {
+        let _phase = phases.within(Phase::Acquire);
+        begin(&app.powers.locks, &ready.tenant, keyed).await?
+    };
+    let time = DatabaseTime::begin(&ready.tenant.account, phases, Phase::Find);
     let past = app.powers.names.find_request(&ready.tenant.id, begun.key).await;
     drop(time);
     let written = match Written::before(past?) {
@@ -182,7 +186,9 @@ pub(super) async fn once<F: Future<Output = Result<Written, CallError>>>(
         Ok(Some(written)) => Ok(written),
         Err(reused) => Err(reused),
     };
+    phases.enter(Phase::Release);
     begun.end().await;
+    phases.enter(Phase::Answer);
     Ok(written?)
 }
 

@@ -22,7 +22,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use namelock_names::ListQuery;
-use namelock_sandbox::{CallError, DatabaseTime, Written};
+use namelock_sandbox::{CallError, Context, DatabaseTime, Phase, Written};
 
 pub(crate) use self::address::location;
 pub use self::app::App;
@@ -31,7 +31,7 @@ pub(crate) use self::idempotency::{IDEMPOTENCY_KEY, REPLAYED};
 
 use self::address::{NAME, NAMES};
 use self::idempotency::Fingerprint;
-use self::observe::{RequestId, observe};
+use self::observe::observe;
 use crate::admission::Admitted;
 use crate::error::{ErrorKind, Problem};
 use crate::recordings::Taped;
@@ -51,7 +51,7 @@ pub fn router(app: Arc<App>) -> Router {
 
 async fn register(
     State(app): State<Arc<App>>,
-    Extension(id): Extension<RequestId>,
+    Extension(context): Extension<Context>,
     request: Request,
 ) -> Result<Response, Problem> {
     let ready = tenant_of(&app, request.uri())?;
@@ -70,11 +70,12 @@ async fn register(
         &ready.tenant,
         &Taped::new(app.recorder.as_ref(), &ready, &app.powers),
     );
+    let phases = Arc::clone(&context.phases);
     let run = |key| async move {
-        let registered = taped.handler().register(powers, tenant, id.as_str(), request, key);
+        let registered = taped.handler().register(powers, tenant, &context, request, key);
         taped.end(registered.await)
     };
-    let saved = idempotency::once(&app, &ready, keyed, run).await?;
+    let saved = idempotency::once(&app, &ready, &phases, keyed, run).await?;
     let location = address::location(&ready.tenant.id, &saved.registration.name);
     let mut response = answer(&saved, StatusCode::CREATED)?;
     if let Ok(location) = location.try_into() {
@@ -85,7 +86,7 @@ async fn register(
 
 async fn update(
     State(app): State<Arc<App>>,
-    Extension(id): Extension<RequestId>,
+    Extension(context): Extension<Context>,
     request: Request,
 ) -> Result<Response, Problem> {
     let ready = tenant_of(&app, request.uri())?;
@@ -111,11 +112,15 @@ async fn update(
         &ready.tenant,
         &Taped::new(app.recorder.as_ref(), &ready, &app.powers),
     );
+    let phases = Arc::clone(&context.phases);
     let run = |key| async move {
-        let updated = taped.handler().update(powers, tenant, id.as_str(), request, key);
+        let updated = taped.handler().update(powers, tenant, &context, request, key);
         taped.end(updated.await)
     };
-    answer(&idempotency::once(&app, &ready, keyed, run).await?, StatusCode::OK)
+    answer(
+        &idempotency::once(&app, &ready, &phases, keyed, run).await?,
+        StatusCode::OK,
+    )
 }
 
 fn answer(written: &Written, status: StatusCode) -> Result<Response, Problem> {
@@ -131,7 +136,11 @@ fn answer(written: &Written, status: StatusCode) -> Result<Response, Problem> {
 }
 
 /// Answers from the database alone, page by page.
-async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+async fn list(
+    State(app): State<Arc<App>>,
+    Extension(context): Extension<Context>,
+    request: Request,
+) -> Result<Response, Problem> {
     let ready = tenant_of(&app, request.uri())?;
     let admitted = admit(&ready, request.headers(), Right::List)?;
     let list = address::list_of(request.uri().query())?;
@@ -147,9 +156,10 @@ async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response,
         after,
         limit: list.limit as usize,
     };
-    let time = DatabaseTime::begin(&ready.tenant.account);
+    let time = DatabaseTime::begin(&ready.tenant.account, &context.phases, Phase::Find);
     let page = app.powers.names.list(query).await;
     drop(time);
+    context.phases.enter(Phase::Answer);
     let page = page?;
     let next = page.next.map(|name| cursor::write(&ready.tenant.id, &list, &name));
     let write = || wire::page(&page.registrations, next);
@@ -158,14 +168,19 @@ async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response,
 }
 
 /// Answers from the database alone; the handler has no part in reading a name.
-async fn find(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+async fn find(
+    State(app): State<Arc<App>>,
+    Extension(context): Extension<Context>,
+    request: Request,
+) -> Result<Response, Problem> {
     let ready = tenant_of(&app, request.uri())?;
     let admitted = admit(&ready, request.headers(), Right::Find)?;
     let name = address::name_of(request.uri())?;
     let _running = admitted.run(&app.calls).await?;
-    let time = DatabaseTime::begin(&ready.tenant.account);
+    let time = DatabaseTime::begin(&ready.tenant.account, &context.phases, Phase::Find);
     let found = app.powers.names.find(&ready.tenant.id, &name).await;
     drop(time);
+    context.phases.enter(Phase::Answer);
     let registration = found?;
     let none = || Problem::new(ErrorKind::NotFound, "this name has no active registration");
     let body = wire::registration(&registration.ok_or_else(none)?)?;
@@ -174,7 +189,7 @@ async fn find(State(app): State<Arc<App>>, request: Request) -> Result<Response,
 
 async fn free(
     State(app): State<Arc<App>>,
-    Extension(id): Extension<RequestId>,
+    Extension(context): Extension<Context>,
     request: Request,
 ) -> Result<Response, Problem> {
     let ready = tenant_of(&app, request.uri())?;
@@ -184,7 +199,7 @@ async fn free(
     let _running = admitted.run(&app.calls).await?;
     let taped = Taped::new(app.recorder.as_ref(), &ready, &app.powers);
     let call = taped.handler();
-    let freed = call.free(&app.powers, &ready.tenant, id.as_str(), name, owner);
+    let freed = call.free(&app.powers, &ready.tenant, &context, name, owner);
     taped.end(freed.await)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

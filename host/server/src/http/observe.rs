@@ -2,7 +2,6 @@
 //! logged.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
@@ -11,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use namelock_account::{Account, Counter};
+use namelock_sandbox::Context;
 
 use super::address::{NAME, NAMES, decode, tenant_segment};
 use super::app::App;
@@ -25,24 +25,14 @@ pub(super) const REQUEST_ID: &str = "x-request-id";
 /// Longest body, in bytes, that may be left unread without ending the connection: it has arrived with the head.
 const UNREAD_BODY_MAX: u64 = 4096;
 
-/// The id that identifies a request in its answer, in the log and in the tenant's log.
-#[derive(Clone, Debug)]
-pub(super) struct RequestId(Arc<str>);
-
-impl RequestId {
-    /// Keeps the client's own id if it can be written to a header and a log line as it is; otherwise makes one.
-    fn of(headers: &HeaderMap) -> Self {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
-        match given.filter(|id| (1..=64).contains(&id.len()) && id.bytes().all(allowed)) {
-            Some(id) => Self(id.into()),
-            None => Self(format!("{:016x}", rand::random::<u64>()).into()),
-        }
-    }
-
-    /// The id as text.
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
+/// The request's own id if it can be written to a header and a log line as it is; otherwise a new one. It identifies the request
+/// in its answer, in the log and in the tenant's log.
+fn request_id(headers: &HeaderMap) -> Arc<str> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    match given.filter(|id| (1..=64).contains(&id.len()) && id.bytes().all(allowed)) {
+        Some(id) => id.into(),
+        None => format!("{:016x}", rand::random::<u64>()).into(),
     }
 }
 
@@ -50,11 +40,10 @@ impl RequestId {
 /// drops the future of the request, and this with it.
 struct Begun {
     app: Arc<App>,
-    id: RequestId,
+    context: Context,
     operation: Operation,
     tenant: Option<TenantId>,
     account: Option<Arc<Account>>,
-    started: Instant,
     ended: bool,
 }
 
@@ -62,12 +51,11 @@ impl Begun {
     fn new(app: Arc<App>, request: &Request) -> Self {
         let tenant = tenant_segment(request.uri()).and_then(|text| decode(text).ok()?.parse::<TenantId>().ok());
         Self {
-            id: RequestId::of(request.headers()),
+            context: Context::new(request_id(request.headers())),
             operation: operation_of(request),
             account: tenant.as_ref().and_then(|id| app.tenants.account(id.as_str())),
             tenant,
             app,
-            started: Instant::now(),
             ended: false,
         }
     }
@@ -75,8 +63,8 @@ impl Begun {
     /// Counts and logs how it ended.
     fn end(&mut self, outcome: Outcome, error: Option<&str>) {
         self.ended = true;
-        let took = self.started.elapsed();
-        self.app.metrics.record(self.operation, outcome, took);
+        let phases = self.context.phases.times();
+        self.app.metrics.record(self.operation, outcome, &phases);
         if let Some(account) = &self.account {
             account.count_outcome(outcome.index());
             if outcome == Outcome::ClientGone {
@@ -84,12 +72,12 @@ impl Begun {
             }
         }
         let end = RequestEnd {
-            request_id: self.id.as_str(),
+            request_id: &self.context.request_id,
             tenant: self.tenant.as_ref().map(TenantId::as_str),
             operation: self.operation,
             outcome,
             error,
-            took,
+            phases: &phases,
         };
         telemetry::log_end(&end, self.account.as_deref());
     }
@@ -106,9 +94,9 @@ impl Drop for Begun {
 /// Runs a request, then renders, counts and logs its end.
 pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let mut begun = Begun::new(app, &request);
-    let id = begun.id.clone();
+    let id = Arc::clone(&begun.context.request_id);
     let body_at_least = request.body().size_hint().lower();
-    request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(begun.context.clone());
 
     let mut response = match check_host(&request) {
         Ok(()) => next.run(request).await,
@@ -117,7 +105,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
         let allow = response.headers_mut().remove(ALLOW);
-        response = problem.render(id.as_str());
+        response = problem.render(&id);
         response.headers_mut().extend(allow.map(|allow| (ALLOW, allow)));
         if problem.kind() == ErrorKind::PayloadTooLarge || body_at_least > UNREAD_BODY_MAX {
             // The rest of the body is not read, so the connection ends; a client that does not know would reuse it.
@@ -126,7 +114,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
-    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+    if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     let outcome = problem
@@ -177,11 +165,11 @@ mod tests {
             if let Some(id) = given {
                 headers.insert(REQUEST_ID, HeaderValue::from_bytes(id).unwrap());
             }
-            RequestId::of(&headers).as_str().to_owned()
+            request_id(&headers)
         };
         let longest = "x".repeat(64);
         for kept in ["a", "A-1_b.c", &longest] {
-            assert_eq!(id_of(Some(kept.as_bytes())), kept);
+            assert_eq!(&*id_of(Some(kept.as_bytes())), kept);
         }
         let too_long = "x".repeat(65);
         for replaced in [

@@ -79,13 +79,7 @@ impl Host {
     }
 
     fn metrics(&self) -> String {
-        self.app.metrics.render(&Now {
-            calls_running: 0,
-            log_lines_dropped: 0,
-            log_queue_bytes: 0,
-            tenants: &[],
-            tenants_max: 0,
-        })
+        self.app.metrics.render(Now::default())
     }
 
     async fn send(&self, request: Request) -> Response {

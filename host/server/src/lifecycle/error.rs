@@ -94,6 +94,18 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// The admin listener of a host does not answer.
+    #[error("no host answers at {admin}; pass the address of its admin listener with --admin")]
+    Admin {
+        /// The address.
+        admin: SocketAddr,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A host answered an operator that it cannot do what was asked for.
+    #[error("the host says: {0}")]
+    Answered(String),
     /// The requested output could not be written.
     #[error("cannot write to standard output")]
     Print(#[source] io::Error),
@@ -124,6 +136,8 @@ impl RunError {
             | Self::Build(_)
             | Self::Write { .. }
             | Self::Differs
+            | Self::Admin { .. }
+            | Self::Answered(_)
             | Self::Print(_)
             | Self::Runtime(_) => 1,
         }

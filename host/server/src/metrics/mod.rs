@@ -1,23 +1,42 @@
-//! The counters, and their text for Prometheus.
+//! The counters of this host, and what is true of it now, in the OpenMetrics text format.
 //!
-//! Every label value comes from a closed list, but for tenants' ids: of them the busiest `metrics.tenants` have series
-//! of their own (`tenants`), so that their number is bounded, and an id has a closed alphabet.
+//! Every label value comes from a closed list, but for the addresses of memcached servers, which the configuration has, and
+//! tenants' ids: of them the busiest `metrics.tenants` have series of their own (`tenants`), so that their number is bounded,
+//! and an id has a closed alphabet.
+//!
+//! - `now`: what others count, or what is true when somebody asks; `process`: what the kernel says of this process;
+//! - `classic`: the same in the text format of before;
+//! - `tenants`: what the busiest tenants have used;
+//! - `write`: writes one family after the other.
 
+mod classic;
+mod now;
+mod process;
 mod tenants;
+mod write;
 
-use std::fmt::Write;
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use namelock_sandbox::Phase;
+use namelock_sandbox::phases::Times;
+use namelock_types::histogram::Histogram;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::registry::Registry;
+
+pub use self::classic::{MEDIA_TYPE as CLASSIC_MEDIA_TYPE, classic, wants_openmetrics};
+pub use self::now::{Backend, Now};
 pub use self::tenants::TenantUsage;
 
+use self::process::Process;
+use self::write::{About, Labels, Writer};
 use crate::error::Outcome;
 
-/// Upper bounds of the buckets, in microseconds: from a call with warm caches to one that reaches its deadline.
-const BUCKETS_US: [u64; 14] = [
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
-    10_000_000,
-];
+/// The media type of what is rendered.
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,117 +84,87 @@ impl Operation {
 #[derive(Debug, Default)]
 struct Counters {
     codes: [AtomicU64; Outcome::COUNT],
-    /// How many requests fell into each bucket, not cumulative; the last is for those beyond every bound.
-    buckets: [AtomicU64; BUCKETS_US.len() + 1],
-    sum_us: AtomicU64,
+    durations: Histogram,
 }
 
 /// The counters of this host.
 #[derive(Debug, Default)]
 pub struct Metrics {
     operations: [Counters; Operation::ALL.len()],
+    phases: [Histogram; Phase::ALL.len()],
 }
 
-/// What others count, or what is true now.
+/// The counters, and what is true now, for one answer.
 #[derive(Debug)]
-pub struct Now<'a> {
-    /// Calls that hold one of `http.calls`.
-    pub calls_running: usize,
-    /// Lines of the log that found its queue full.
-    pub log_lines_dropped: u64,
-    /// Bytes of the log that are not written yet.
-    pub log_queue_bytes: usize,
-    /// What each tenant has used.
-    pub tenants: &'a [TenantUsage],
-    /// How many of them get series of their own.
-    pub tenants_max: usize,
+struct Scrape {
+    metrics: Arc<Metrics>,
+    now: Now,
 }
 
 impl Metrics {
-    /// Counts one request that ended.
-    pub fn record(&self, operation: Operation, outcome: Outcome, took: Duration) {
+    /// Counts one request that ended, with what its phases took.
+    pub fn record(&self, operation: Operation, outcome: Outcome, phases: &Times) {
         let counters = &self.operations[operation as usize];
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BUCKETS_US.partition_point(|bound| *bound < us);
         counters.codes[outcome.index()].fetch_add(1, Relaxed);
-        counters.buckets[bucket].fetch_add(1, Relaxed);
-        counters.sum_us.fetch_add(us, Relaxed);
+        counters.durations.observe(phases.iter().sum::<Duration>());
+        let took = self.phases.iter().zip(phases).filter(|(_, time)| !time.is_zero());
+        took.for_each(|(phase, time)| phase.observe(*time));
     }
 
-    /// Writes the counters in the Prometheus text format, version 0.0.4.
-    pub fn render(&self, now: &Now<'_>) -> String {
-        let mut text = String::with_capacity(16 << 10);
+    /// Writes all there is in the OpenMetrics text format, version 1.0.
+    pub fn render(self: &Arc<Self>, now: Now) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Process));
+        let namelock = registry.sub_registry_with_prefix("namelock");
+        namelock.register_collector(Box::new(Scrape {
+            metrics: Arc::clone(self),
+            now,
+        }));
+        let mut text = String::with_capacity(64 << 10);
         // Writing to a string cannot fail.
-        let _ = self.write(&mut text, now);
+        let _ = text::encode(&mut text, &registry);
         text
     }
 
-    fn write(&self, text: &mut String, now: &Now<'_>) -> std::fmt::Result {
-        writeln!(
-            text,
-            "# HELP namelock_requests_total Requests that ended, by operation and code."
-        )?;
-        writeln!(text, "# TYPE namelock_requests_total counter")?;
-        for outcome in Outcome::all() {
-            for operation in Operation::ALL {
-                let count = self.operations[operation as usize].codes[outcome.index()].load(Relaxed);
-                let (operation, code) = (operation.label(), outcome.label());
-                writeln!(
-                    text,
-                    "namelock_requests_total{{operation=\"{operation}\",code=\"{code}\"}} {count}"
-                )?;
-            }
-        }
-        writeln!(
-            text,
-            "# HELP namelock_request_duration_seconds Time from a request's head to its answer."
-        )?;
-        writeln!(text, "# TYPE namelock_request_duration_seconds histogram")?;
-        for operation in Operation::ALL {
-            self.operations[operation as usize].write_histogram(text, operation.label())?;
-        }
-        writeln!(text, "# HELP namelock_calls_running Calls that hold one of http.calls.")?;
-        writeln!(text, "# TYPE namelock_calls_running gauge")?;
-        writeln!(text, "namelock_calls_running {}", now.calls_running)?;
-        writeln!(
-            text,
-            "# HELP namelock_log_lines_dropped_total Lines of the log that found its queue full."
-        )?;
-        writeln!(text, "# TYPE namelock_log_lines_dropped_total counter")?;
-        writeln!(text, "namelock_log_lines_dropped_total {}", now.log_lines_dropped)?;
-        writeln!(
-            text,
-            "# HELP namelock_log_queue_bytes Bytes of the log that are not written yet."
-        )?;
-        writeln!(text, "# TYPE namelock_log_queue_bytes gauge")?;
-        writeln!(text, "namelock_log_queue_bytes {}", now.log_queue_bytes)?;
-        tenants::write(text, now.tenants, now.tenants_max)
+    fn write(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let of_all = || {
+            Operation::ALL
+                .into_iter()
+                .map(|operation| (operation, &self.operations[operation as usize]))
+        };
+        let requests = of_all().flat_map(|(operation, counters)| {
+            Outcome::all().map(move |outcome| {
+                let labels = vec![("operation", operation.label()), ("code", outcome.label())];
+                (labels, counters.codes[outcome.index()].load(Relaxed))
+            })
+        });
+        let about = About::count("requests", "Requests that ended, by operation and code.");
+        writer.counter(about, requests)?;
+        let about = About::seconds("request_duration", "Time from a request's head to its answer.");
+        let durations = of_all().map(|(operation, counters)| {
+            let labels: Labels<'_> = vec![("operation", operation.label())];
+            (labels, counters.durations.observed())
+        });
+        writer.histogram(about, durations)?;
+        let about = About::seconds(
+            "request_phase",
+            "Time of a request in each of its phases, which add up to its duration.",
+        );
+        let phases = Phase::ALL.into_iter().map(|phase| {
+            let labels: Labels<'_> = vec![("phase", phase.label())];
+            (labels, self.phases[phase as usize].observed())
+        });
+        writer.histogram(about, phases)
     }
 }
 
-impl Counters {
-    fn write_histogram(&self, text: &mut String, operation: &str) -> std::fmt::Result {
-        let name = "namelock_request_duration_seconds";
-        let bounds = BUCKETS_US
-            .iter()
-            .map(|us| seconds(*us).to_string())
-            .chain(["+Inf".to_owned()]);
-        let mut count = 0;
-        for (bound, bucket) in bounds.zip(&self.buckets) {
-            count += bucket.load(Relaxed);
-            writeln!(
-                text,
-                "{name}_bucket{{operation=\"{operation}\",le=\"{bound}\"}} {count}"
-            )?;
-        }
-        let sum = seconds(self.sum_us.load(Relaxed));
-        writeln!(text, "{name}_sum{{operation=\"{operation}\"}} {sum}")?;
-        writeln!(text, "{name}_count{{operation=\"{operation}\"}} {count}")
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut writer = Writer(encoder);
+        self.metrics.write(&mut writer)?;
+        self.now.write(&mut writer)?;
+        tenants::write(&mut writer, &self.now.tenants, self.now.tenants_max)
     }
-}
-
-fn seconds(us: u64) -> f64 {
-    us as f64 / 1e6
 }
 
 #[cfg(test)]
@@ -191,28 +180,34 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_counted_under_its_operation_and_code() {
-        let metrics = Metrics::default();
-        metrics.record(Operation::Register, Outcome::Ok, Duration::from_micros(500));
+    fn a_request_is_counted_under_its_operation_and_code_and_its_phases_add_up() {
+        let metrics = Arc::<Metrics>::default();
+        let mut phases = Times::default();
+        phases[Phase::Queue as usize] = Duration::from_micros(500);
+        metrics.record(Operation::Register, Outcome::Ok, &phases);
+        phases[Phase::Guest as usize] = Duration::from_secs(60);
         let failed = Outcome::Failed(ErrorKind::Internal);
-        metrics.record(Operation::Register, failed, Duration::from_secs(60));
-        metrics.record(Operation::Find, Outcome::ClientGone, Duration::ZERO);
-        let text = metrics.render(&Now {
+        metrics.record(Operation::Register, failed, &phases);
+        metrics.record(Operation::Find, Outcome::ClientGone, &Times::default());
+        let text = metrics.render(Now {
             calls_running: 3,
             log_lines_dropped: 7,
             log_queue_bytes: 9,
-            tenants: &[],
-            tenants_max: 0,
+            ..Now::default()
         });
         for line in [
             r#"namelock_requests_total{operation="register",code="ok"} 1"#,
             r#"namelock_requests_total{operation="register",code="internal"} 1"#,
             r#"namelock_requests_total{operation="free",code="internal"} 0"#,
-            r#"namelock_request_duration_seconds_bucket{operation="register",le="0.0005"} 1"#,
-            r#"namelock_request_duration_seconds_bucket{operation="register",le="10"} 1"#,
-            r#"namelock_request_duration_seconds_bucket{operation="register",le="+Inf"} 2"#,
-            r#"namelock_request_duration_seconds_sum{operation="register"} 60.0005"#,
+            r#"namelock_request_duration_seconds_bucket{le="0.0005",operation="register"} 1"#,
+            r#"namelock_request_duration_seconds_bucket{le="10.0",operation="register"} 1"#,
+            r#"namelock_request_duration_seconds_bucket{le="+Inf",operation="register"} 2"#,
+            r#"namelock_request_duration_seconds_sum{operation="register"} 60.001"#,
             r#"namelock_request_duration_seconds_count{operation="register"} 2"#,
+            r#"namelock_request_phase_seconds_sum{phase="queue"} 0.001"#,
+            r#"namelock_request_phase_seconds_sum{phase="guest"} 60.0"#,
+            r#"namelock_request_phase_seconds_count{phase="guest"} 1"#,
+            r#"namelock_request_phase_seconds_count{phase="save"} 0"#,
             r#"namelock_requests_total{operation="find",code="client_gone"} 1"#,
             "namelock_calls_running 3",
             "namelock_log_lines_dropped_total 7",
@@ -220,6 +215,20 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
-        assert!(text.ends_with('\n'));
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    // Shows P6: whatever is counted, no family comes twice, and no series.
+    #[test]
+    fn every_family_and_every_series_comes_once() {
+        let text = Arc::<Metrics>::default().render(Now::default());
+        let mut seen = std::collections::HashSet::new();
+        for line in text
+            .lines()
+            .filter(|line| !line.starts_with("# HELP") && !line.starts_with("# UNIT"))
+        {
+            let series = line.rsplit_once(' ').map_or(line, |(series, _)| series);
+            assert!(seen.insert(series.to_owned()), "{series} comes twice in\n{text}");
+        }
     }
 }

@@ -5,11 +5,12 @@
 //! too high for a moment.
 
 use std::cmp::Reverse;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::sync::Arc;
 
 use namelock_account::{Account, Counter, Level, Limit};
 
+use super::write::{About, Writer};
 use crate::error::Outcome;
 
 /// The label of those that have no series of their own. A tenant of this id is always among them.
@@ -26,58 +27,79 @@ pub struct TenantUsage {
     pub waiting: usize,
 }
 
-/// What is counted of a tenant by time, and the unit of the metric is seconds.
+/// What is counted of a tenant by time.
 const TIMES: [(&str, &str, Counter); 4] = [
     (
-        "guest_seconds_total",
-        "Time for which its calls ran.",
+        "tenant_guest",
+        "Of a tenant: time for which its calls ran.",
         Counter::GuestNanos,
     ),
     (
-        "host_seconds_total",
-        "Time for which the host worked because of it outside of its calls.",
+        "tenant_host",
+        "Of a tenant: time for which the host worked because of it outside of its calls.",
         Counter::HostNanos,
     ),
     (
-        "database_seconds_total",
-        "Time between its requests to the names database and their answers.",
+        "tenant_database",
+        "Of a tenant: time between its requests to the names database and their answers.",
         Counter::DatabaseNanos,
     ),
     (
-        "compile_seconds_total",
-        "Time for which its components were compiled.",
+        "tenant_compile",
+        "Of a tenant: time for which its components were compiled.",
         Counter::CompileNanos,
     ),
 ];
 
-const COUNTS: [(&str, &str, Counter); 3] = [
-    ("log_bytes_total", "Bytes of its lines in the log.", Counter::LogBytes),
-    (
-        "log_lines_dropped_total",
-        "Lines that were not written, because a budget was used up.",
-        Counter::LogLinesDropped,
-    ),
-    (
-        "writes_total",
-        "Writes to the names database that were begun.",
-        Counter::Writes,
-    ),
-];
+fn counts() -> [(About<'static>, Counter); 3] {
+    [
+        (
+            About::bytes("tenant_log", "Of a tenant: bytes of its lines in the log."),
+            Counter::LogBytes,
+        ),
+        (
+            About::count(
+                "tenant_log_lines_dropped",
+                "Of a tenant: lines that were not written, because a budget was used up.",
+            ),
+            Counter::LogLinesDropped,
+        ),
+        (
+            About::count(
+                "tenant_writes",
+                "Of a tenant: writes to the names database that were begun.",
+            ),
+            Counter::Writes,
+        ),
+    ]
+}
 
-const LEVELS: [(&str, &str, Level); 4] = [
-    (
-        "memory_peak_bytes",
-        "The most memory that one call ever had.",
-        Level::MemoryPeak,
-    ),
-    ("registrations", "Rows in the names database.", Level::Registrations),
-    ("registration_bytes", "Bytes of these rows.", Level::RegistrationBytes),
-    (
-        "artifact_bytes",
-        "Bytes of what its component was compiled to.",
-        Level::ArtifactBytes,
-    ),
-];
+fn levels() -> [(About<'static>, Level); 4] {
+    [
+        (
+            About::bytes(
+                "tenant_memory_peak",
+                "Of a tenant: the most memory that one call ever had.",
+            ),
+            Level::MemoryPeak,
+        ),
+        (
+            About::count("tenant_registrations", "Of a tenant: rows in the names database."),
+            Level::Registrations,
+        ),
+        (
+            About::bytes("tenant_registration", "Of a tenant: bytes of these rows."),
+            Level::RegistrationBytes,
+        ),
+        (
+            About::bytes(
+                "tenant_artifact",
+                "Of a tenant: bytes of what its component was compiled to.",
+            ),
+            Level::ArtifactBytes,
+        ),
+    ]
+}
 
 /// The tenants behind one value of the label.
 struct Series<'a> {
@@ -111,7 +133,7 @@ impl Series<'_> {
 
 /// Writes the metrics of the busiest `max` tenants, and of the rest.
 // Keeps P6: however many tenants there are, and whatever they are called, there are no more series than the operator wants.
-pub(super) fn write(text: &mut String, tenants: &[TenantUsage], max: usize) -> fmt::Result {
+pub(super) fn write(writer: &mut Writer<'_>, tenants: &[TenantUsage], max: usize) -> fmt::Result {
     let mut all: Vec<_> = tenants.iter().collect();
     let time = |usage: &TenantUsage| {
         let times = [Counter::GuestNanos, Counter::HostNanos].map(|counter| usage.account.used(counter));
@@ -143,84 +165,51 @@ pub(super) fn write(text: &mut String, tenants: &[TenantUsage], max: usize) -> f
             tenants: rest,
         });
     }
-    write_series(text, &series)
+    write_series(writer, &series)
 }
 
-fn write_series(text: &mut String, all: &[Series<'_>]) -> fmt::Result {
-    head(text, "requests_total", "Its requests that ended, by code.", "counter")?;
-    for series in all {
-        for outcome in Outcome::all() {
+fn write_series(writer: &mut Writer<'_>, all: &[Series<'_>]) -> fmt::Result {
+    let about = About::count("tenant_requests", "Of a tenant: its requests that ended, by code.");
+    let requests = all.iter().flat_map(|series| {
+        Outcome::all().map(move |outcome| {
             let count = series.sum(|tenant| tenant.account.outcomes(outcome.index()));
-            if count > 0 {
-                let (tenant, code) = (series.label, outcome.label());
-                writeln!(
-                    text,
-                    "namelock_tenant_requests_total{{tenant=\"{tenant}\",code=\"{code}\"}} {count}"
-                )?;
-            }
-        }
-    }
-    head(
-        text,
-        "refusals_total",
-        "What was refused or dropped, by limit.",
-        "counter",
-    )?;
-    for series in all {
-        for limit in Limit::ALL {
+            (vec![("tenant", series.label), ("code", outcome.label())], count)
+        })
+    });
+    writer.counter(about, requests.filter(|(_, count)| *count > 0))?;
+    let about = About::count("tenant_refusals", "Of a tenant: what was refused or dropped, by limit.");
+    let refusals = all.iter().flat_map(|series| {
+        Limit::ALL.into_iter().map(move |limit| {
             let count = series.sum(|tenant| tenant.account.refusals(limit));
-            if count > 0 {
-                let (tenant, limit) = (series.label, limit.key());
-                writeln!(
-                    text,
-                    "namelock_tenant_refusals_total{{tenant=\"{tenant}\",limit=\"{limit}\"}} {count}"
-                )?;
-            }
-        }
-    }
+            (vec![("tenant", series.label), ("limit", limit.key())], count)
+        })
+    });
+    writer.counter(about, refusals.filter(|(_, count)| *count > 0))?;
+    let each = || all.iter().map(|series| (vec![("tenant", series.label)], series));
     for (name, help, counter) in TIMES {
         let seconds = |series: &Series<'_>| series.sum(|tenant| tenant.account.used(counter)) as f64 / 1e9;
-        metric(text, all, (name, help, "counter"), seconds)?;
+        let series = each().map(|(labels, series)| (labels, seconds(series)));
+        writer.counter(About::seconds(name, help), series)?;
     }
-    for (name, help, counter) in COUNTS {
-        metric(text, all, (name, help, "counter"), |series| {
-            series.sum(|tenant| tenant.account.used(counter))
-        })?;
+    for (about, counter) in counts() {
+        let used = |series: &Series<'_>| series.sum(|tenant| tenant.account.used(counter));
+        writer.counter(about, each().map(|(labels, series)| (labels, used(series))))?;
     }
-    for (name, help, level) in LEVELS {
-        metric(text, all, (name, help, "gauge"), |series| series.level(level))?;
+    for (about, level) in levels() {
+        writer.gauge(about, each().map(|(labels, series)| (labels, series.level(level))))?;
     }
-    let running = ("calls_running", "Its calls that hold one of limits.calls.", "gauge");
-    metric(text, all, running, |series| series.sum(|tenant| tenant.running as u64))?;
-    let waiting = (
-        "calls_waiting",
-        "Its calls that wait to run, or for their body.",
-        "gauge",
+    let about = About::count(
+        "tenant_calls_running",
+        "Of a tenant: its calls that hold one of limits.calls.",
     );
-    metric(text, all, waiting, |series| series.sum(|tenant| tenant.waiting as u64))
-}
-
-fn head(text: &mut String, name: &str, help: &str, kind: &str) -> fmt::Result {
-    writeln!(text, "# HELP namelock_tenant_{name} Of a tenant: {help}")?;
-    writeln!(text, "# TYPE namelock_tenant_{name} {kind}")
-}
-
-fn metric<T: fmt::Display>(
-    text: &mut String,
-    all: &[Series<'_>],
-    (name, help, kind): (&str, &str, &str),
-    value: impl Fn(&Series<'_>) -> T,
-) -> fmt::Result {
-    head(text, name, help, kind)?;
-    for series in all {
-        writeln!(
-            text,
-            "namelock_tenant_{name}{{tenant=\"{}\"}} {}",
-            series.label,
-            value(series)
-        )?;
-    }
-    Ok(())
+    let running = |series: &Series<'_>| series.sum(|tenant| tenant.running as u64);
+    writer.gauge(about, each().map(|(labels, series)| (labels, running(series))))?;
+    let about = About::count(
+        "tenant_calls_waiting",
+        "Of a tenant: its calls that wait to run, or for their body.",
+    );
+    let waiting = |series: &Series<'_>| series.sum(|tenant| tenant.waiting as u64);
+    writer.gauge(about, each().map(|(labels, series)| (labels, waiting(series))))
 }
 
 #[cfg(test)]
@@ -230,6 +219,7 @@ mod tests {
     use namelock_account::Budgets;
 
     use super::*;
+    use crate::metrics::{Metrics, Now};
 
     fn usage(id: &str, ms: u64) -> TenantUsage {
         let account = Arc::new(Account::new(id, &Budgets::default()));
@@ -243,6 +233,14 @@ mod tests {
         }
     }
 
+    fn rendered(tenants: &[TenantUsage], tenants_max: usize) -> String {
+        Arc::<Metrics>::default().render(Now {
+            tenants: tenants.to_vec(),
+            tenants_max,
+            ..Now::default()
+        })
+    }
+
     // Shows P6: many tenants make no more series than are wanted.
     #[test]
     fn the_busiest_have_series_of_their_own_and_the_rest_share_one() {
@@ -253,14 +251,16 @@ mod tests {
             usage("other", 9000),
             usage("e", 500),
         ];
-        let mut text = String::new();
-        write(&mut text, &all, 2).unwrap();
-        let lines = |name: &str| -> Vec<_> { text.lines().filter(|line| line.starts_with(name)).collect() };
+        let text = rendered(&all, 2);
+        let lines = |name: &str| -> Vec<_> {
+            let is_series = |line: &&str| line.starts_with(&format!("{name}{{"));
+            text.lines().filter(is_series).collect()
+        };
         assert_eq!(
             lines("namelock_tenant_guest_seconds_total"),
             [
-                r#"namelock_tenant_guest_seconds_total{tenant="b"} 3"#,
-                r#"namelock_tenant_guest_seconds_total{tenant="c"} 2"#,
+                r#"namelock_tenant_guest_seconds_total{tenant="b"} 3.0"#,
+                r#"namelock_tenant_guest_seconds_total{tenant="c"} 2.0"#,
                 r#"namelock_tenant_guest_seconds_total{tenant="other"} 10.5"#,
             ]
         );
@@ -284,8 +284,7 @@ mod tests {
 
     #[test]
     fn a_host_with_few_tenants_has_no_rest() {
-        let mut text = String::new();
-        write(&mut text, &[usage("a", 1)], 2).unwrap();
-        assert!(!text.contains("other"), "{text}");
+        let text = rendered(&[usage("a", 1)], 2);
+        assert!(!text.contains("tenant=\"other\""), "{text}");
     }
 }

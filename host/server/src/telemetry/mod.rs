@@ -10,6 +10,8 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use namelock_account::Account;
+use namelock_sandbox::Phase;
+use namelock_sandbox::phases::Times;
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 
@@ -27,14 +29,27 @@ const ERROR_MAX: usize = 4096;
 /// fields, and fields that are short.
 const LINE_REST: usize = 192;
 
-/// Sends the log to `writer`; `filter` is the value of `NAMELOCK_LOG`.
-pub fn init(filter: Option<OsString>, writer: LogWriter) -> Result<(), ConfigError> {
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    /// For people.
+    Text,
+    /// One object in JSON, with the fields of the event beside time, level and target.
+    Json,
+}
+
+/// Sends the log to `writer`; `filter` is the value of `NAMELOCK_LOG`, and `format` that of `NAMELOCK_LOG_FORMAT`.
+pub fn init(filter: Option<OsString>, format: Option<OsString>, writer: LogWriter) -> Result<(), ConfigError> {
+    let format = read_format(format)?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(read_filter(filter)?)
-        .with_ansi(io::stderr().is_terminal());
-    log.with_writer(writer)
-        .try_init()
-        .map_err(|error| wrong(error.to_string()))?;
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(writer);
+    let begun = match format {
+        Format::Text => log.try_init(),
+        Format::Json => log.json().flatten_event(true).try_init(),
+    };
+    begun.map_err(|error| wrong(error.to_string()))?;
     // The hook of the standard library would write on the thread that panics, and wait where nobody reads.
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!(panic = %quoted(&panic.to_string(), ERROR_MAX), "a thread panicked");
@@ -46,6 +61,17 @@ fn read_filter(filter: Option<OsString>) -> Result<EnvFilter, ConfigError> {
     let filter = filter.unwrap_or_else(|| "info".into());
     let filter = filter.to_str().ok_or_else(|| wrong("the value is not UTF-8".into()))?;
     EnvFilter::try_new(filter).map_err(|error| wrong(error.to_string()))
+}
+
+fn read_format(format: Option<OsString>) -> Result<Format, ConfigError> {
+    match format.as_ref().map(|format| format.to_str()) {
+        None | Some(Some("text")) => Ok(Format::Text),
+        Some(Some("json")) => Ok(Format::Json),
+        Some(_) => Err(ConfigError::new(
+            "NAMELOCK_LOG_FORMAT",
+            "a log is written as text or json",
+        )),
+    }
 }
 
 fn wrong(problem: String) -> ConfigError {
@@ -68,8 +94,8 @@ pub struct RequestEnd<'a> {
     pub outcome: Outcome,
     /// What the log is to know of its failure, if it failed.
     pub error: Option<&'a str>,
-    /// The time from the request's head to its answer.
-    pub took: Duration,
+    /// What each of its phases took; together, the time from its head to its answer.
+    pub phases: &'a Times,
 }
 
 /// The level of the line about a request: an error is this host's own fault, a warning says that a handler or something
@@ -95,14 +121,16 @@ pub fn log_end(end: &RequestEnd<'_>, account: Option<&Account>) {
             if tracing::enabled!(Level::$Level) {
                 let error = end.error.map(|error| quoted(error, ERROR_MAX));
                 let ids = end.request_id.len() + end.tenant.map_or(0, str::len);
-                let bytes = LINE_REST + ids + error.as_ref().map_or(0, String::len);
+                let phases = phases_ms(end.phases);
+                let bytes = LINE_REST + ids + phases.len() + error.as_ref().map_or(0, String::len);
                 if $account.is_none_or(|account: &Account| account.log(bytes)) {
                     tracing::$level!(
                         request_id = end.request_id,
                         tenant = end.tenant,
                         operation = end.operation.label(),
                         code = end.outcome.label(),
-                        duration_ms = end.took.as_micros() as f64 / 1e3,
+                        duration_ms = end.phases.iter().sum::<Duration>().as_micros() as f64 / 1e3,
+                        phases_ms = %phases,
                         error = error.map(tracing::field::display),
                         "request ended"
                     );
@@ -118,6 +146,15 @@ pub fn log_end(end: &RequestEnd<'_>, account: Option<&Account>) {
     }
 }
 
+/// The phases that took any time, as `queue=0.041 guest=0.210`.
+fn phases_ms(times: &Times) -> String {
+    let took = Phase::ALL.into_iter().zip(times).filter(|(_, time)| !time.is_zero());
+    let texts: Vec<_> = took
+        .map(|(phase, time)| format!("{}={:.3}", phase.label(), time.as_secs_f64() * 1e3))
+        .collect();
+    texts.join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -126,6 +163,16 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
+
+    #[test]
+    fn a_log_is_written_as_text_or_json() {
+        let read = |format: Option<&str>| read_format(format.map(OsString::from)).map_err(|error| error.to_string());
+        assert_eq!(read(None), Ok(Format::Text));
+        assert_eq!(read(Some("text")), Ok(Format::Text));
+        assert_eq!(read(Some("json")), Ok(Format::Json));
+        let expect = "NAMELOCK_LOG_FORMAT: a log is written as text or json";
+        assert_eq!(read(Some("xml")), Err(expect.to_owned()));
+    }
 
     #[test]
     fn only_faults_of_the_host_are_errors() {
@@ -171,6 +218,9 @@ mod tests {
         String::from_utf8(text).unwrap()
     }
 
+    /// Longer than any request takes, so with as many digits as there may be.
+    static LONG: Times = [Duration::from_secs(10_000); Phase::ALL.len()];
+
     fn trapped<'a>(request_id: &'a str, tenant: &'a str, error: &'a str) -> RequestEnd<'a> {
         RequestEnd {
             request_id,
@@ -178,7 +228,7 @@ mod tests {
             operation: Operation::Register,
             outcome: Outcome::Failed(ErrorKind::HandlerTrapped),
             error: Some(error),
-            took: Duration::from_secs(100),
+            phases: &LONG,
         }
     }
 
@@ -210,7 +260,11 @@ mod tests {
             "{}: {text}",
             text.len()
         );
-        assert!(text.len() < ERROR_MAX + LINE_REST + 127, "{}", text.len());
+        assert!(
+            text.len() < ERROR_MAX + LINE_REST + 127 + phases_ms(&LONG).len(),
+            "{}",
+            text.len()
+        );
     }
 
     #[test]

@@ -74,6 +74,11 @@ impl Tenants {
         self.table.status_of(id)
     }
 
+    /// How many tenants there are in each state.
+    pub fn states(&self) -> [(State, usize); State::ALL.len()] {
+        self.table.states()
+    }
+
     /// What every tenant has used, for metrics.
     pub fn usage(&self) -> Vec<TenantUsage> {
         self.table.usage()

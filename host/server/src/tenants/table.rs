@@ -122,6 +122,21 @@ pub enum State {
     Unavailable,
 }
 
+impl State {
+    /// All of them, in the order of declaration.
+    pub const ALL: [Self; 4] = [Self::Serving, Self::ServingPrevious, Self::Loading, Self::Unavailable];
+
+    /// The state as written in metrics, and by the admin listener.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::ServingPrevious => "serving_previous",
+            Self::Loading => "loading",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 /// The state of a tenant, for an operator.
 #[derive(Debug, Serialize)]
 pub struct Status {
@@ -225,21 +240,24 @@ impl Entry {
         unread.map(str::to_owned).collect()
     }
 
+    fn state(&self) -> State {
+        match (&self.ready, &self.settings, &self.refused) {
+            (Some(_), _, None) => State::Serving,
+            (Some(_), _, Some(_)) => State::ServingPrevious,
+            (None, Ok(_), None) => State::Loading,
+            (None, ..) => State::Unavailable,
+        }
+    }
+
     fn status(&self, id: &TenantId) -> Status {
         let refused = match (&self.settings, &self.refused) {
             (Err(refused), _) => Some(refused.clone()),
             (Ok(_), Some(refused)) => Some(refused.why.clone()),
             (Ok(_), None) => self.component.is_none().then(NotServed::loading),
         };
-        let state = match (&self.ready, &self.settings, &self.refused) {
-            (Some(_), _, None) => State::Serving,
-            (Some(_), _, Some(_)) => State::ServingPrevious,
-            (None, Ok(_), None) => State::Loading,
-            (None, ..) => State::Unavailable,
-        };
         Status {
             tenant: id.to_string(),
-            state,
+            state: self.state(),
             component: self.component.as_ref().map(|loaded| loaded.digest.to_string()),
             refused: refused.map(|refused| refused.reason.to_string()),
             unread_settings: self.unread_settings(),
@@ -279,6 +297,12 @@ impl Table {
         drop(entries);
         all.sort_by(|a, b| a.tenant.cmp(&b.tenant));
         all
+    }
+
+    /// How many tenants there are in each state.
+    pub(super) fn states(&self) -> [(State, usize); State::ALL.len()] {
+        let entries = self.entries.read();
+        State::ALL.map(|state| (state, entries.values().filter(|entry| entry.state() == state).count()))
     }
 
     /// The state of one tenant.

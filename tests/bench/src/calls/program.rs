@@ -22,7 +22,7 @@ use crate::worker::{Done, Worker};
 const PROGRAM: &str = "../../target/release/namelock-calls";
 
 /// The command that builds it.
-const BUILD: &str = "make build-calls";
+const BUILD: &str = "make build-bench";
 
 /// The column of instances that have trapped, and were made anew.
 const RENEWED: &str = "made anew/s";

@@ -8,7 +8,7 @@ use namelock_bench_check::round;
 use namelock_bench_check::thing::Thing;
 use namelock_calls::forgetful::Forgetful;
 use namelock_calls::stage::{self, OWNER};
-use namelock_sandbox::Powers;
+use namelock_sandbox::{Context, Powers};
 
 use super::rooms;
 
@@ -26,7 +26,11 @@ pub(super) async fn measure(folder: &Path) -> anyhow::Result<()> {
         let mut saved = Vec::with_capacity(requests.len());
         round::boundary();
         for request in requests {
-            saved.push(handler.register(&powers, &tenant, "request-1", request, None).await);
+            saved.push(
+                handler
+                    .register(&powers, &tenant, &Context::new("request-1"), request, None)
+                    .await,
+            );
         }
         round::boundary();
         for saved in saved {

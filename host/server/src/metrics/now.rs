@@ -1,0 +1,139 @@
+//! What others count, or what is true now.
+
+use std::fmt;
+
+use namelock_lock::figures::Figures;
+
+use super::tenants::TenantUsage;
+use super::write::{About, Labels, Writer};
+
+/// A service that the host needs, and whether it answers.
+#[derive(Debug)]
+pub struct Backend {
+    /// What it is: `lock` or `names`.
+    pub name: &'static str,
+    /// Whether it is ready.
+    pub up: bool,
+}
+
+/// What is true when somebody asks.
+#[derive(Debug, Default)]
+pub struct Now {
+    /// Calls that hold one of `http.calls`.
+    pub calls_running: usize,
+    /// Calls that wait for one.
+    pub calls_waiting: usize,
+    /// Lines of the log that found its queue full.
+    pub log_lines_dropped: u64,
+    /// Bytes of the log that are not written yet.
+    pub log_queue_bytes: usize,
+    /// Whether the process is stopping.
+    pub draining: bool,
+    /// The services that it needs.
+    pub backends: Vec<Backend>,
+    /// What the locks have counted.
+    pub locks: Option<Figures>,
+    /// By how much the clock that database time follows is ahead of it, in milliseconds.
+    pub clock_off_ms: i64,
+    /// Tasks of the runtime, and those that wait to run in its shared queue.
+    pub runtime: (usize, usize),
+    /// How many tenants there are in each state.
+    pub states: Vec<(&'static str, usize)>,
+    /// What each tenant has used.
+    pub tenants: Vec<TenantUsage>,
+    /// How many of them get series of their own.
+    pub tenants_max: usize,
+}
+
+impl Now {
+    pub(super) fn write(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let about = About::count("build_info", "The version of this host.");
+        writer.gauge(about, [(vec![("version", env!("CARGO_PKG_VERSION"))], 1_usize)])?;
+        let about = About::count("calls_running", "Calls that hold one of http.calls.");
+        writer.level(about, self.calls_running)?;
+        let about = About::count("calls_waiting", "Calls that wait for one of http.calls.");
+        writer.level(about, self.calls_waiting)?;
+        let about = About::count("draining", "1 while the host is stopping.");
+        writer.level(about, usize::from(self.draining))?;
+        let about = About::count("log_lines_dropped", "Lines of the log that found its queue full.");
+        writer.counter(about, [(Labels::new(), self.log_lines_dropped)])?;
+        let about = About::bytes("log_queue", "Bytes of the log that are not written yet.");
+        writer.level(about, self.log_queue_bytes)?;
+        let about = About::count("backend_up", "Whether a service that the host needs answers.");
+        let backends = self.backends.iter();
+        writer.gauge(
+            about,
+            backends.map(|backend| (vec![("backend", backend.name)], usize::from(backend.up))),
+        )?;
+        let about = About::seconds(
+            "clock_off",
+            "By how much the clock that database time follows is ahead of it.",
+        );
+        writer.gauge(about, [(Labels::new(), self.clock_off_ms as f64 / 1e3)])?;
+        let about = About::count("tenants", "Tenants, by state.");
+        let states = self.states.iter();
+        writer.gauge(about, states.map(|(state, count)| (vec![("state", *state)], *count)))?;
+        let (tasks, queued) = self.runtime;
+        let about = About::count("runtime_tasks", "Tasks of the runtime that have not ended.");
+        writer.level(about, tasks)?;
+        let about = About::count(
+            "runtime_queued",
+            "Tasks that wait to run in the queue that all threads share.",
+        );
+        writer.level(about, queued)?;
+        match &self.locks {
+            Some(figures) => write_locks(writer, figures),
+            None => Ok(()),
+        }
+    }
+}
+
+fn write_locks(writer: &mut Writer<'_>, figures: &Figures) -> fmt::Result {
+    let about = About::count("locks_held", "Leases that calls on this host hold.");
+    writer.level(about, figures.held)?;
+    let about = About::count(
+        "locks_waiting",
+        "Calls that wait for a name that another one on this host has.",
+    );
+    writer.level(about, figures.waiting)?;
+    let about = About::seconds("lock_wait", "Time from asking for a lease to having it.");
+    writer.histogram(about, [(Labels::new(), figures.waits.clone())])?;
+    let about = About::seconds("lock_hold", "Time from asking for a lease to releasing it.");
+    writer.histogram(about, [(Labels::new(), figures.holds.clone())])?;
+    let about = About::count("lock_refusals", "Leases that were not granted, by reason.");
+    let refused = figures.refused.iter();
+    writer.counter(
+        about,
+        refused.map(|(reason, count)| (vec![("reason", reason.label())], *count)),
+    )?;
+    if figures.servers.is_empty() {
+        return Ok(());
+    }
+    let servers = || {
+        figures
+            .servers
+            .iter()
+            .map(|server| (vec![("server", &*server.server)], server))
+    };
+    let about = About::count("memcached_up", "Whether all connections to a memcached can be used.");
+    writer.gauge(
+        about,
+        servers().map(|(labels, server)| (labels, usize::from(server.up))),
+    )?;
+    let about = About::count("memcached_connections", "Connections to a memcached that were made.");
+    writer.counter(about, servers().map(|(labels, server)| (labels, server.connections)))?;
+    let about = About::count(
+        "memcached_batches",
+        "Batches of commands that were sent to a memcached.",
+    );
+    writer.counter(about, servers().map(|(labels, server)| (labels, server.batches)))?;
+    let about = About::count("memcached_operations", "Commands in these batches.");
+    writer.counter(about, servers().map(|(labels, server)| (labels, server.operations)))?;
+    let about = About::count("memcached_queued", "Commands that wait to be sent to a memcached.");
+    writer.gauge(about, servers().map(|(labels, server)| (labels, server.queued)))?;
+    let about = About::seconds("memcached_exchange", "Time from sending a batch to its last answer.");
+    writer.histogram(
+        about,
+        servers().map(|(labels, server)| (labels, server.exchanges.clone())),
+    )
+}
