@@ -67,7 +67,7 @@ fn a_configuration_is_checked_with_the_files_of_its_tenants() {
     assert_eq!(code, Some(0), "{error}");
     assert_eq!(
         said,
-        "namelock.toml: a host starts with this; its tenants were not checked, because there is no tenants here\n"
+        "namelock.toml: nothing is wrong with it; its tenants were not checked, because there is no tenants here\n"
     );
     let refused = |config: &str, expect: &str| {
         let (code, said, error) = check(config);
@@ -84,6 +84,15 @@ fn a_configuration_is_checked_with_the_files_of_its_tenants() {
         "names.retention: 1s is shorter than a lease",
     );
     refused("[lock]\nrestart_grace = '1s'\n", "restart_grace is 1s");
+
+    refused(
+        "lock.previous = 'memcached://10.0.0.1:11211'\n",
+        "previous is set, but the lock service is or was memory:",
+    );
+    refused(
+        "http.listen = '0.0.0.0:8081'\n",
+        "admin.listen: 127.0.0.1:8081 is also http.listen",
+    );
 
     let tenant = dir.path().join("tenants/acme");
     fs::create_dir_all(&tenant).unwrap();

@@ -189,14 +189,29 @@ impl LockConfig {
         self.exchange_timeout / 4
     }
 
-    /// Refuses values that could not work.
+    /// Refuses values that could not work, with the lock service at `url`.
     ///
     /// # Errors
     ///
     /// The first of them, and why.
-    pub fn check(&self) -> Result<(), OpenError> {
+    pub fn check(&self, url: &LockUrl) -> Result<(), OpenError> {
         self.check_not_zero().map_err(OpenError::Config)?;
-        self.check_ranges().map_err(OpenError::Config)
+        self.check_ranges().map_err(OpenError::Config)?;
+        if let (Some(_), LockUrl::Memory) | (Some(LockUrl::Memory), _) = (&self.previous, url) {
+            let reason = "previous is set, but the lock service is or was memory:; only a list of memcached servers can \
+                          be changed while hosts run";
+            return Err(OpenError::Config(reason.to_owned()));
+        }
+        // The programs of the idiom know one server, and exclude nobody whose names are on another one.
+        if let LockUrl::Memcached(servers) = url
+            && self.shared_with_idiom
+            && servers.len() > 1
+        {
+            let reason = "a namespace is shared with the Python idiom, whose programs know one memcached, and the lock \
+                          service has several; give it one, or share no namespace (lock.shared_namespace)";
+            return Err(OpenError::Config(reason.to_owned()));
+        }
+        Ok(())
     }
 
     fn check_not_zero(&self) -> Result<(), String> {
@@ -281,6 +296,10 @@ impl LockConfig {
 mod tests {
     use super::*;
 
+    fn one_server() -> LockUrl {
+        LockUrl::Memcached(vec!["a:1".to_owned()])
+    }
+
     #[test]
     fn a_url_says_where_the_locks_are() {
         let memcached = |servers: &[&str]| LockUrl::Memcached(servers.iter().map(ToString::to_string).collect());
@@ -325,16 +344,16 @@ mod tests {
         let mut config = LockConfig::default();
         for grace in [Duration::ZERO, Duration::from_millis(9_999)] {
             config.restart_grace = Some(grace);
-            let error = config.check().unwrap_err().to_string();
+            let error = config.check(&one_server()).unwrap_err().to_string();
             assert!(error.contains("at least 10s, how long a lease is trusted"), "{error}");
         }
         for grace in [None, Some(config.lease), Some(DAY)] {
             config.restart_grace = grace;
-            config.check().unwrap();
+            config.check(&one_server()).unwrap();
             assert_eq!(config.grace(), grace.unwrap_or(config.lease));
         }
         config.restart_grace = Some(DAY + Duration::from_secs(1));
-        config.check().unwrap_err();
+        config.check(&one_server()).unwrap_err();
     }
 
     #[test]
@@ -345,10 +364,10 @@ mod tests {
         };
         assert_eq!(config.grace(), Duration::from_secs(3));
         config.shared_with_idiom = true;
-        config.check().unwrap();
+        config.check(&one_server()).unwrap();
         assert_eq!(config.grace(), IDIOM_EXPIRY);
         config.restart_grace = Some(Duration::from_secs(5));
-        let error = config.check().unwrap_err().to_string();
+        let error = config.check(&one_server()).unwrap_err().to_string();
         assert!(error.contains("at least 10s, how long programs"), "{error}");
         config.lease = Duration::from_secs(20);
         config.restart_grace = None;

@@ -55,9 +55,9 @@ pub struct Figures {
     pub held: usize,
     /// Callers of this process that wait for their turn at a name that another one of it has.
     pub waiting: usize,
-    /// How long those waited that were granted a lease.
+    /// How long those waited that were granted a lease, or heard that it is busy.
     pub waits: Observed,
-    /// How long leases were held that were released.
+    /// How long leases were held that have ended.
     pub holds: Observed,
     /// How many were refused, and why.
     pub refused: Vec<(Refused, u64)>,
@@ -104,9 +104,12 @@ pub(crate) struct LaneCounts {
 impl Counts {
     /// Counts how a caller's wait for a lease, or for several, has ended.
     pub(crate) fn asked<T>(&self, waited: Duration, answer: Result<T, AcquireError>) -> Result<T, AcquireError> {
-        match &answer {
-            Ok(_) => self.waits.observe(waited),
-            Err(error) => drop(self.refused[Refused::from(error) as usize].fetch_add(1, Relaxed)),
+        let refused = answer.as_ref().err().map(Refused::from);
+        if matches!(refused, None | Some(Refused::Busy)) {
+            self.waits.observe(waited);
+        }
+        if let Some(reason) = refused {
+            self.refused[reason as usize].fetch_add(1, Relaxed);
         }
         answer
     }

@@ -36,6 +36,8 @@ pub struct Lease {
     claim: Option<Claim>,
     /// Those who keep it; none: nobody ever did.
     keepers: OnceLock<watch::Sender<()>>,
+    /// Whether it is among the holds that were observed.
+    is_counted: bool,
     _held: Held,
 }
 
@@ -85,6 +87,7 @@ impl Lease {
             shared,
             claim: Some(claim),
             keepers: OnceLock::new(),
+            is_counted: false,
         }
     }
 
@@ -178,7 +181,7 @@ impl Lease {
     pub async fn release(mut self) -> Result<(), Lost> {
         let held = self.clock().now().saturating_duration_since(self.since);
         self.shared.hold_time.record(held);
-        self.shared.counts.holds.observe(held);
+        self.count(held);
         if self.is_kept() {
             return if self.remaining().is_zero() {
                 Err(Lost::Gone)
@@ -198,8 +201,15 @@ impl Lease {
     /// Releases a lease that no caller had: how long leases are held does not follow from it. What is not known to be
     /// released is left to the background.
     pub(crate) async fn give_back(mut self) {
+        self.is_counted = true;
         if let Some(claim) = self.claim.take() {
             let _ = claim.release().await;
+        }
+    }
+
+    fn count(&mut self, held: Duration) {
+        if !std::mem::replace(&mut self.is_counted, true) {
+            self.shared.counts.holds.observe(held);
         }
     }
 
@@ -211,6 +221,7 @@ impl Lease {
 impl Drop for Lease {
     // Keeps P3: what is kept is released once it is not, and a lock that is kept to its end has expired by then.
     fn drop(&mut self) {
+        self.count(self.clock().now().saturating_duration_since(self.since));
         let Some(claim) = self.claim.take() else {
             return;
         };

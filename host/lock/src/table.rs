@@ -33,21 +33,7 @@ impl Table {
         clock: &Arc<LeaseClock>,
         epochs: &Arc<dyn EpochSource>,
     ) -> Result<Self, OpenError> {
-        config.check()?;
-        if let (Some(_), LockUrl::Memory) | (Some(LockUrl::Memory), _) = (&config.previous, url) {
-            let reason = "previous is set, but the lock service is or was memory:; only a list of memcached servers can \
-                          be changed while hosts run";
-            return Err(OpenError::Config(reason.to_owned()));
-        }
-        // The programs of the idiom know one server, and exclude nobody whose names are on another one.
-        if let LockUrl::Memcached(servers) = url
-            && config.shared_with_idiom
-            && servers.len() > 1
-        {
-            let reason = "a namespace is shared with the Python idiom, whose programs know one memcached, and the lock \
-                          service has several; give it one, or share no namespace (lock.shared_namespace)";
-            return Err(OpenError::Config(reason.to_owned()));
-        }
+        config.check(url)?;
         Ok(match url {
             LockUrl::Memory => Self::Memory(Memory::new(config, Arc::clone(clock), epochs)),
             LockUrl::Memcached(servers) => Self::Memcached(Memcached::new(servers, config, clock, epochs)),

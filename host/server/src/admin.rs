@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Calls;
+use crate::http::REQUESTS;
 use crate::metrics::{self, Backend, Metrics, Now};
 use crate::telemetry::LogWriter;
 use crate::tenants::Tenants;
@@ -165,19 +166,30 @@ impl From<HeldLease> for HeldLock {
     }
 }
 
+impl Admin {
+    /// The leases on names. Those on the keys of requests are the host's own: they end with their requests, and to end one would
+    /// end nothing else.
+    fn held(&self) -> impl Iterator<Item = HeldLease> {
+        let held = self.locks.held(usize::MAX);
+        held.into_iter().filter(|held| held.key.namespace() != REQUESTS)
+    }
+}
+
 /// Lists the locks that calls on this host hold, the oldest first.
 async fn locks(State(admin): State<Admin>, Query(query): Query<LocksQuery>) -> Response {
-    let held = admin.locks.held(query.limit.min(LOCKS_MAX));
-    json(&held.into_iter().map(HeldLock::from).collect::<Vec<_>>())
+    let held = admin.held().take(query.limit.min(LOCKS_MAX));
+    json(&held.map(HeldLock::from).collect::<Vec<_>>())
 }
 
 /// Ends a lease, as if it had expired.
 async fn end_lease(State(admin): State<Admin>, Path(id): Path<u64>) -> Response {
-    if !admin.locks.end_lease(id) {
-        return (StatusCode::NOT_FOUND, "no call on this host holds this lease\n").into_response();
+    match admin.held().find(|held| held.id == id) {
+        Some(held) if admin.locks.end_lease(id) => {
+            tracing::warn!(lease = id, key = held.key.as_str(), "a lease was ended by the operator");
+            StatusCode::NO_CONTENT.into_response()
+        }
+        _ => (StatusCode::NOT_FOUND, "no call on this host holds this lease\n").into_response(),
     }
-    tracing::warn!(lease = id, "a lease was ended by the operator");
-    StatusCode::NO_CONTENT.into_response()
 }
 
 /// Lists every tenant: which component is served, the reason if the contents of its directory are not, and what it has used.

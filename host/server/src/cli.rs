@@ -47,7 +47,7 @@ enum Command {
     /// signal skips; then running requests are finished, for at most `http.drain`, and leases are released. SIGINT does the same
     /// without the first part. SIGHUP reads the directory of tenants again.
     ///
-    /// Exit codes: 0 after a drained stop, 2 for bad usage or configuration, 1 for everything else.
+    /// Exit codes: 0 after a stop by a signal, 2 for bad usage or configuration, 1 for everything else.
     Serve(ServeCommand),
     /// Makes a small project in Rust, Python or JavaScript that builds as it is.
     ///
@@ -100,7 +100,9 @@ enum Command {
     Dev(DevFlags),
     /// Says what is wrong with a configuration file and the files of its tenants, without starting anything.
     ///
-    /// Exit codes: 0 if a host would start with it, 2 if not.
+    /// It goes by these files alone, and not by what a host finds only when it starts: servers, paths, ports, limits of the machine.
+    ///
+    /// Exit codes: 0 if nothing is wrong with them, 2 if something is.
     CheckConfig(CheckConfigFlags),
     /// Asks a running host: which locks are held and waited for, what its tenants do; and ends leases.
     ///

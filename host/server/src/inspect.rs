@@ -31,7 +31,7 @@ pub fn check_config(flags: &CheckConfigFlags) -> Result<(), RunError> {
     checks::refuse_contradictions(&config)?;
     let tenants = check_tenants(&config)?;
     print(&format!(
-        "{}: a host starts with this; {tenants}\n",
+        "{}: nothing is wrong with it; {tenants}\n",
         flags.file.display()
     ))
 }

@@ -1,6 +1,6 @@
 //! `namelock admin`: asks the admin listener of a running host, and prints what it says.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ pub fn run(flags: &AdminFlags, env: Option<&str>) -> Result<(), RunError> {
 
 fn address(given: Option<SocketAddr>, env: Option<&str>) -> Result<SocketAddr, RunError> {
     let default = SocketAddr::from(([127, 0, 0, 1], 8081));
-    match (given, env) {
+    match (given, env.filter(|text| !text.is_empty())) {
         (Some(admin), _) => Ok(admin),
         (None, None) => Ok(default),
         (None, Some(text)) => text.parse().map_err(|_| {
@@ -92,7 +92,15 @@ fn ask(admin: SocketAddr, method: &str, path: &str) -> Result<Answer, RunError> 
         stream.take(ANSWER_MAX).read_to_string(&mut text)?;
         Ok(text)
     };
-    let unreached = |source| RunError::Admin { admin, source };
+    let unreached = |source: std::io::Error| {
+        let source = match source.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                std::io::Error::other(format!("no answer within {TIMEOUT:?}"))
+            }
+            _ => source,
+        };
+        RunError::Admin { admin, source }
+    };
     let text = exchange().map_err(unreached)?;
     let parsed = text.split_once("\r\n\r\n").and_then(|(head, body)| {
         let status = head.split(' ').nth(1)?.parse().ok()?;
@@ -198,6 +206,7 @@ mod tests {
         assert_eq!(address(flag, Some("127.0.0.1:2")).unwrap().port(), 1);
         assert_eq!(address(None, Some("127.0.0.1:2")).unwrap().port(), 2);
         assert_eq!(address(None, None).unwrap().port(), 8081);
+        assert_eq!(address(None, Some("")).unwrap().port(), 8081);
         let error = address(None, Some("here")).unwrap_err().to_string();
         assert!(error.starts_with("NAMELOCK_ADMIN: `here` is not an address"), "{error}");
     }

@@ -76,7 +76,7 @@ pub(super) fn file() -> String {
     text
 }
 
-/// Every setting with the value that it has in `config`, as a file. A password in a URL is left out.
+/// Every setting with the value that it has in `config`, as a file. Of the URL of a PostgreSQL user, password and options are left out.
 pub fn effective(config: &Config) -> String {
     let mut config = config.clone();
     let mut text = String::new();
@@ -89,7 +89,13 @@ pub fn effective(config: &Config) -> String {
             _ => None,
         };
         let mut line = |entry: Entry, value: Option<Value>| match value {
-            Some(value) => text.push_str(&format!("{} = {value}\n", entry.name())),
+            Some(value) => {
+                let value = value.to_string();
+                if value.starts_with("\"postgres") {
+                    text.push_str("# Without its user, password and options.\n");
+                }
+                text.push_str(&format!("{} = {value}\n", entry.name()));
+            }
             None => text.push_str(&format!("# {} is absent\n", entry.name())),
         };
         if let Some(limits) = limits {

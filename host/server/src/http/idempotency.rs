@@ -33,7 +33,7 @@ const KEY_MAX: usize = 255;
 
 /// The namespace of the locks on keys. No tenant has it: that of a tenant is its id, which has no such character, or
 /// empty.
-const NAMESPACE: &str = "~requests";
+pub(crate) const NAMESPACE: &str = "~requests";
 
 /// Reads the key of a request; none where it has none.
 pub(super) fn key_of(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -27,7 +27,7 @@ use namelock_sandbox::{CallError, Context, DatabaseTime, Phase, Written};
 pub(crate) use self::address::location;
 pub use self::app::App;
 pub use self::body::BodyLimits;
-pub(crate) use self::idempotency::{IDEMPOTENCY_KEY, REPLAYED};
+pub(crate) use self::idempotency::{IDEMPOTENCY_KEY, NAMESPACE as REQUESTS, REPLAYED};
 
 use self::address::{NAME, NAMES};
 use self::idempotency::Fingerprint;

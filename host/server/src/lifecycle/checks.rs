@@ -32,11 +32,26 @@ pub(crate) fn refuse_open(http: &HttpConfig, candidates: &[Candidate]) -> Result
 ///
 /// The first of them.
 pub(crate) fn refuse_contradictions(config: &Config) -> Result<(), RunError> {
-    config.lock_service().check().map_err(|source| RunError::Locks {
-        url: config.lock_url.to_string(),
-        source,
-    })?;
+    config
+        .lock_service()
+        .check(&config.lock_url)
+        .map_err(|source| RunError::Locks {
+            url: config.lock_url.to_string(),
+            source,
+        })?;
+    refuse_one_port_for_both(config)?;
     Ok(refuse_unsafe_times(config)?)
+}
+
+/// Refuses an admin listener where the public one is.
+fn refuse_one_port_for_both(config: &Config) -> Result<(), ConfigError> {
+    let (public, admin) = (config.http.listen, config.admin);
+    let meet = public.ip() == admin.ip() || public.ip().is_unspecified() || admin.ip().is_unspecified();
+    if public.port() == admin.port() && public.port() != 0 && meet {
+        let problem = format!("{admin} is also http.listen, {public}; choose another port for one of them");
+        return Err(ConfigError::new("admin.listen", problem));
+    }
+    Ok(())
 }
 
 /// Refuses leases and retention times with which the names database could not guard its writes.

@@ -96,9 +96,12 @@ fn write_locks(writer: &mut Writer<'_>, figures: &Figures) -> fmt::Result {
         "Calls that wait for a name that another one on this host has.",
     );
     writer.level(about, figures.waiting)?;
-    let about = About::seconds("lock_wait", "Time from asking for a lease to having it.");
+    let about = About::seconds(
+        "lock_wait",
+        "Time from asking for a lease to having it, or to hearing that it is busy.",
+    );
     writer.histogram(about, [(Labels::new(), figures.waits.clone())])?;
-    let about = About::seconds("lock_hold", "Time from asking for a lease to releasing it.");
+    let about = About::seconds("lock_hold", "Time from asking for a lease to its end.");
     writer.histogram(about, [(Labels::new(), figures.holds.clone())])?;
     let about = About::count("lock_refusals", "Leases that were not granted, by reason.");
     let refused = figures.refused.iter();
