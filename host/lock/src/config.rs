@@ -38,12 +38,21 @@ impl FromStr for LockUrl {
     type Err = OpenError;
 
     fn from_str(url: &str) -> Result<Self, OpenError> {
-        let bad = |reason: &str| OpenError::Url {
-            url: url.to_owned(),
-            reason: reason.to_owned(),
-        };
         if url == "memory:" {
             return Ok(Self::Memory);
+        }
+        // What comes before the last @ may be a password, and is in no log and no error.
+        let shown = url
+            .rsplit_once('@')
+            .map_or(url.to_owned(), |(_, rest)| format!("…@{rest}"));
+        let bad = |reason: &str| OpenError::Url {
+            url: shown.clone(),
+            reason: reason.to_owned(),
+        };
+        if shown != url {
+            return Err(bad(
+                "a lock service has no user and no password; write memcached://host:port",
+            ));
         }
         let Some(servers) = url.strip_prefix("memcached://") else {
             return Err(bad("it is neither memory: nor memcached://host:port"));
@@ -334,6 +343,21 @@ mod tests {
             assert!(
                 error.contains(url) && (error.contains("host:port") || error.contains("memory:")),
                 "{url}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_password_is_refused_and_not_shown() {
+        for url in [
+            "memcached://user:s3cret@a:1",
+            "redis://user:s3c@ret@a:1",
+            "memcached://a:1,u:s3cret@b:2",
+        ] {
+            let error = url.parse::<LockUrl>().unwrap_err().to_string();
+            assert!(
+                error.contains("no user and no password") && !error.contains("s3c"),
+                "{error}"
             );
         }
     }
