@@ -127,7 +127,7 @@ async fn the_phases_of_all_requests_add_up_to_their_durations() {
 }
 
 #[tokio::test]
-async fn a_lock_that_is_held_and_waited_for_is_seen() {
+async fn a_lock_that_is_held_is_counted() {
     let memcached = Memcached::start();
     let host = Builder::new()
         .config(LONG_LEASES)
@@ -246,5 +246,5 @@ async fn a_log_in_json_has_an_object_in_each_line_with_the_phases_of_the_request
     );
     let phases = line["phases_ms"].as_str().unwrap();
     assert!(phases.contains("guest=") && phases.contains("save="), "{phases}");
-    assert!(lines[0]["version"].is_string() || log.contains("\"version\""), "{log}");
+    assert!(lines.iter().any(|line| line["version"].is_string()), "{log}");
 }

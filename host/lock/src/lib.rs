@@ -6,7 +6,7 @@
 //!
 //! In reading order:
 //!
-//! - [`config`]: where the locks are, and the limit on everything;
+//! - `url`: where the locks are; [`config`]: the limit on everything;
 //! - `error`: what can go wrong at the edge of this crate;
 //! - [`key`]: how a name becomes a key that interlocks with the Python idiom;
 //! - [`locks`]: acquires a lease: the turn on this host, the attempt, the wait;
@@ -77,8 +77,9 @@ mod memory;
 mod reaper;
 mod shared;
 mod table;
+mod url;
 
-pub use config::{LockConfig, LockUrl};
+pub use config::LockConfig;
 pub use epochs::{EpochSource, NewEpoch, OwnEpochs, Standing};
 pub use error::{AcquireError, Lost, OpenError};
 pub use key::LockKey;
@@ -87,3 +88,4 @@ pub use locks::Locks;
 #[cfg(fuzzing)]
 pub use memcached::fuzz_reply;
 pub use namelock_types::FencingToken;
+pub use url::LockUrl;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::claim::{Claim, Handed};
 use crate::clock::{LeaseClock, LeaseInstant};
-use crate::config::{LockConfig, LockUrl};
+use crate::config::LockConfig;
 use crate::epochs::{EpochSource, OwnEpochs};
 use crate::error::{AcquireError, OpenError};
 use crate::fairness::Step;
@@ -19,6 +19,7 @@ use crate::lease::Lease;
 use crate::local_queue::{NoTurn, Turn};
 use crate::reaper::ReaperMessage;
 use crate::shared::Shared;
+use crate::url::LockUrl;
 use namelock_types::{Safety, is_removed};
 
 /// How long a caller pauses at least before it looks again at a lock that may expire at any moment.

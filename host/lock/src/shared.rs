@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::clock::LeaseClock;
-use crate::config::{LockConfig, LockUrl};
+use crate::config::LockConfig;
 use crate::epochs::EpochSource;
 use crate::error::OpenError;
 use crate::fairness::Fairness;
@@ -15,6 +15,7 @@ use crate::hold_time::HoldTime;
 use crate::local_queue::LocalQueue;
 use crate::reaper::{self, ReaperMessage};
 use crate::table::Table;
+use crate::url::LockUrl;
 
 /// What acquiring needs, and leases need until they end.
 #[derive(Debug)]

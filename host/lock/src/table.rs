@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::clock::LeaseClock;
-use crate::config::{LockConfig, LockUrl};
+use crate::config::LockConfig;
 use crate::epochs::EpochSource;
 use crate::error::{Lost, OpenError};
 use crate::fencing::ServerEpoch;
@@ -18,6 +18,7 @@ use crate::grant::{Attempt, Both, Grant, GrantError, HandOver, MarkChange, Owner
 use crate::key::LockKey;
 use crate::memcached::Memcached;
 use crate::memory::Memory;
+use crate::url::LockUrl;
 
 /// A table of locks. There are two kinds, and each call goes to one of them, so this is an enum and not a trait.
 #[derive(Debug)]

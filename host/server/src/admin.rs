@@ -87,9 +87,10 @@ pub fn router(admin: Admin) -> Router {
 }
 
 async fn readyz(State(admin): State<Admin>) -> Response {
-    let host = match admin.draining.is_cancelled() {
-        true => Err("stopping".to_owned()),
-        false => Ok(()),
+    let host = if admin.draining.is_cancelled() {
+        Err("stopping".to_owned())
+    } else {
+        Ok(())
     };
     let [lock, names] = admin.backends().await;
     let reasons = [("host", host), lock, names].into_iter().filter_map(|(part, check)| {
@@ -127,6 +128,13 @@ impl Admin {
             ),
         ]
     }
+
+    /// The leases on names. Those on the keys of requests are the host's own: they end with their requests, and to end one would
+    /// end nothing else.
+    fn held(&self) -> impl Iterator<Item = HeldLease> {
+        let held = self.locks.held(usize::MAX);
+        held.into_iter().filter(|held| held.key.namespace() != REQUESTS)
+    }
 }
 
 /// How many locks are listed, if the question does not say.
@@ -163,15 +171,6 @@ impl From<HeldLease> for HeldLock {
             remaining_ms: milliseconds(held.remaining),
             waiting: held.waiting,
         }
-    }
-}
-
-impl Admin {
-    /// The leases on names. Those on the keys of requests are the host's own: they end with their requests, and to end one would
-    /// end nothing else.
-    fn held(&self) -> impl Iterator<Item = HeldLease> {
-        let held = self.locks.held(usize::MAX);
-        held.into_iter().filter(|held| held.key.namespace() != REQUESTS)
     }
 }
 

@@ -108,7 +108,7 @@ Size:                 64 kB
 Rss:                   8 kB
 Anonymous:             8 kB
 VmFlags: rd wr mr mw me ac
-7f0000010000-7f0000020000 rw-p 00004000 fe:00 77                         /tmp/x/cache/0a.cwasm
+7f0000010000-7f0000020000 rw-p 00004000 fe:00 77                         /folder/cache/0a.cwasm
 Rss:                  40 kB
 Anonymous:            16 kB
 7f0000020000-7f0004000000 ---p 00000000 00:00 0 
@@ -119,14 +119,14 @@ Anonymous:             4 kB
 Anonymous:            32 kB
 7f0004020000-7f0008000000 ---p 00000000 00:00 0 
 Anonymous:             0 kB
-7f0009000000-7f0009010000 r-xp 00000000 fe:00 77                         /tmp/x/cache/0a.cwasm
+7f0009000000-7f0009010000 r-xp 00000000 fe:00 77                         /folder/cache/0a.cwasm
 Anonymous:             0 kB
 7f0009010000-7f0009020000 rw-p 00000000 00:00 0 
 Anonymous:           512 kB
 7f000a000000-7f000a010000 rw-p 00000000 fe:00 3                          /usr/lib/libc.so.6
 Anonymous:           128 kB
 ";
-        let memory = memory(STATUS, smaps, "/tmp/x/").unwrap();
+        let memory = memory(STATUS, smaps, "/folder/").unwrap();
         assert_eq!(
             memory,
             Memory {
@@ -138,12 +138,12 @@ Anonymous:           128 kB
 
     #[test]
     fn what_the_kernel_does_not_say_is_an_error() {
-        assert!(memory("RssAnon:\t1 kB\n", "", "/tmp/x/").is_err());
-        assert!(memory(STATUS, "Anonymous:             8 kB\n", "/tmp/x/").is_err());
+        assert!(memory("RssAnon:\t1 kB\n", "", "/folder/").is_err());
+        assert!(memory(STATUS, "Anonymous:             8 kB\n", "/folder/").is_err());
         let of_this_process = memory(
             &std::fs::read_to_string("/proc/self/status").unwrap(),
             &std::fs::read_to_string("/proc/self/smaps").unwrap(),
-            "/tmp/x/",
+            "/folder/",
         );
         assert!(of_this_process.unwrap().all_kib > 0.0);
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::clock::LeaseClock;
-use crate::config::{LockConfig, LockUrl};
+use crate::config::LockConfig;
 use crate::epochs::{EpochSource, OwnEpochs};
 use crate::fairness::Fairness;
 use crate::figures::Counts;
@@ -8,6 +8,7 @@ use crate::hold_time::HoldTime;
 use crate::local_queue::LocalQueue;
 use crate::reaper;
 use crate::shared::Shared;
+use crate::url::LockUrl;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -9,9 +9,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::fleet::{List, Lists, Times, Value, Verdict};
-use crate::config::{LockConfig, LockUrl};
+use crate::config::LockConfig;
 use crate::grant::Refusal;
 use crate::key::LockKey;
+use crate::url::LockUrl;
 use namelock_types::{Safety, is_removed};
 
 /// The fleet, as this host is configured and as its servers say.
