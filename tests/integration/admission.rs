@@ -52,7 +52,7 @@ pub(crate) fn rest(mut stream: TcpStream) -> String {
 }
 
 /// Waits until so many calls hold a permit of the host.
-async fn running(host: &Host, expect: usize) {
+pub(crate) async fn running(host: &Host, expect: usize) {
     let line = format!("namelock_calls_running {expect}");
     eventually(&line, async || {
         let metrics = host.admin("/metrics").await.body;

@@ -139,19 +139,21 @@ async fn a_tenant_with_a_bad_component_does_not_stop_the_others() {
     assert_eq!(host.post("demo", "a", "ann").await.status, 201);
 }
 
-/// Starts a host that must not start, and checks its exit code and its one line.
-fn refuses(builder: &Builder, arguments: &[&str], code: i32, expect: &str) {
+/// Starts a host that must not start, checks its exit code, and returns its one line.
+pub(crate) fn refusal(builder: &Builder, arguments: &[&str], code: i32) -> String {
     let mut command = builder.command();
     let mut process = Process::spawn(command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()));
     let (status, text) = process
         .last_words(DEADLINE)
         .unwrap_or_else(|| panic!("it runs, in spite of {arguments:?}"));
-    let line = text
-        .lines()
-        .rfind(|line| line.starts_with("namelock: "))
-        .unwrap_or_default();
     assert_eq!(status.code(), Some(code), "{text}");
-    assert!(line.contains(expect), "{text}");
+    let line = text.lines().rfind(|line| line.starts_with("namelock: "));
+    line.unwrap_or_else(|| panic!("it says nothing but {text}")).to_owned()
+}
+
+fn refuses(builder: &Builder, arguments: &[&str], code: i32, expect: &str) {
+    let line = refusal(builder, arguments, code);
+    assert!(line.contains(expect), "{line}");
 }
 
 #[test]

@@ -276,7 +276,7 @@ impl Host {
 
     /// Where it listens for requests, as `address:port`.
     pub(crate) fn address(&self) -> &str {
-        self.url.strip_prefix("http://").unwrap()
+        self.url.split_once("://").unwrap().1
     }
 
     fn admin_address(&self) -> &str {
@@ -364,6 +364,11 @@ impl Host {
     /// A request to the admin listener.
     pub(crate) async fn admin(&self, path: &str) -> Answer {
         Answer::of(self.client.get(format!("{}{path}", self.admin))).await
+    }
+
+    /// The folder that it was started in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.builder.folder()
     }
 
     /// The directory of a tenant, which need not exist.

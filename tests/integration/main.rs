@@ -31,5 +31,6 @@ mod requests;
 mod rolling;
 mod scenarios;
 mod story;
+mod tls;
 mod updates;
 mod usage;

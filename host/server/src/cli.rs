@@ -238,10 +238,7 @@ fn token_new(flags: &TokenFlags) -> Result<(), RunError> {
 
 /// Prints on standard output where requests are accepted; a reader that has gone is no reason to stop.
 fn announce(addresses: Addresses) {
-    let line = format!(
-        "listening on http://{} (admin http://{})",
-        addresses.public, addresses.admin
-    );
+    let line = format!("listening on {} (admin {})", addresses.public, addresses.admin);
     let mut out = std::io::stdout().lock();
     if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
         tracing::warn!(%error, "cannot write to standard output");

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::config::source::ConfigError;
 use crate::config::{Config, ServeFlags, effective};
-use crate::lifecycle::{RunError, checks, rules};
+use crate::lifecycle::{Identities, RunError, checks, rules};
 use crate::output::print;
 use crate::tenants::directory;
 use crate::text::chain;
@@ -29,6 +29,7 @@ pub fn check_config(flags: &CheckConfigFlags) -> Result<(), RunError> {
     };
     let config = Config::load(&given, &|_| None)?;
     checks::refuse_contradictions(&config)?;
+    Identities::open(&config)?;
     let tenants = check_tenants(&config)?;
     print(&format!(
         "{}: nothing is wrong with it; {tenants}\n",

@@ -8,6 +8,7 @@
 //! - [`tenants`]: the directory of tenants, which of them can be served, and who may call them;
 //! - [`admission`]: which calls may run now;
 //! - [`recordings`]: keeps calls that failed;
+//! - [`tls`]: the certificates of the listeners;
 //! - [`http`]: connections, the calls, and what they read and write;
 //! - [`error`]: the closed list of codes, and the one place that turns them into answers;
 //! - [`limits`]: renders the page of all limits from what `config` declares;
@@ -33,6 +34,8 @@ pub mod tenants;
 pub mod admission;
 
 pub mod recordings;
+
+pub mod tls;
 
 pub mod http;
 

@@ -80,7 +80,7 @@ async fn main() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen")?;
     println!("listening on http://{}", listener.local_addr()?);
     let limits = ConnectionLimits::from(&http);
-    connections::run(listener, router, limits, std::future::pending()).await;
+    connections::run(listener, None, router, limits, std::future::pending()).await;
     Ok(())
 }
 

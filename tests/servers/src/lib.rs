@@ -3,6 +3,7 @@
 //! Each is run by `setpriv --pdeathsig KILL`, so that it also ends when the test's process is killed. A server that is not
 //! installed is a failure with a line that says what to install, never a skipped test.
 
+mod certificates;
 mod clock;
 mod haproxy;
 mod memcached;
@@ -13,6 +14,7 @@ mod process;
 mod raw;
 mod redis;
 
+pub use certificates::{Authority, Identity};
 pub use clock::faketime;
 pub use haproxy::Haproxy;
 pub use memcached::Memcached;

@@ -56,9 +56,10 @@ impl Process {
     /// ends instead, or says something else. Its standard output has to be piped.
     pub fn listening(&mut self, within: Duration) -> Option<(SocketAddr, SocketAddr)> {
         let line = self.first_line(within)?;
-        let addresses = line.strip_prefix("listening on http://")?.strip_suffix(')')?;
-        let (public, admin) = addresses.split_once(" (admin http://")?;
-        Some((public.parse().ok()?, admin.parse().ok()?))
+        let addresses = line.strip_prefix("listening on ")?.strip_suffix(')')?;
+        let (public, admin) = addresses.split_once(" (admin ")?;
+        let address = |url: &str| url.split_once("://")?.1.parse().ok();
+        Some((address(public)?, address(admin)?))
     }
 
     /// Waits, for at most `within`, for the first line of its standard output, which has to be piped. An empty one: it has

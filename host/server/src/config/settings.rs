@@ -54,6 +54,12 @@ pub(super) const HOST: &[Host] = &[
     Host::text("http.listen", |c| (&mut c.http.listen).into())
         .says("The address of the public listener")
         .flag("listen", |flags| flags.listen.clone()),
+    Host::text("http.tls_certificate", |c| (&mut c.http.tls.certificate).into())
+        .says("Its certificate and those between it and the authority's, in PEM; read again when it changes")
+        .absent("/etc/namelock/public.crt", "the listener has no TLS, and no HTTP/2"),
+    Host::text("http.tls_key", |c| (&mut c.http.tls.key).into())
+        .says("The private key of this certificate, in PEM")
+        .absent("/etc/namelock/public.key", "the listener has no TLS"),
     Host::switch("http.open", |c| (&mut c.http.open).into())
         .says("Whether to listen beyond loopback even if a tenant has no tokens")
         .flag("open", |flags| flags.open.then(|| "true".into())),
@@ -63,6 +69,15 @@ pub(super) const HOST: &[Host] = &[
     Host::count("http.headers", 16, 1000, |c| (&mut c.http.headers).into())
         .says("Header lines of a request")
         .limit(Reached::Status(431), "callers::a_head_that_is_too_long_is_refused"),
+    Host::count("http.streams", 1, 10_000, |c| (&mut c.http.streams).into())
+        .says("Requests of one HTTP/2 connection at once")
+        .limit(Reached::Waits, "tls::a_connection_has_no_more_streams_than_it_may"),
+    Host::count("http.resets", 1, 1_000_000, |c| (&mut c.http.resets).into())
+        .says("Requests of one HTTP/2 connection in a second that its client gives up")
+        .limit(
+            Reached::Closed,
+            "attacks::who_resets_streams_as_fast_as_they_begin_loses_the_connection",
+        ),
     Host::size("http.body", KIB, 16 * MIB, |c| (&mut c.http.body).into())
         .says("Body of a request")
         .limit(
@@ -126,6 +141,15 @@ pub(super) const HOST: &[Host] = &[
     Host::text("admin.listen", |c| (&mut c.admin).into())
         .says("The address of the admin listener")
         .flag("admin", |flags| flags.admin.clone()),
+    Host::text("admin.tls_certificate", |c| (&mut c.admin_tls.certificate).into())
+        .says("Its certificate and those between it and the authority's, in PEM; read again when it changes")
+        .absent("/etc/namelock/admin.crt", "the listener has no TLS"),
+    Host::text("admin.tls_key", |c| (&mut c.admin_tls.key).into())
+        .says("The private key of this certificate, in PEM")
+        .absent("/etc/namelock/admin.key", "the listener has no TLS"),
+    Host::text("admin.tls_client_roots", |c| (&mut c.admin_tls.client_roots).into())
+        .says("The authorities whose certificates operators may show instead of a token, in PEM")
+        .absent("/etc/namelock/operators.crt", "operators show no certificates"),
     Host::text("lock.url", |c| (&mut c.lock_url).into())
         .says("The lock service: memory: or memcached://host:port[,host:port…]")
         .flag("lock", |flags| flags.lock.clone()),

@@ -13,6 +13,7 @@ use namelock_sandbox::{CompilerConfig, SandboxConfig};
 use super::limits::Limits;
 use super::record::RecordConfig;
 use crate::tenants::TenantId;
+use crate::tls::TlsFiles;
 
 /// The configuration of `namelock serve`.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// The address of the admin listener.
     pub admin: SocketAddr,
+    /// Its TLS.
+    pub admin_tls: TlsFiles,
     /// Which lock service holds the locks.
     pub lock_url: LockUrl,
     /// The limits of the lock service.
@@ -56,12 +59,18 @@ pub struct Config {
 pub struct HttpConfig {
     /// The address that it listens on.
     pub listen: SocketAddr,
+    /// Its TLS.
+    pub tls: TlsFiles,
     /// Whether it may listen beyond loopback although a tenant has no tokens.
     pub open: bool,
     /// Longest head of a request, in bytes.
     pub header_bytes: usize,
     /// Header lines of a request.
     pub headers: usize,
+    /// Requests of one HTTP/2 connection at once.
+    pub streams: u32,
+    /// Requests of one HTTP/2 connection in a second that its client gives up.
+    pub resets: u32,
     /// Longest body of a request, in bytes.
     pub body: usize,
     /// How long a body may take to arrive.
@@ -103,6 +112,7 @@ impl Default for Config {
         Self {
             http: HttpConfig::default(),
             admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            admin_tls: TlsFiles::default(),
             lock_url: LockUrl::Memory,
             lock: LockConfig::default(),
             shared_namespace: Vec::new(),
@@ -125,9 +135,12 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            tls: TlsFiles::default(),
             open: false,
             header_bytes: 16 << 10,
             headers: 64,
+            streams: 128,
+            resets: 500,
             body: 64 << 10,
             body_timeout: Duration::from_secs(10),
             first_head_timeout: Duration::from_secs(5),

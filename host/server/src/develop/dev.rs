@@ -119,9 +119,7 @@ pub fn run(flags: &DevFlags) -> Result<(), RunError> {
 /// Says where the tenant is served; a reader that has gone is no reason to stop.
 fn announce(addresses: Addresses, id: &TenantId) {
     let Addresses { public, admin } = addresses;
-    let text = format!(
-        "listening on http://{public} (admin http://{admin})\nthe tenant {id} is at http://{public}/v1/{id}/names\n"
-    );
+    let text = format!("listening on {public} (admin {admin})\nthe tenant {id} is at {public}/v1/{id}/names\n");
     if let Err(error) = print(&text) {
         tracing::warn!(%error, "cannot write to standard output");
     }

@@ -95,6 +95,7 @@ impl Drop for Begun {
 pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let mut begun = Begun::new(app, &request);
     let id = Arc::clone(&begun.context.request_id);
+    let version = request.version();
     let body_at_least = request.body().size_hint().lower();
     request.extensions_mut().insert(begun.context.clone());
 
@@ -107,7 +108,8 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
         let allow = response.headers_mut().remove(ALLOW);
         response = problem.render(&id);
         response.headers_mut().extend(allow.map(|allow| (ALLOW, allow)));
-        if problem.kind() == ErrorKind::PayloadTooLarge || body_at_least > UNREAD_BODY_MAX {
+        let unread = problem.kind() == ErrorKind::PayloadTooLarge || body_at_least > UNREAD_BODY_MAX;
+        if unread && version < Version::HTTP_2 {
             // The rest of the body is not read, so the connection ends; a client that does not know would reuse it.
             response
                 .headers_mut()
@@ -132,13 +134,24 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
 }
 
 /// Refuses what RFC 9112 (section 3.2) tells a server to refuse: an HTTP/1.1 request that does not say which host it is
-/// for, or says so twice, could mean one host to a proxy and another one to whoever is behind it.
+/// for, or says so twice, could mean one host to a proxy and another one to whoever is behind it. In HTTP/2 a request says it in
+/// `:authority`, or in `Host`, and in both only if they agree (RFC 9113, section 8.3.1).
 fn check_host(request: &Request) -> Result<(), Problem> {
-    let hosts = request.headers().get_all(HOST).iter().count();
-    if hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11) {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let (host, one_more) = (hosts.next(), hosts.next());
+    let said = match request.version() {
+        Version::HTTP_2 => request.uri().authority().map(|authority| authority.as_str().as_bytes()),
+        _ => None,
+    };
+    let agreed = match (said, host) {
+        (Some(said), Some(host)) => said == host.as_bytes(),
+        (None, None) => request.version() < Version::HTTP_11,
+        (Some(_), None) | (None, Some(_)) => true,
+    };
+    if agreed && one_more.is_none() {
         return Ok(());
     }
-    let detail = "a request has the header Host exactly once; before HTTP/1.1 it may have none";
+    let detail = "a request says for which host it is exactly once: in the header Host, or in :authority; before HTTP/1.1 it need not";
     Err(Problem::new(ErrorKind::InvalidRequest, detail))
 }
 

@@ -3,16 +3,15 @@
 pub(crate) mod checks;
 mod epochs;
 mod error;
+mod listeners;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use namelock_lock::Locks;
 use namelock_names::{Names, NamesConfig};
 use namelock_sandbox::{Powers, Sandbox, SandboxConfig};
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinError;
@@ -20,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::epochs::DatabaseEpochs;
 pub use self::error::RunError;
+use self::listeners::Bound;
+pub(crate) use self::listeners::Identities;
+pub use self::listeners::{Address, Addresses};
 
 use crate::admin::{self, Admin};
 use crate::admission::Calls;
@@ -39,31 +41,20 @@ use crate::tenants::{Rules, Tenants};
 /// Leases that are not released by then expire.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many connections the kernel keeps until they are accepted; it has a limit of its own, `net.core.somaxconn`,
-/// usually 4096. Where they find no room, a client's next try comes a second later.
-const BACKLOG: u32 = 4096;
-
 /// The limits of the admin listener, which has to serve a prober and a scraper.
 const ADMIN_LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 64,
     replaced: 64,
     header_bytes: 16 << 10,
     headers: 64,
+    streams: 32,
+    resets: 100,
     first_head_timeout: Duration::from_secs(5),
     header_timeout: Duration::from_secs(30),
     write_timeout: Duration::from_secs(10),
     last_request: Duration::from_millis(100),
     drain: Duration::from_secs(1),
 };
-
-/// The addresses that the server listens on, with the real ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
-    /// The public listener.
-    pub public: SocketAddr,
-    /// The admin listener.
-    pub admin: SocketAddr,
-}
 
 /// How a server is told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +104,7 @@ pub async fn serve(
     let candidates = directory::scan(&config.tenants, &rules(&config), &config.compiler.cache.dir)?;
     checks::refuse_open(&config.http, &candidates)?;
     checks::refuse_contradictions(&config)?;
+    let identities = Identities::open(&config)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         lock = %config.lock_url,
@@ -151,11 +143,12 @@ pub async fn serve(
         &loaded,
         announce,
         stop,
-        (locks, names, log, recorder.clone()),
+        (identities.clone(), locks, names, log, recorder.clone()),
     );
     tokio::select! {
         result = serving => result,
         () = loading => Ok(()),
+        () = identities.keep_fresh() => Ok(()),
         () = Recorder::keep_swept(recorder) => Ok(()),
     }
 }
@@ -213,7 +206,7 @@ async fn serve_tenants(
     loaded: &Notify,
     announce: impl FnOnce(Addresses),
     mut stop: impl AsyncFnMut() -> Stop,
-    (locks, names, log, recorder): (Locks, Arc<dyn Names>, LogWriter, Option<Arc<Recorder>>),
+    (identities, locks, names, log, recorder): (Identities, Locks, Arc<dyn Names>, LogWriter, Option<Arc<Recorder>>),
 ) -> Result<(), RunError> {
     tracing::info!(within = ?config.tenants_wait, "loading the tenants; requests are accepted when that is done, or after this time");
     tokio::select! {
@@ -226,8 +219,7 @@ async fn serve_tenants(
             tracing::warn!("serving without the tenants that are still being loaded");
         }
     }
-    let public = bind(config.http.listen, "--listen")?;
-    let admin = bind(config.admin, "--admin")?;
+    let (public, admin) = listeners::bind_both(config, &identities)?;
 
     let app = App {
         tenants: Arc::clone(tenants),
@@ -244,8 +236,8 @@ async fn serve_tenants(
         },
     };
     announce(Addresses {
-        public: address(&public)?,
-        admin: address(&admin)?,
+        public: public.address()?,
+        admin: admin.address()?,
     });
     listen(config, (public, admin), app, log, stop).await;
     close(&locks, &*names).await;
@@ -262,32 +254,10 @@ fn sandbox_config(config: &Config) -> SandboxConfig {
     }
 }
 
-// Keeps P6: a burst of connections of one caller fills no queue in which another one's would wait for the kernel to try again.
-fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, RunError> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    };
-    let listen = |socket: TcpSocket| {
-        // As `TcpListener::bind` does: a host that is started again gets its port at once.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    socket
-        .and_then(listen)
-        .map_err(|source| RunError::Bind { address, flag, source })
-}
-
-fn address(listener: &TcpListener) -> Result<SocketAddr, RunError> {
-    listener.local_addr().map_err(RunError::Runtime)
-}
-
 /// Runs both listeners; the admin listener outlives the public one, so that it can report that the host is stopping.
 async fn listen(
     config: &Config,
-    (public, admin): (TcpListener, TcpListener),
+    (public, admin): (Bound, Bound),
     app: App,
     log: LogWriter,
     stop: impl AsyncFnMut() -> Stop,
@@ -306,7 +276,14 @@ async fn listen(
     let limits = ConnectionLimits::from(&config.http);
     let shutdown = lame_duck(config.http.lame_duck, &draining, stop);
     let public = async {
-        let cut_off = connections::run(public, http::router(Arc::new(app)), limits, shutdown).await;
+        let cut_off = connections::run(
+            public.listener,
+            public.tls,
+            http::router(Arc::new(app)),
+            limits,
+            shutdown,
+        )
+        .await;
         if cut_off > 0 {
             let drain = config.http.drain;
             tracing::warn!(
@@ -317,7 +294,13 @@ async fn listen(
         }
         drained.cancel();
     };
-    let admin = connections::run(admin, admin_router, ADMIN_LIMITS, drained.cancelled());
+    let admin = connections::run(
+        admin.listener,
+        admin.tls,
+        admin_router,
+        ADMIN_LIMITS,
+        drained.cancelled(),
+    );
     tokio::join!(public, admin);
 }
 

@@ -1,6 +1,8 @@
 use std::ffi::OsString;
+use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
@@ -61,16 +63,20 @@ async fn a_server_starts_answers_and_stops() {
     let dir = tempfile::tempdir().unwrap();
     let flags = flags(&dir);
     let result = while_serving(&flags, async |addresses| {
-        assert!(get(addresses.admin, "/healthz").await.starts_with("HTTP/1.1 200 "));
-        let ready = get(addresses.admin, "/readyz").await;
+        assert!(
+            get(addresses.admin.socket, "/healthz")
+                .await
+                .starts_with("HTTP/1.1 200 ")
+        );
+        let ready = get(addresses.admin.socket, "/readyz").await;
         assert!(ready.starts_with("HTTP/1.1 200 "), "{ready}");
         assert!(ready.ends_with(r#"{"ready":true,"reasons":[]}"#), "{ready}");
         assert!(
-            get(addresses.public, "/v1/acme/names/n")
+            get(addresses.public.socket, "/v1/acme/names/n")
                 .await
                 .contains("unknown_tenant")
         );
-        let metrics = get(addresses.admin, "/metrics").await;
+        let metrics = get(addresses.admin.socket, "/metrics").await;
         assert!(
             metrics.contains(r#"{operation="find",code="unknown_tenant"} 1"#),
             "{metrics}"
@@ -85,7 +91,7 @@ async fn a_host_that_is_told_to_stop_serves_until_it_is_told_again() {
     let mut config = Config::load(&flags(&dir), &|_| None).unwrap();
     config.http.lame_duck = Duration::MAX;
     let result = while_serving_with(config, async |addresses, tell| {
-        let readyz = async || get(addresses.admin, "/readyz").await;
+        let readyz = async || get(addresses.admin.socket, "/readyz").await;
         assert!(readyz().await.starts_with("HTTP/1.1 200 "));
         tell.send(Stop::Announced).unwrap();
         let mut ready = readyz().await;
@@ -93,10 +99,10 @@ async fn a_host_that_is_told_to_stop_serves_until_it_is_told_again() {
             ready = readyz().await;
         }
         assert!(ready.contains(r#"{"part":"host","reason":"stopping"}"#), "{ready}");
-        let answer = get(addresses.public, "/v1/acme/names/n").await;
+        let answer = get(addresses.public.socket, "/v1/acme/names/n").await;
         assert!(answer.contains("unknown_tenant"), "{answer}");
         tell.send(Stop::Announced).unwrap();
-        while TcpStream::connect(addresses.public).await.is_ok() {}
+        while TcpStream::connect(addresses.public.socket).await.is_ok() {}
     });
     result.await.unwrap();
 }
@@ -112,7 +118,7 @@ async fn a_host_that_was_told_to_stop_stops_after_its_lame_duck_or_at_once() {
         config.http.lame_duck = lame_duck;
         let told = while_serving_with(config, async |addresses, tell| {
             tell.send(stop).unwrap();
-            while TcpStream::connect(addresses.public).await.is_ok() {}
+            while TcpStream::connect(addresses.public.socket).await.is_ok() {}
         });
         told.await.unwrap();
     }
@@ -127,10 +133,14 @@ async fn a_lock_service_that_is_down_does_not_prevent_the_start() {
         ..flags(&dir)
     };
     let result = while_serving(&flags, async |addresses| {
-        let ready = get(addresses.admin, "/readyz").await;
+        let ready = get(addresses.admin.socket, "/readyz").await;
         assert!(ready.starts_with("HTTP/1.1 503 "), "{ready}");
         assert!(ready.contains(r#"{"part":"lock","reason":""#), "{ready}");
-        assert!(get(addresses.admin, "/healthz").await.starts_with("HTTP/1.1 200 "));
+        assert!(
+            get(addresses.admin.socket, "/healthz")
+                .await
+                .starts_with("HTTP/1.1 200 ")
+        );
     });
     result.await.unwrap();
 }

@@ -6,15 +6,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// The connection has a request, or an answer that its peer has not taken yet.
-const BUSY: u64 = u64::MAX;
+/// From here on the connection is busy with as many requests, and answers that its peer has not taken yet, as are above it. An
+/// HTTP/2 connection has several at once.
+const BUSY: u64 = 1 << 63;
 
 /// The connection was idle and has to end.
-const CLOSED: u64 = u64::MAX - 1;
+const CLOSED: u64 = u64::MAX;
 
 /// No request has begun yet, so the first head is still to come.
 const NEW: u8 = 0;
@@ -31,7 +32,7 @@ const RUNNING: u8 = 3;
 /// What one connection is doing.
 #[derive(Debug)]
 pub(super) struct Activity {
-    /// Since when it is idle, in microseconds since `epoch`; or one of the constants.
+    /// Since when it is idle, in microseconds since `epoch`; or what the constants say.
     idle_since: AtomicU64,
     phase: AtomicU8,
     /// Whether the last request was of HTTP/1.1.
@@ -39,7 +40,7 @@ pub(super) struct Activity {
     epoch: Instant,
     /// Told when a connection becomes idle.
     rested: Arc<Notify>,
-    /// Told when the connection is closed to make room.
+    /// Told when the connection is closed to make room, or cut off.
     closed: Notify,
 }
 
@@ -59,7 +60,7 @@ impl Activity {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_micros()).map_or(CLOSED - 1, |now| now.min(CLOSED - 1))
+        u64::try_from(self.epoch.elapsed().as_micros()).map_or(BUSY, |now| now.min(BUSY))
     }
 
     /// Begins a request; false: the connection has to end instead.
@@ -80,26 +81,29 @@ impl Activity {
         self.rest();
     }
 
-    /// Notes whether an answer waits for its peer to take it.
+    /// Notes that an answer waits for its peer to take it, or does not wait any more.
     pub(super) fn is_blocked(&self, blocked: bool) {
         if blocked {
             self.work();
-        } else if !self.is_reading() && !self.is_running() {
+        } else {
             self.rest();
         }
     }
 
+    /// Begins one thing more; false: the connection is closed.
     fn work(&self) -> bool {
-        let busy = |since| (since != CLOSED).then_some(BUSY);
-        self.idle_since.fetch_update(AcqRel, Acquire, busy).is_ok()
+        let busier = |state: u64| (state != CLOSED).then(|| state.max(BUSY) + 1);
+        self.idle_since.fetch_update(AcqRel, Acquire, busier).is_ok()
     }
 
+    /// Ends one thing; after the last one the connection is idle.
     fn rest(&self) {
-        if self
-            .idle_since
-            .compare_exchange(BUSY, self.now(), AcqRel, Acquire)
-            .is_ok()
-        {
+        let calmer = |state: u64| match state {
+            CLOSED => None,
+            state if state > BUSY + 1 => Some(state - 1),
+            _ => Some(self.now()),
+        };
+        if self.idle_since.fetch_update(AcqRel, Acquire, calmer) == Ok(BUSY + 1) {
             self.rested.notify_one();
         }
     }
@@ -127,7 +131,19 @@ impl Activity {
     /// Since when it is idle; none: it is not.
     pub(super) fn idle_since(&self) -> Option<u64> {
         let since = self.idle_since.load(Acquire);
-        (since < CLOSED).then_some(since)
+        (since <= BUSY).then_some(since)
+    }
+
+    /// Waits until it has been idle for so long.
+    pub(super) async fn idle_for(&self, time: Duration) {
+        loop {
+            let since = self.idle_since().map(Duration::from_micros);
+            let rest = since.map_or(time, |since| (since + time).saturating_sub(self.epoch.elapsed()));
+            if rest.is_zero() {
+                return;
+            }
+            tokio::time::sleep(rest).await;
+        }
     }
 
     /// Closes the connection if it is still idle since then.
@@ -139,7 +155,12 @@ impl Activity {
         closed
     }
 
-    /// Waits until the connection is closed to make room.
+    /// Has the connection closed, whatever it is doing.
+    pub(super) fn cut_off(&self) {
+        self.closed.notify_one();
+    }
+
+    /// Waits until the connection is closed to make room, or cut off.
     pub(super) async fn closed(&self) {
         self.closed.notified().await;
     }
@@ -158,6 +179,7 @@ mod tests {
         assert!(!activity.close(since));
         activity.run();
         assert!(activity.is_running() && activity.may_ask());
+        activity.is_blocked(true);
         activity.is_blocked(false);
         assert_eq!(activity.idle_since(), None, "its request is not answered yet");
         activity.end();
@@ -175,5 +197,29 @@ mod tests {
         assert_eq!(activity.idle_since(), None);
         activity.is_blocked(false);
         assert!(activity.idle_since().is_some());
+    }
+
+    #[test]
+    fn a_connection_with_several_requests_is_idle_after_the_last_of_them() {
+        let activity = Activity::new(Instant::now(), Arc::default());
+        assert!(activity.begin(false) && activity.begin(false));
+        activity.end();
+        assert_eq!(activity.idle_since(), None);
+        activity.end();
+        assert!(activity.close(activity.idle_since().unwrap()));
+        activity.end();
+        assert!(!activity.begin(false), "what is closed stays closed");
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_idle_for_some_time_only_without_a_request() {
+        let activity = Activity::new(Instant::now(), Arc::default());
+        let time = Duration::from_millis(5);
+        activity.begin(false);
+        assert!(tokio::time::timeout(time * 4, activity.idle_for(time)).await.is_err());
+        activity.end();
+        let idle = Duration::from_micros(activity.idle_since().unwrap());
+        activity.idle_for(time).await;
+        assert!(activity.epoch.elapsed() >= idle + time);
     }
 }

@@ -5,7 +5,8 @@
 //! runs, the end is kept from the HTTP library, and the peer is sent an interim answer, `100 Continue`: who waits for
 //! an answer has to expect those (RFC 9110, section 15.2), and the kernel of one that is gone refuses it with a reset.
 //!
-//! HTTP/1.0 knows no interim answers; there, who closes its half is taken to be gone.
+//! HTTP/1.0 knows no interim answers, and within TLS there is no place for them beside the library's own records; there, who
+//! closes its half is taken to be gone. With HTTP/2 each stream ends by itself.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -15,10 +16,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::activity::Activity;
+use super::stream::Stream;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -33,7 +34,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// The stream of one connection.
 #[derive(Debug)]
 pub(super) struct Peer {
-    stream: TcpStream,
+    stream: Stream,
     activity: Arc<Activity>,
     /// Whether the peer takes no more of an answer at the moment.
     blocked: bool,
@@ -49,7 +50,7 @@ struct HalfClosed {
 }
 
 impl Peer {
-    pub(super) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(stream: Stream, activity: Arc<Activity>) -> Self {
         Self {
             stream,
             activity,
@@ -61,7 +62,8 @@ impl Peer {
     /// Asks the peer whether it is there; false: it cannot be asked.
     fn ask(&mut self) -> bool {
         // In the middle of an earlier answer there is no place for another one.
-        if self.blocked || !self.activity.may_ask() || self.stream.try_write(CONTINUE).ok() != Some(CONTINUE.len()) {
+        let may_ask = !self.blocked && self.stream.is_plain() && self.activity.may_ask();
+        if !may_ask || self.stream.tcp().try_write(CONTINUE).ok() != Some(CONTINUE.len()) {
             return false;
         }
         self.half_closed = Some(HalfClosed {
@@ -78,7 +80,7 @@ impl Peer {
             return Poll::Ready(Ok(()));
         };
         while self.activity.is_running() || (self.activity.is_reading() && asked.elapsed() < READ_TIMEOUT) {
-            if let Some(error) = self.stream.take_error()? {
+            if let Some(error) = self.stream.tcp().take_error()? {
                 return Poll::Ready(Err(error));
             }
             ready!(look.as_mut().poll(cx));

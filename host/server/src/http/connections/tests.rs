@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use axum::body::Bytes;
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
@@ -28,7 +29,7 @@ async fn start(service: Router, limits: ConnectionLimits) -> Running {
     Running {
         address,
         stop,
-        ended: tokio::spawn(run(listener, service, limits, shutdown)),
+        ended: tokio::spawn(run(listener, None, service, limits, shutdown)),
     }
 }
 
@@ -38,6 +39,8 @@ fn limits() -> ConnectionLimits {
         replaced: 1000,
         header_bytes: 8 << 10,
         headers: 16,
+        streams: 16,
+        resets: 100,
         first_head_timeout: SOON,
         header_timeout: SOON,
         write_timeout: SOON,
@@ -157,7 +160,7 @@ async fn who_has_connected_before_the_shutdown_is_served() {
         clients.push(connect(address, REQUEST).await);
     }
     let service = Router::new().route("/", get(async || "done"));
-    assert_eq!(run(listener, service, limits(), async {}).await, 0);
+    assert_eq!(run(listener, None, service, limits(), async {}).await, 0);
     for client in clients {
         assert!(rest(client).await.ends_with("done"));
     }

@@ -1,0 +1,117 @@
+//! The two listeners of a host: where they are, and their TLS.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpSocket};
+
+use super::RunError;
+use crate::config::Config;
+use crate::config::source::ConfigError;
+use crate::tls::{Tls, TlsFiles};
+
+/// How many connections the kernel keeps until they are accepted; it has a limit of its own, `net.core.somaxconn`,
+/// usually 4096. Where they find no room, a client's next try comes a second later.
+const BACKLOG: u32 = 4096;
+
+/// Where a listener is, with the real port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The address.
+    pub socket: SocketAddr,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.socket)
+    }
+}
+
+/// Where the server listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// The public listener.
+    pub public: Address,
+    /// The admin listener.
+    pub admin: Address,
+}
+
+/// The TLS of both listeners.
+#[derive(Clone)]
+pub(crate) struct Identities {
+    public: Option<Arc<Tls>>,
+    admin: Option<Arc<Tls>>,
+}
+
+impl Identities {
+    /// Reads the files that the configuration names.
+    pub(crate) fn open(config: &Config) -> Result<Self, ConfigError> {
+        let open = |section: &'static str, files: &TlsFiles| {
+            let wrong =
+                |error: crate::tls::TlsError| ConfigError::new(format!("{section}.tls_certificate"), error.to_string());
+            Tls::open(section, files).map_err(wrong)
+        };
+        Ok(Self {
+            public: open("http", &config.http.tls)?,
+            admin: open("admin", &config.admin_tls)?,
+        })
+    }
+
+    /// Takes up what their files become, for ever.
+    pub(super) async fn keep_fresh(self) {
+        let keep = async |tls: Option<Arc<Tls>>| match tls {
+            Some(tls) => tls.keep_fresh().await,
+            None => std::future::pending().await,
+        };
+        tokio::join!(keep(self.public), keep(self.admin));
+    }
+}
+
+/// A listener that is bound.
+pub(super) struct Bound {
+    pub(super) listener: TcpListener,
+    pub(super) tls: Option<Arc<Tls>>,
+}
+
+/// Binds both.
+pub(super) fn bind_both(config: &Config, identities: &Identities) -> Result<(Bound, Bound), RunError> {
+    let public = Bound {
+        listener: bind(config.http.listen, "--listen")?,
+        tls: identities.public.clone(),
+    };
+    let admin = Bound {
+        listener: bind(config.admin, "--admin")?,
+        tls: identities.admin.clone(),
+    };
+    Ok((public, admin))
+}
+
+impl Bound {
+    pub(super) fn address(&self) -> Result<Address, RunError> {
+        Ok(Address {
+            scheme: if self.tls.is_some() { "https" } else { "http" },
+            socket: self.listener.local_addr().map_err(RunError::Runtime)?,
+        })
+    }
+}
+
+// Keeps P6: a burst of connections of one caller fills no queue in which another one's would wait for the kernel to try again.
+fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, RunError> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    };
+    let listen = |socket: TcpSocket| {
+        // As `TcpListener::bind` does: a host that is started again gets its port at once.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    socket
+        .and_then(listen)
+        .map_err(|source| RunError::Bind { address, flag, source })
+}

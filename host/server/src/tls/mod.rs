@@ -1,0 +1,144 @@
+//! TLS of a listener: the certificate that it shows, and those of clients that it accepts.
+//!
+//! Certificates are short-lived today, and whatever renews them replaces files. So the files are looked at every second, and
+//! what they have become is served to whoever connects from then on. A file that is half written, or a certificate whose key is
+//! not there yet, replaces nothing: what was served before still is, and the log says why if that lasts.
+//!
+//! rustls with *ring*, as for the names database: no C library, and no protocol before TLS 1.2. What else was considered:
+//! OpenSSL, which the container would have to bring; and to leave TLS to a proxy, which stays possible, but then whoever is on
+//! the network between the two reads the tokens.
+
+mod files;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+
+use self::files::Contents;
+pub use self::files::{TlsError, TlsFiles};
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The name of HTTP/2 in the TLS handshake (RFC 9113, section 3.2).
+pub const HTTP_2: &[u8] = b"h2";
+
+/// That of HTTP/1.1 (RFC 7301, section 6).
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// The TLS of one listener.
+#[derive(Debug)]
+pub struct Tls {
+    /// Which listener it is, as in the configuration: `http` or `admin`.
+    listener: &'static str,
+    files: TlsFiles,
+    current: RwLock<Current>,
+}
+
+/// What is served with.
+#[derive(Debug)]
+struct Current {
+    contents: Contents,
+    config: Arc<ServerConfig>,
+}
+
+impl Tls {
+    /// Reads the files; none: the listener has no TLS.
+    pub fn open(listener: &'static str, files: &TlsFiles) -> Result<Option<Arc<Self>>, TlsError> {
+        let Some(contents) = files.read()? else {
+            return Ok(None);
+        };
+        Ok(Some(Arc::new(Self {
+            listener,
+            files: files.clone(),
+            current: RwLock::new(Current::of(contents)?),
+        })))
+    }
+
+    /// What the next handshake is made with.
+    pub fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.read().config)
+    }
+
+    /// Takes up what the files become, for ever.
+    pub async fn keep_fresh(&self) {
+        let mut refused = None;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let files = self.files.clone();
+            let Ok(read) = tokio::task::spawn_blocking(move || files.read()).await else {
+                continue;
+            };
+            match read.and_then(|contents| self.take_up(contents)) {
+                Ok(()) => refused = None,
+                Err(error) => self.refuse(error, &mut refused),
+            }
+        }
+    }
+
+    /// Serves with these contents of the files from now on.
+    fn take_up(&self, contents: Option<Contents>) -> Result<(), TlsError> {
+        let Some(contents) = contents.filter(|contents| self.current.read().contents != *contents) else {
+            return Ok(());
+        };
+        *self.current.write() = Current::of(contents)?;
+        tracing::info!(listener = self.listener, "serving with the new certificate");
+        Ok(())
+    }
+
+    /// Logs what is wrong with the files, once, and only when it is so a second time: their writer may be between two of them.
+    fn refuse(&self, error: TlsError, before: &mut Option<(TlsError, bool)>) {
+        let logged = match before {
+            Some((same, logged)) if *same == error => {
+                if !*logged {
+                    let listener = self.listener;
+                    tracing::error!(listener, %error, "cannot take up the new certificate; the one of before is served");
+                }
+                true
+            }
+            _ => false,
+        };
+        *before = Some((error, logged));
+    }
+}
+
+impl Current {
+    fn of(contents: Contents) -> Result<Self, TlsError> {
+        let config = server_config(&contents)?;
+        Ok(Self { contents, config })
+    }
+}
+
+fn server_config(contents: &Contents) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let (certificates, key) = contents.identity()?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| contents.unusable(&error))?;
+    let builder = match contents.client_roots()? {
+        None => builder.with_no_client_auth(),
+        Some(authorities) => {
+            let mut roots = RootCertStore::empty();
+            for authority in authorities {
+                roots.add(authority).map_err(|error| contents.unusable_roots(&error))?;
+            }
+            // Who shows no certificate may still have a token, and may ask whether the host is ready.
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| contents.unusable_roots(&error))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder
+        .with_single_cert(certificates, key)
+        .map_err(|error| contents.unusable(&error))?;
+    config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
+    Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests;

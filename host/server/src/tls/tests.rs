@@ -1,0 +1,56 @@
+use std::fs;
+
+use namelock_test_servers::{Authority, Identity};
+
+use super::*;
+
+fn files(dir: &tempfile::TempDir, identity: &Identity) -> TlsFiles {
+    let put = |name: &str, contents: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, contents).unwrap();
+        Some(path)
+    };
+    TlsFiles {
+        certificate: put("crt", &identity.certificate),
+        key: put("key", &identity.key),
+        client_roots: None,
+    }
+}
+
+#[test]
+fn a_listener_without_files_has_no_tls() {
+    assert!(Tls::open("http", &TlsFiles::default()).unwrap().is_none());
+}
+
+#[test]
+fn a_key_is_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = Authority::new().sign(&["localhost"]);
+    let tls = Tls::open("http", &files(&dir, &identity)).unwrap().unwrap();
+    let shown = format!("{tls:?}");
+    let secret = identity.key.lines().nth(1).unwrap();
+    assert!(shown.contains("Contents") && !shown.contains(secret), "{shown}");
+    let bytes = format!("{:?}", &identity.key.as_bytes()[..16]);
+    assert!(!shown.contains(bytes.trim_matches(['[', ']'])), "{shown}");
+}
+
+#[test]
+fn contents_are_taken_up_only_if_they_can_be_served_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let (before, after) = (authority.sign(&["localhost"]), authority.sign(&["localhost"]));
+    let files = files(&dir, &before);
+    let tls = Tls::open("http", &files).unwrap().unwrap();
+    let first = tls.current();
+    let take_up = || files.read().and_then(|contents| tls.take_up(contents));
+    take_up().unwrap();
+    assert!(Arc::ptr_eq(&first, &tls.current()), "nothing has changed");
+    fs::write(dir.path().join("key"), &after.key).unwrap();
+    assert!(matches!(take_up(), Err(TlsError::Unusable { .. })));
+    fs::write(dir.path().join("crt"), "").unwrap();
+    assert!(matches!(take_up(), Err(TlsError::Empty { .. })));
+    assert!(Arc::ptr_eq(&first, &tls.current()));
+    fs::write(dir.path().join("crt"), &after.certificate).unwrap();
+    take_up().unwrap();
+    assert!(!Arc::ptr_eq(&first, &tls.current()));
+}

@@ -1,0 +1,225 @@
+//! TLS and HTTP/2 on the listeners.
+
+mod attacks;
+mod client;
+mod replaced;
+
+use std::fs;
+use std::path::Path;
+
+use namelock_test_artifacts::guests;
+use namelock_test_servers::{Authority, Identity};
+use serde_json::{Value, json};
+
+use self::client::{Client, Connection};
+use crate::admission::{rest, running, send};
+use crate::bad_input::refusal;
+use crate::fixture::{Builder, DEADLINE, Host, LONG_CALLS, LONG_LEASES, eventually};
+
+/// Puts a certificate and its key where a host looks for them.
+fn put(folder: &Path, identity: &Identity) {
+    // As whatever renews certificates does: the new file takes the place of the old one at once.
+    for (file, contents) in [("tls.crt", &identity.certificate), ("tls.key", &identity.key)] {
+        let new = folder.join(format!("{file}.new"));
+        fs::write(&new, contents).unwrap();
+        fs::rename(new, folder.join(file)).unwrap();
+    }
+}
+
+/// A host whose public listener shows a certificate of this authority; `config` comes before its section `http`.
+fn builder(authority: &Authority, config: &str) -> Builder {
+    let builder = Builder::new();
+    put(builder.folder(), &authority.sign(&["127.0.0.1"]));
+    let tls = "http.tls_certificate = 'tls.crt'\nhttp.tls_key = 'tls.key'\n";
+    builder.config(&format!("{tls}{config}"))
+}
+
+fn client(host: &Host, authority: &Authority) -> Client {
+    Client::new(host.addresses().0, authority)
+}
+
+#[tokio::test]
+async fn names_are_registered_over_tls_with_both_versions_of_http() {
+    let authority = Authority::new();
+    let host = builder(&authority, "").demo().start();
+    let client = client(&host, &authority);
+    for (name, mut connection) in [
+        ("one", client.http1().await.unwrap()),
+        ("two", client.http2().await.unwrap()),
+    ] {
+        let said = connection.register("demo", name).await.unwrap();
+        assert_eq!(said.status, 201, "{said:?}");
+        let found = connection.get(&format!("/v1/demo/names/{name}")).await.unwrap();
+        let found: Value = serde_json::from_str(&found.body).unwrap();
+        assert_eq!(found["owner"], "ann");
+        let said = connection.register("demo", name).await.unwrap();
+        assert_eq!(said.status, 409, "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn many_requests_share_one_connection_and_run_beside_each_other() {
+    let authority = Authority::new();
+    let host = builder(&authority, LONG_LEASES)
+        .demo()
+        .tenant("sleep", guests::SLEEP_HOLDING_LEASE, LONG_CALLS)
+        .start();
+    let connection = client(&host, &authority).http2().await.unwrap();
+    let mut slow = connection.another();
+    let slow = tokio::spawn(async move { slow.hold("sleep", "held").await });
+    running(&host, 1).await;
+    let mut answers = tokio::task::JoinSet::new();
+    for number in 0..50 {
+        let mut connection = connection.another();
+        answers.spawn(async move { connection.register("demo", &format!("room {number}")).await.unwrap() });
+    }
+    while let Some(said) = answers.join_next().await {
+        assert_eq!(said.unwrap().status, 201);
+    }
+    assert!(!slow.is_finished());
+    slow.abort();
+}
+
+// Shows P3: a stream that its client resets, and one whose connection is gone, gives its lease back.
+#[tokio::test]
+async fn a_request_that_is_given_up_releases_its_lease() {
+    let authority = Authority::new();
+    let host = builder(&authority, LONG_LEASES)
+        .tenant("sleep", guests::SLEEP_HOLDING_LEASE, LONG_CALLS)
+        .start();
+    let client = client(&host, &authority);
+    for gone in ["its stream", "its connection"] {
+        let connection = client.http2().await.unwrap();
+        let mut holder = connection.another();
+        let held = tokio::spawn(async move { holder.hold("sleep", "held").await });
+        eventually("the lock is held", async || {
+            host.admin("/locks").await.body.as_array().unwrap().len() == 1
+        })
+        .await;
+        let mut connection = Some(connection);
+        if gone == "its connection" {
+            connection = None;
+        }
+        held.abort();
+        eventually("the lock is free", async || {
+            host.admin("/locks").await.body == json!([])
+        })
+        .await;
+        running(&host, 0).await;
+        drop(connection);
+    }
+    let codes = &host.admin("/tenants/sleep").await.body["calls"]["codes"];
+    assert_eq!(*codes, json!({ "client_gone": 2 }));
+}
+
+#[tokio::test]
+async fn a_host_that_stops_says_goodbye_and_answers_what_runs() {
+    let authority = Authority::new();
+    let mut host = builder(&authority, &format!("http.drain = '5m'\n{LONG_LEASES}"))
+        .tenant("sleep", guests::SLEEP_HOLDING_LEASE, LONG_CALLS)
+        .start();
+    let mut connection = client(&host, &authority).http2().await.unwrap();
+    let mut other = connection.another();
+    let answer = tokio::spawn(async move { other.hold("sleep", "held").await });
+    running(&host, 1).await;
+    host.process.signal("INT");
+    eventually("nobody can connect", async || {
+        client(&host, &authority).http2().await.is_err()
+    })
+    .await;
+    eventually("the connection takes no new request", async || {
+        connection.get("/v1/sleep/names").await.is_err()
+    })
+    .await;
+    assert!(!answer.is_finished());
+    let id = host.admin("/locks").await.body[0]["id"].as_u64().unwrap();
+    let path = format!("{}/locks/{id}", host.admin);
+    assert_eq!(host.send(|client, _| client.delete(path)).await.status, 204);
+    let said = answer.await.unwrap().unwrap();
+    assert!(said.status == 503 && said.body.contains("lease_lost"), "{said:?}");
+    let status = host.process.wait(DEADLINE).expect("the host did not stop");
+    assert!(status.success());
+}
+
+#[tokio::test]
+async fn who_does_not_speak_tls_is_told_to() {
+    let authority = Authority::new();
+    let host = builder(&authority, "").demo().start();
+    let answer = rest(send(&host, "GET /v1/demo/names HTTP/1.1\r\nhost: x\r\n\r\n"));
+    assert!(
+        answer.starts_with("HTTP/1.1 400 ") && answer.contains("https://"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_used_is_refused_with_words_that_help() {
+    let authority = Authority::new();
+    let (one, other) = (authority.sign(&["127.0.0.1"]), authority.sign(&["127.0.0.1"]));
+    let both = "http.tls_certificate = 'tls.crt'\nhttp.tls_key = 'tls.key'\n";
+    let half = "http.tls_certificate = 'tls.crt'\n";
+    let none = "admin.tls_client_roots = 'tls.crt'\n";
+    let cases = [
+        (both, &one.certificate, &other.key, "tls.key is not its key"),
+        (both, &one.key, &one.key, "tls.crt has no certificate in PEM"),
+        (
+            both,
+            &one.certificate,
+            &one.certificate,
+            "tls.key has no private key in PEM",
+        ),
+        (half, &one.certificate, &one.key, "give both"),
+        (none, &one.certificate, &one.key, "give a certificate and a key too"),
+    ];
+    for (config, certificate, key, expect) in cases {
+        let builder = Builder::new().config(config).demo();
+        fs::write(builder.folder().join("tls.crt"), certificate).unwrap();
+        fs::write(builder.folder().join("tls.key"), key).unwrap();
+        let words = refusal(&builder, &[], 2);
+        assert!(words.contains(expect) && words.contains(".tls_certificate"), "{words}");
+        assert!(!words.contains("BEGIN PRIVATE") && !words.contains(key.lines().nth(1).unwrap()));
+    }
+    let words = refusal(&Builder::new().config(both).demo(), &[], 2);
+    assert!(words.contains("cannot read tls.crt"), "{words}");
+}
+
+#[tokio::test]
+async fn a_peer_that_trusts_somebody_else_ends_the_handshake_and_nothing_else() {
+    let authority = Authority::new();
+    let host = builder(&authority, "").demo().start();
+    let stranger = Client::new(host.addresses().0, &Authority::new());
+    let error = stranger
+        .http1()
+        .await
+        .err()
+        .expect("it trusts somebody else")
+        .to_string();
+    assert!(error.contains("invalid peer certificate"), "{error}");
+    let mut connection: Connection = client(&host, &authority).http1().await.unwrap();
+    assert_eq!(connection.register("demo", "name").await.unwrap().status, 201);
+}
+
+#[tokio::test]
+async fn an_operator_shows_a_certificate_of_an_authority_that_the_host_knows() {
+    let (authority, operators) = (Authority::new(), Authority::new());
+    let builder = Builder::new().config(
+        "admin.tls_certificate = 'tls.crt'\nadmin.tls_key = 'tls.key'\nadmin.tls_client_roots = 'operators.crt'\n",
+    );
+    put(builder.folder(), &authority.sign(&["127.0.0.1"]));
+    fs::write(builder.folder().join("operators.crt"), operators.certificate()).unwrap();
+    let host = builder.demo().start();
+    let admin = host.addresses().1;
+    let operator = operators.sign(&["operator.test"]);
+    let mut known = Client::certified(admin, &authority, &operator).http2().await.unwrap();
+    assert_eq!(known.get("/tenants").await.unwrap().status, 200);
+    let mut balancer = Client::new(admin, &authority).http1().await.unwrap();
+    assert_eq!(balancer.get("/readyz").await.unwrap().status, 200);
+    let stranger = Authority::new().sign(&["operator.test"]);
+    let stranger = Client::certified(admin, &authority, &stranger).http1().await;
+    // The server checks after the client has begun to speak (TLS 1.3), so the first request may be what fails.
+    let refused = match stranger {
+        Err(_) => true,
+        Ok(mut connection) => connection.get("/tenants").await.is_err(),
+    };
+    assert!(refused);
+}
