@@ -23,7 +23,7 @@ ends! {
         taken_by_itself trap_in_free;
     (422, "name_invalid"):
         acquire_all_wrongly acquire_in_a_loop apply_wrongly big_attributes churn_leases clock_flood count_calls detail_with_control_characters
-        dirty_memory find_giant_name find_in_a_loop giant_detail hoard_leases list_names list_wrongly log_control_characters log_flood
+        dirty_memory find_giant_name find_in_a_loop giant_detail hoard_leases list_names list_wrongly log_control_characters log_events log_flood
         log_invalid_utf8 log_short_lines log_to_both log_without_newline long_call many_attributes many_short_sleeps
         measure_time nearly_all_memory odd_names odd_settings open_files poll_flood read_environment read_settings
         read_stdin remaining_flood renew_in_a_loop save_for_ever save_for_no_time search_memory settings_flood steal

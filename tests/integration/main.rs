@@ -14,6 +14,7 @@ mod compat;
 mod develop;
 mod documents;
 mod fleet;
+mod follow;
 mod guests;
 mod holds;
 mod inspect;

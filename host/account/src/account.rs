@@ -66,6 +66,8 @@ pub struct Account {
     /// How often each outcome of a request occurred; what they mean, only the caller knows.
     outcomes: [AtomicU64; Self::OUTCOMES],
     log: Mutex<Bucket>,
+    /// What those who follow the log are told beyond its lines; as much as the log may take.
+    told: Mutex<Bucket>,
     writes: Mutex<Bucket>,
     reads: Mutex<Bucket>,
     refused: Mutex<Bucket>,
@@ -92,6 +94,7 @@ impl Account {
             peaks: Default::default(),
             outcomes: Default::default(),
             log: bucket(budgets.log()),
+            told: bucket(budgets.log()),
             writes: bucket(budgets.writes()),
             reads: bucket(budgets.reads()),
             refused: bucket(budgets.refused()),
@@ -114,6 +117,7 @@ impl Account {
         let now = Instant::now();
         for (bucket, (rate, burst)) in [
             (&self.log, budgets.log()),
+            (&self.told, budgets.log()),
             (&self.writes, budgets.writes()),
             (&self.reads, budgets.reads()),
             (&self.refused, budgets.refused()),
@@ -193,6 +197,14 @@ impl Account {
             Err(_) => self.charge(Counter::LogLinesDropped, 1),
         }
         taken.is_ok()
+    }
+
+    /// Takes the bytes of what those who follow the log are told beyond its lines; false: they are not told.
+    ///
+    /// It has a budget of its own, as large as that of the log, so that what is logged does not depend on who follows.
+    pub fn tell(&self, bytes: usize) -> bool {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.told.lock().take_many(bytes, Instant::now()).is_ok()
     }
 
     /// Takes one write to the names database, and books it.
@@ -279,6 +291,18 @@ mod tests {
         assert_eq!(
             (account.used(Counter::Writes), account.refusals(Limit::WriteRate)),
             (2, 1)
+        );
+    }
+
+    #[test]
+    fn what_followers_are_told_takes_nothing_from_the_log() {
+        let account = account(10, 1);
+        assert!(account.tell(60) && account.tell(40));
+        assert!(!account.tell(50));
+        assert!(account.log(100));
+        assert_eq!(
+            (account.used(Counter::LogBytes), account.refusals(Limit::LogRate)),
+            (100, 0)
         );
     }
 

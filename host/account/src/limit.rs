@@ -34,6 +34,8 @@ pub enum Limit {
     LogBytes,
     /// Log of all its calls in a second.
     LogRate,
+    /// Those who follow its log at once.
+    LogFollowers,
     /// Writes of one call.
     Writes,
     /// Writes of all its calls in a second.
@@ -50,7 +52,7 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit, in the order of the declaration.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Component,
         Self::Artifact,
         Self::Calls,
@@ -66,6 +68,7 @@ impl Limit {
         Self::RandomBytes,
         Self::LogBytes,
         Self::LogRate,
+        Self::LogFollowers,
         Self::Writes,
         Self::WriteRate,
         Self::ReadRate,
@@ -92,6 +95,7 @@ impl Limit {
             Self::RandomBytes => "random_bytes",
             Self::LogBytes => "log_bytes",
             Self::LogRate => "log_rate",
+            Self::LogFollowers => "log_followers",
             Self::Writes => "writes",
             Self::WriteRate => "write_rate",
             Self::ReadRate => "read_rate",

@@ -55,6 +55,7 @@ async fn register(component: &str) -> Result<(), Box<dyn Error>> {
         settings: Settings::default(),
         limits: CallLimits::default(),
         account: Arc::new(Account::new("demo", &Budgets::default())),
+        feed: Arc::default(),
     });
     let (permit, wasm) = (sandbox.compiler().await, Wasm::new(std::fs::read(component)?));
     let handler = sandbox

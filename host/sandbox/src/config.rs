@@ -8,6 +8,8 @@ use std::time::Duration;
 use namelock_account::Account;
 use namelock_names::Quota;
 
+use crate::feed::Feed;
+
 /// The size of the one engine of this process.
 #[derive(Debug, Clone)]
 pub struct SandboxConfig {
@@ -207,6 +209,8 @@ pub struct Tenant {
     pub limits: CallLimits,
     /// Where everything is booked that it causes.
     pub account: Arc<Account>,
+    /// Where whoever follows its log reads.
+    pub feed: Arc<Feed>,
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@
 //! - [`request`]: what a call is made for; [`phases`]: where its time goes; [`handler`]: one call from its beginning to its
 //!   end, however it ends; `store`, `state`: what the host keeps for it, and gives back; `rejection`, `trap`: what is said of one that was refused or broke down;
 //! - `long_run`, `meter`, `limiter`, `log`, `clock`: what keeps a call from disturbing others: turns, running time,
-//!   memory, output, coarse clocks; `swap`: whether instances may be reset quickly; `service`: says once that the lock
+//!   memory, output, coarse clocks; [`feed`]: those who follow the output of a tenant; `swap`: whether instances may be reset quickly; `service`: says once that the lock
 //!   service or the names database fails;
 //! - [`recording`]: what a call was told, so that it can be run again; `taping`: what it was made for;
 //! - `imports`: which interfaces a component may import; `wit`: those of namelock, implemented.
@@ -31,6 +31,7 @@ pub mod cache;
 pub mod compiler;
 pub mod config;
 pub mod error;
+pub mod feed;
 pub mod handler;
 pub mod phases;
 pub mod powers;
@@ -62,6 +63,7 @@ pub use cache::{CacheError, Digest};
 pub use config::{CacheConfig, CallLimits, CompilerConfig, SandboxConfig, Settings, Tenant};
 pub use database_time::DatabaseTime;
 pub use error::{CallError, Cause, LoadError, SandboxError};
+pub use feed::Feed;
 pub use handler::Handler;
 pub use phases::{Phase, Phases};
 pub use powers::Powers;

@@ -3,10 +3,14 @@
 //! What is charged is what is written: a line costs what stands before its text too, and its text as it is escaped. A
 //! line has to fit twice, into what is left of the call's own limit and into the tenant's budget by time. Once one did
 //! not, nothing more of the guest's output is written in this call.
+//!
+//! Whoever follows the tenant's log ([`Feed`]) is told what was written, and how many lines were not. There a line keeps its
+//! characters: the layer above writes it as a JSON string.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use namelock_account::{Account, Counter, Limit};
@@ -15,6 +19,7 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
+use crate::feed::{Feed, Line, What, Writer};
 use crate::recording::Tape;
 
 /// The longest line; a longer one is continued in the next.
@@ -36,6 +41,7 @@ pub(crate) struct TenantLog {
 
 struct Inner {
     account: Arc<Account>,
+    feed: Arc<Feed>,
     request_id: Box<str>,
     line: Vec<u8>,
     limit: usize,
@@ -50,10 +56,11 @@ struct Inner {
 
 impl TenantLog {
     /// Opens the log of a call, whose output may take `limit` bytes.
-    pub(crate) fn new(account: &Arc<Account>, request_id: &str, limit: usize, tape: &Tape) -> Self {
+    pub(crate) fn new(account: &Arc<Account>, feed: &Arc<Feed>, request_id: &str, limit: usize, tape: &Tape) -> Self {
         Self {
             inner: Arc::new(Mutex::new(Inner {
                 account: Arc::clone(account),
+                feed: Arc::clone(feed),
                 request_id: request_id.into(),
                 line: Vec::new(),
                 limit,
@@ -105,7 +112,7 @@ impl Inner {
         }
         if self.full {
             let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
-            self.account.charge(Counter::LogLinesDropped, lines as u64);
+            self.drop_lines(lines as u64);
         }
     }
 
@@ -116,31 +123,52 @@ impl Inner {
         }
         let line = std::mem::take(&mut self.line);
         if self.full && !self.tape.is_on() {
-            self.account.charge(Counter::LogLinesDropped, 1);
+            self.drop_lines(1);
             return;
         }
         // Whatever a guest writes, control characters too, reaches the log as escaped text, and never as lines of its
         // own.
-        let line = String::from_utf8_lossy(&line).escape_debug().to_string();
+        let text = String::from_utf8_lossy(&line);
+        let line = text.escape_debug().to_string();
         self.tape(&line);
         if self.tape.is_quiet() {
             return;
         }
         if self.full {
-            self.account.charge(Counter::LogLinesDropped, 1);
+            self.drop_lines(1);
             return;
         }
         let cost = self.cost(&line);
         if cost > self.limit - self.used {
             self.account.refuse(Limit::LogBytes);
-            self.account.charge(Counter::LogLinesDropped, 1);
+            self.drop_lines(1);
             self.fill("more output is dropped (limits.log_bytes)");
         } else if self.account.log(cost) {
             self.used += cost;
             tracing::info!(target: "guest", tenant = &**self.account.tenant(), request_id = &*self.request_id, "{line}");
+            self.tell(Writer::Handler, &text);
         } else {
+            self.feed.lost(1);
             self.fill("more output is dropped (limits.log_rate)");
         }
+    }
+
+    /// Counts lines that are not written.
+    fn drop_lines(&self, lines: u64) {
+        self.account.charge(Counter::LogLinesDropped, lines);
+        self.feed.lost(lines);
+    }
+
+    /// Tells those who follow the log that a line was written.
+    fn tell(&self, from: Writer, text: &str) {
+        self.feed.tell(|| {
+            What::Line(Line {
+                at: SystemTime::now(),
+                request_id: self.request_id.clone(),
+                from,
+                text: text.into(),
+            })
+        });
     }
 
     /// Notes a line for a recording. What the tenant has left of its log by time is not the call's, and says nothing of it.
@@ -162,6 +190,9 @@ impl Inner {
         }
         if self.account.log(self.cost(text)) {
             tracing::warn!(target: "guest", tenant = &**self.account.tenant(), request_id = &*self.request_id, "{text}");
+            self.tell(Writer::Host, text);
+        } else {
+            self.feed.lost(1);
         }
     }
 
@@ -236,6 +267,7 @@ mod tests {
     use namelock_account::Budgets;
 
     use super::*;
+    use crate::feed::{Dropped, Next};
 
     fn account(log_rate: u32) -> Arc<Account> {
         let budgets = Budgets {
@@ -246,7 +278,7 @@ mod tests {
     }
 
     fn write(account: &Arc<Account>, limit: usize, text: &str) -> usize {
-        let log = TenantLog::new(account, "r", limit, &Tape::default());
+        let log = TenantLog::new(account, &Arc::default(), "r", limit, &Tape::default());
         log.inner.lock().write(text.as_bytes());
         log.used()
     }
@@ -267,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_write_beyond_what_is_permitted_is_a_trap() {
-        let mut log = TenantLog::new(&account(1 << 30), "r", 1 << 20, &Tape::default());
+        let mut log = TenantLog::new(&account(1 << 30), &Arc::default(), "r", 1 << 20, &Tape::default());
         let permitted = log.check_write().unwrap();
         OutputStream::write(&mut log, vec![b'x'; permitted].into()).unwrap();
         let trap = OutputStream::write(&mut log, vec![b'x'; permitted + 1].into());
@@ -298,10 +330,33 @@ mod tests {
     fn long_lines_are_continued_and_the_last_needs_no_end() {
         let account = account(1 << 30);
         let text = format!("{}\n\nend", "x".repeat(LINE_BYTES_MAX * 2 + 1));
-        let log = TenantLog::new(&account, "r", 1 << 20, &Tape::default());
+        let log = TenantLog::new(&account, &Arc::default(), "r", 1 << 20, &Tape::default());
         log.inner.lock().write(text.as_bytes());
         assert_eq!(log.used(), 3 * (LINE_OVERHEAD_BYTES + 2) + LINE_BYTES_MAX * 2 + 1);
         log.warn("broken");
         assert_eq!(log.used(), 4 * (LINE_OVERHEAD_BYTES + 2) + LINE_BYTES_MAX * 2 + 4);
+    }
+
+    // Shows P6: who follows hears of every line that was not written.
+    #[tokio::test]
+    async fn a_follower_reads_what_is_written_and_hears_how_much_is_not() {
+        let (account, feed) = (account(1 << 30), Arc::<Feed>::default());
+        let follower = feed.follow(1).unwrap();
+        let limit = LINE_OVERHEAD_BYTES + 10;
+        let log = TenantLog::new(&account, &feed, "r", limit, &Tape::default());
+        log.inner.lock().write("a\u{1b}b\ntoo long a line\nc\nd\n".as_bytes());
+        let line = async || match follower.next().await {
+            Next::Event(event) => match &event.what {
+                What::Line(line) => (event.number, line.from, line.text.to_string()),
+                What::Request(_) => panic!("{event:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(line().await, (1, Writer::Handler, "a\u{1b}b".to_owned()));
+        let dropped = Dropped { last: 2, events: 1 };
+        assert_eq!(follower.next().await, Next::Dropped(dropped));
+        let notice = "more output is dropped (limits.log_bytes)".to_owned();
+        assert_eq!(line().await, (3, Writer::Host, notice));
+        assert_eq!(follower.dropped(), Some(Dropped { last: 5, events: 2 }));
     }
 }

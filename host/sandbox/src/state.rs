@@ -63,7 +63,13 @@ impl State {
         tape: &Tape,
     ) -> Self {
         let limits = &tenant.limits;
-        let log = TenantLog::new(&tenant.account, &context.request_id, limits.log_bytes, tape);
+        let log = TenantLog::new(
+            &tenant.account,
+            &tenant.feed,
+            &context.request_id,
+            limits.log_bytes,
+            tape,
+        );
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         let mut wasi = WasiCtxBuilder::new();

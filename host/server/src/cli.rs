@@ -324,7 +324,7 @@ mod tests {
         );
         check(
             &["namelock", "token", "new", "--rights", "fly"],
-            "usage: invalid value 'fly' for '--rights <RIGHTS>': a right is register, find, free, update or list; see `namelock --help`",
+            "usage: invalid value 'fly' for '--rights <RIGHTS>': a right is register, find, free, update, list or log; see `namelock --help`",
         );
         check(
             &["namelock", "serve", "--listen"],

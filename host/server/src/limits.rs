@@ -20,7 +20,8 @@ const FIXED: &str = "
 No key changes these: a component has at most 64 core instances, 4 memories, 8 tables of 20,000 elements, is nested at most 64
 levels deep, and names no function with more than 16 KiB, which is checked before it is compiled; a tenant has at most 64 tokens
 and a `tenant.toml` of 64 KiB; a handler's text for a caller is cut at 1 KiB, and a line of its output of more than 1 KiB
-continues in the next line of the log.
+continues in the next line of the log; 256 KiB of events wait for one who follows a log, and more are dropped; the logs of all
+tenants together have one follower for every sixteen of `http.connections`, and one more is answered `overloaded`.
 ";
 
 /// The text of the page.

@@ -81,6 +81,7 @@ pub fn tenant() -> Arc<Tenant> {
             ..CallLimits::default()
         },
         account: Arc::new(Account::new(TENANT, &budgets)),
+        feed: Arc::default(),
     })
 }
 

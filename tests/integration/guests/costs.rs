@@ -44,7 +44,7 @@ macro_rules! leave_the_log_alone {
 }
 
 leave_the_log_alone! {
-    log_control_characters log_invalid_utf8 log_then_trap log_to_both log_without_newline
+    log_control_characters log_events log_invalid_utf8 log_then_trap log_to_both log_without_newline
     trap_in_long_name trap_in_mangled_name
 }
 

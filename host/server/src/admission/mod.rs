@@ -130,9 +130,14 @@ impl Admission {
         self.gate.update(limits.calls, limits.calls_waiting, limits.calls_wait);
     }
 
+    /// Counts a request that is no call against the rate, or refuses it at once.
+    pub fn count(&self) -> Result<(), AdmissionError> {
+        self.take_token().map_err(|after| AdmissionError::Rate { after })
+    }
+
     /// Admits a request, or refuses it at once.
     pub fn admit(self: &Arc<Self>) -> Result<Admitted, AdmissionError> {
-        self.take_token().map_err(|after| AdmissionError::Rate { after })?;
+        self.count()?;
         let permit = self.gate.admit().map_err(|Full { after }| {
             self.account.refuse(Limit::CallsWaiting);
             AdmissionError::Tenant { after }

@@ -26,6 +26,8 @@ pub struct Limits {
     pub call: CallLimits,
     /// What all its calls together may use in a second.
     pub budgets: Budgets,
+    /// Those who follow its log at once.
+    pub log_followers: usize,
 }
 
 impl Default for Limits {
@@ -36,6 +38,7 @@ impl Default for Limits {
             admission: AdmissionLimits::default(),
             call: CallLimits::default(),
             budgets: Budgets::default(),
+            log_followers: 4,
         }
     }
 }
@@ -144,6 +147,12 @@ pub(super) const TENANT: &[Tenant] = &[
     Tenant::size("limits.log_rate", KIB, GIB, |l| (&mut l.budgets.log_rate).into())
         .says("Log of all calls in a second, as it is written; ten times as much at once after a pause")
         .limit(Reached::Dropped, "guests::log_short_lines"),
+    Tenant::count("limits.log_followers", 0, 64, |l| (&mut l.log_followers).into())
+        .says("Those who follow the tenant's log at once")
+        .limit(
+            Reached::Code(TenantLimit),
+            "follow::a_log_has_no_more_followers_than_it_may",
+        ),
     Tenant::count("limits.writes", 0, 1_000_000, |l| (&mut l.call.writes).into())
         .says("Writes to the names database that a call begins")
         .limit(Reached::Code(TenantLimit), "guests::save_for_no_end"),

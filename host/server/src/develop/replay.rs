@@ -162,6 +162,7 @@ fn tenant(recording: &Recording, limits: CallLimits, is_same_component: bool) ->
             ..limits
         },
         account: Arc::new(Account::new(Arc::clone(&id), &budgets)),
+        feed: Arc::default(),
         id,
     }
 }

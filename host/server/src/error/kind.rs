@@ -104,7 +104,7 @@ error_kinds! {
         status: FORBIDDEN,
         title: "The request is forbidden",
         retry: No,
-        why: "The token is valid but lacks the right (`register`, `find`, `free`, `update` or `list`), or the handler returned `forbidden`.",
+        why: "The token is valid but lacks the right (`register`, `find`, `free`, `update`, `list` or `log`), or the handler returned `forbidden`.",
         caller: "Use a token that has the right, or the owner that holds the name.",
         handler: "The text of `forbidden` is shown to the caller as `detail`.",
         operator: "Add the right to the token in `tenant.toml`, and send the host SIGHUP.",

@@ -14,6 +14,9 @@ pub(super) const NAMES: &str = "/v1/{tenant}/names";
 /// The path of one name.
 pub(super) const NAME: &str = "/v1/{tenant}/names/{name}";
 
+/// The path of the log of a tenant.
+pub(super) const LOG: &str = "/v1/{tenant}/log";
+
 /// The characters that are escaped in a path segment: all but the unreserved ones of RFC 3986.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -100,6 +103,14 @@ pub(super) fn list_of(query: Option<&str>) -> Result<ListOf, Problem> {
         after,
         limit,
     })
+}
+
+/// Refuses any query.
+pub(super) fn no_query(query: Option<&str>) -> Result<(), Problem> {
+    match query {
+        None | Some("") => Ok(()),
+        Some(_) => Err(invalid("this call takes no query")),
+    }
 }
 
 /// Decodes one segment of a path.

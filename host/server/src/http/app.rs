@@ -5,6 +5,7 @@ use std::sync::Arc;
 use namelock_sandbox::Powers;
 
 use super::body::BodyLimits;
+use super::follow::Follows;
 use crate::admission::Calls;
 use crate::metrics::Metrics;
 use crate::recordings::Recorder;
@@ -22,6 +23,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Keeps calls that failed; none: the host keeps none.
     pub recorder: Option<Arc<Recorder>>,
+    /// Those who follow the logs of tenants.
+    pub follows: Follows,
     /// The limits of a request's body.
     pub body: BodyLimits,
 }

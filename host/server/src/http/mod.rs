@@ -1,4 +1,4 @@
-//! The public HTTP API: five calls on the names of a tenant.
+//! The public HTTP API: five calls on the names of a tenant, and its log.
 //!
 //! A call reads its request; whatever becomes of it ends in `observe`, the one place where a request gets its id, is
 //! rendered if it failed, is counted and logged.
@@ -8,6 +8,7 @@ mod app;
 mod body;
 pub mod connections;
 mod cursor;
+mod follow;
 mod idempotency;
 mod observe;
 pub mod wire;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Extension, Request, State};
 use axum::http::header::{ALLOW, CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -27,15 +28,16 @@ use namelock_sandbox::{CallError, Context, DatabaseTime, Phase, Written};
 pub(crate) use self::address::location;
 pub use self::app::App;
 pub use self::body::BodyLimits;
+pub use self::follow::Follows;
 pub(crate) use self::idempotency::{IDEMPOTENCY_KEY, NAMESPACE as REQUESTS, REPLAYED};
 
-use self::address::{NAME, NAMES};
+use self::address::{LOG, NAME, NAMES};
 use self::idempotency::Fingerprint;
-use self::observe::observe;
+use self::observe::{Served, observe};
 use crate::admission::Admitted;
 use crate::error::{ErrorKind, Problem};
 use crate::recordings::Taped;
-use crate::tenants::tokens::Right;
+use crate::tenants::tokens::{Denied, Right};
 use crate::tenants::{Ready, TenantId};
 
 /// The routes of the public listener.
@@ -43,6 +45,7 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route(NAMES, get(list).post(register))
         .route(NAME, get(find).patch(update).delete(free))
+        .route(LOG, get(log))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), observe))
@@ -55,7 +58,7 @@ async fn register(
     request: Request,
 ) -> Result<Response, Problem> {
     let ready = tenant_of(&app, request.uri())?;
-    let admitted = admit(&ready, request.headers(), Right::Register)?;
+    let admitted = admit(&ready, &request, Right::Register)?;
     let key = idempotency::key_of(request.headers())?;
     let body = body::read_body(request.into_body(), app.body).await?;
     // Only now: a caller that sends its body slowly occupies its tenant's capacity, and nothing of the host's.
@@ -90,7 +93,7 @@ async fn update(
     request: Request,
 ) -> Result<Response, Problem> {
     let ready = tenant_of(&app, request.uri())?;
-    let admitted = admit(&ready, request.headers(), Right::Update)?;
+    let admitted = admit(&ready, &request, Right::Update)?;
     if !ready.handler.lets_update() {
         let mut response = Problem::from(CallError::Unsupported).into_response();
         // Without it a 405 is not one (RFC 9110, section 15.5.6).
@@ -142,7 +145,7 @@ async fn list(
     request: Request,
 ) -> Result<Response, Problem> {
     let ready = tenant_of(&app, request.uri())?;
-    let admitted = admit(&ready, request.headers(), Right::List)?;
+    let admitted = admit(&ready, &request, Right::List)?;
     let list = address::list_of(request.uri().query())?;
     let after = list.after.as_deref();
     let after = after
@@ -174,7 +177,7 @@ async fn find(
     request: Request,
 ) -> Result<Response, Problem> {
     let ready = tenant_of(&app, request.uri())?;
-    let admitted = admit(&ready, request.headers(), Right::Find)?;
+    let admitted = admit(&ready, &request, Right::Find)?;
     let name = address::name_of(request.uri())?;
     let _running = admitted.run(&app.calls).await?;
     let time = DatabaseTime::begin(&ready.tenant.account, &context.phases, Phase::Find);
@@ -193,7 +196,7 @@ async fn free(
     request: Request,
 ) -> Result<Response, Problem> {
     let ready = tenant_of(&app, request.uri())?;
-    let admitted = admit(&ready, request.headers(), Right::Free)?;
+    let admitted = admit(&ready, &request, Right::Free)?;
     let name = address::name_of(request.uri())?;
     let owner = address::owner_of(request.uri().query())?;
     let _running = admitted.run(&app.calls).await?;
@@ -202,6 +205,16 @@ async fn free(
     let freed = call.free(&app.powers, &ready.tenant, &context, name, owner);
     taped.end(freed.await)?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Follows the tenant's log until the caller, the tenant's tokens or the host end it.
+async fn log(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    let ready = tenant_of(&app, request.uri())?;
+    check_token(&ready, &request, Right::Log)?;
+    // A follow lasts for long and runs nothing, so it is none of the tenant's calls.
+    ready.admission.count()?;
+    address::no_query(request.uri().query())?;
+    app.follows.begin(&app.tenants, &ready, request.headers())
 }
 
 async fn unknown_path() -> Problem {
@@ -237,9 +250,18 @@ fn tenant_of(app: &App, uri: &Uri) -> Result<Arc<Ready>, Problem> {
 }
 
 /// Admits a request; its token comes first, because a caller without one must not use up the rate of those with one.
-fn admit(ready: &Ready, headers: &HeaderMap, right: Right) -> Result<Admitted, Problem> {
-    ready.tokens.check(headers, right)?;
+fn admit(ready: &Arc<Ready>, request: &Request, right: Right) -> Result<Admitted, Problem> {
+    check_token(ready, request, right)?;
     Ok(ready.admission.admit()?)
+}
+
+/// Checks that a request may have this, and tells whoever observes it that it is the tenant's own if its token is.
+fn check_token(ready: &Arc<Ready>, request: &Request, right: Right) -> Result<(), Problem> {
+    let checked = ready.tokens.check(request.headers(), right);
+    if let (Ok(()) | Err(Denied::Right(_)), Some(served)) = (&checked, request.extensions().get::<Served>()) {
+        served.by(ready);
+    }
+    Ok(checked?)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Where every request begins and ends: here alone it gets its id, its problem is rendered, and it is counted and
 //! logged.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
@@ -12,12 +12,13 @@ use axum::response::{IntoResponse, Response};
 use namelock_account::{Account, Counter};
 use namelock_sandbox::Context;
 
-use super::address::{NAME, NAMES, decode, tenant_segment};
+use super::address::{LOG, NAME, NAMES, decode, tenant_segment};
 use super::app::App;
+use super::follow::ended;
 use crate::error::{ErrorKind, Outcome, Problem};
 use crate::metrics::Operation;
 use crate::telemetry::{self, RequestEnd};
-use crate::tenants::TenantId;
+use crate::tenants::{Ready, TenantId};
 
 /// The header with a request's id, in both directions.
 pub(super) const REQUEST_ID: &str = "x-request-id";
@@ -36,6 +37,18 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
     }
 }
 
+/// The version of its tenant by which a request is served, once its token shows that it is the tenant's own. Clones share it.
+#[derive(Clone, Default)]
+pub(super) struct Served(Arc<OnceLock<Arc<Ready>>>);
+
+impl Served {
+    /// Notes the version.
+    pub(super) fn by(&self, ready: &Arc<Ready>) {
+        // A request is served by one alone.
+        let _ = self.0.set(Arc::clone(ready));
+    }
+}
+
 /// A request that has begun and is counted and logged exactly once, also when its caller hangs up: then the server
 /// drops the future of the request, and this with it.
 struct Begun {
@@ -44,6 +57,7 @@ struct Begun {
     operation: Operation,
     tenant: Option<TenantId>,
     account: Option<Arc<Account>>,
+    served: Served,
     ended: bool,
 }
 
@@ -56,12 +70,13 @@ impl Begun {
             account: tenant.as_ref().and_then(|id| app.tenants.account(id.as_str())),
             tenant,
             app,
+            served: Served::default(),
             ended: false,
         }
     }
 
     /// Counts and logs how it ended.
-    fn end(&mut self, outcome: Outcome, error: Option<&str>) {
+    fn end(&mut self, outcome: Outcome, problem: Option<&Problem>) {
         self.ended = true;
         let phases = self.context.phases.times();
         self.app.metrics.record(self.operation, outcome, &phases);
@@ -76,10 +91,14 @@ impl Begun {
             tenant: self.tenant.as_ref().map(TenantId::as_str),
             operation: self.operation,
             outcome,
-            error,
+            error: problem.map(Problem::for_log),
             phases: &phases,
         };
         telemetry::log_end(&end, self.account.as_deref());
+        // A stranger's requests are not the tenant's, and would displace those that are.
+        if let Some(ready) = self.served.0.get() {
+            ended(ready, &end, problem.map(Problem::detail));
+        }
     }
 }
 
@@ -98,6 +117,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     let version = request.version();
     let body_at_least = request.body().size_hint().lower();
     request.extensions_mut().insert(begun.context.clone());
+    request.extensions_mut().insert(begun.served.clone());
 
     let mut response = match check_host(&request) {
         Ok(()) => next.run(request).await,
@@ -122,7 +142,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     let outcome = problem
         .as_ref()
         .map_or(Outcome::Ok, |problem| Outcome::Failed(problem.kind()));
-    begun.end(outcome, problem.as_ref().map(Problem::for_log));
+    begun.end(outcome, problem.as_ref());
     if let (Outcome::Failed(ErrorKind::TenantLimit), Some(account)) = (outcome, &begun.account) {
         // Keeps P6: nothing is held any more but the connection.
         let turn = account.refusal_turn();
@@ -163,6 +183,7 @@ fn operation_of(request: &Request) -> Operation {
         (Some(NAME), &Method::DELETE) => Operation::Free,
         (Some(NAME), &Method::PATCH) => Operation::Update,
         (Some(NAMES), &Method::GET | &Method::HEAD) => Operation::List,
+        (Some(LOG), &Method::GET | &Method::HEAD) => Operation::Log,
         _ => Operation::Other,
     }
 }

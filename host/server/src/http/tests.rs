@@ -61,6 +61,7 @@ impl Host {
             calls: Calls::new(1, 0, Duration::from_millis(1)),
             recorder: None,
             metrics: Arc::default(),
+            follows: Follows::new(1),
             body: BodyLimits {
                 max: 64,
                 timeout: Duration::from_millis(50),
@@ -116,6 +117,8 @@ async fn a_request_that_reaches_no_handler_gets_its_code() {
     check("POST", "/v1/acme/names", 404, "unknown_tenant").await;
     check("GET", "/v1/acme/names/n", 404, "unknown_tenant").await;
     check("DELETE", "/v1/acme/names/n?owner=o", 404, "unknown_tenant").await;
+    check("GET", "/v1/acme/log", 404, "unknown_tenant").await;
+    check("GET", "/v1/broken/log", 503, "tenant_unavailable").await;
     check("GET", "/v1/../names/n", 404, "unknown_tenant").await;
     check("GET", "/v1/..%2f..%2fetc/names/n", 404, "unknown_tenant").await;
     check("GET", "/v1/ACME/names/n", 404, "unknown_tenant").await;
@@ -139,6 +142,7 @@ async fn a_wrong_method_is_told_the_allowed_ones() {
     check("DELETE", "/v1/acme/names", "GET,HEAD,POST").await;
     check("PUT", "/v1/acme/names/n", "GET,HEAD,PATCH,DELETE").await;
     check("POST", "/v1/acme/names/n", "GET,HEAD,PATCH,DELETE").await;
+    check("PATCH", "/v1/acme/log", "GET,HEAD").await;
 }
 
 #[tokio::test]
@@ -164,6 +168,8 @@ async fn every_request_is_counted_under_its_operation() {
     host.ask("POST", "/v1/acme/names").await;
     host.ask("HEAD", "/v1/acme/names/n").await;
     host.ask("DELETE", "/v1/broken/names/n").await;
+    host.ask("GET", "/v1/acme/log").await;
+    host.ask("POST", "/v1/acme/log").await;
     host.ask("GET", "/nothing").await;
     host.ask("PUT", "/v1/acme/names/n").await;
     let text = host.metrics();
@@ -172,7 +178,8 @@ async fn every_request_is_counted_under_its_operation() {
         r#"namelock_requests_total{operation="find",code="unknown_tenant"} 1"#,
         r#"namelock_requests_total{operation="free",code="tenant_unavailable"} 1"#,
         r#"namelock_requests_total{operation="other",code="not_found"} 1"#,
-        r#"namelock_requests_total{operation="other",code="unsupported"} 1"#,
+        r#"namelock_requests_total{operation="log",code="unknown_tenant"} 1"#,
+        r#"namelock_requests_total{operation="other",code="unsupported"} 2"#,
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }

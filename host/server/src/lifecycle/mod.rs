@@ -28,7 +28,7 @@ use crate::admission::Calls;
 use crate::config::Config;
 use crate::config::source::ConfigError;
 use crate::http::connections::{self, ConnectionLimits};
-use crate::http::{self, App, BodyLimits};
+use crate::http::{self, App, BodyLimits, Follows};
 use crate::metrics::Metrics;
 use crate::recordings::Recorder;
 use crate::rlimit;
@@ -230,6 +230,7 @@ async fn serve_tenants(
         calls: Calls::new(config.http.calls, config.http.calls_waiting, config.http.calls_wait),
         metrics: Arc::default(),
         recorder,
+        follows: Follows::new(config.http.connections),
         body: BodyLimits {
             max: config.http.body,
             timeout: config.http.body_timeout,
@@ -274,7 +275,11 @@ async fn listen(
         draining: draining.clone(),
     });
     let limits = ConnectionLimits::from(&config.http);
-    let shutdown = lame_duck(config.http.lame_duck, &draining, stop);
+    let follows = app.follows.clone();
+    let shutdown = async {
+        lame_duck(config.http.lame_duck, &draining, stop).await;
+        follows.end();
+    };
     let public = async {
         let cut_off = connections::run(
             public.listener,

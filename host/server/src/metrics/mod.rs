@@ -52,18 +52,21 @@ pub enum Operation {
     Update,
     /// List registrations.
     List,
+    /// Follow the tenant's log; such a request ends when the log begins.
+    Log,
     /// None of these: an unknown path or method.
     Other,
 }
 
 impl Operation {
     /// Every operation, in the order of declaration.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Register,
         Self::Find,
         Self::Free,
         Self::Update,
         Self::List,
+        Self::Log,
         Self::Other,
     ];
 
@@ -75,6 +78,7 @@ impl Operation {
             Self::Free => "free",
             Self::Update => "update",
             Self::List => "list",
+            Self::Log => "log",
             Self::Other => "other",
         }
     }

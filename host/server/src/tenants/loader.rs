@@ -25,7 +25,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::id::TenantId;
-use super::table::{Refused, Table, ToLoad};
+use super::refused::Refused;
+use super::table::{Table, ToLoad};
 
 /// A tenant whose component is to be loaded.
 #[derive(Clone)]

@@ -10,7 +10,7 @@
 //! good one that many tenants bring is compiled once.
 //!
 //! - [`directory`], `plan`, `files`: what is in the directory; [`tokens`]: who may call;
-//! - `table`: what is served of each tenant; `loader`: loads components, and is fair between tenants.
+//! - `table`: what is served of each tenant, `refused`: and why not; `loader`: loads components, and is fair between tenants.
 
 pub mod directory;
 mod error;
@@ -18,6 +18,7 @@ mod files;
 mod id;
 mod loader;
 pub(crate) mod plan;
+mod refused;
 mod table;
 pub mod tokens;
 
@@ -31,7 +32,8 @@ pub use self::id::{InvalidTenantId, TenantId};
 pub use self::plan::Rules;
 #[cfg(fuzzing)]
 pub use self::plan::fuzz_tenant_toml;
-pub use self::table::{NotServed, Ready, State, Status};
+pub use self::refused::NotServed;
+pub use self::table::{Ready, State, Status};
 
 use self::directory::Candidate;
 use self::loader::Loader;

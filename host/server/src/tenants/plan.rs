@@ -46,6 +46,7 @@ pub(crate) struct Plan {
     pub(crate) artifact_max: usize,
     pub(crate) admission: AdmissionLimits,
     pub(crate) budgets: Budgets,
+    pub(crate) log_followers: usize,
     pub(crate) tokens: Tokens,
     /// Which of its calls are recorded; none: none of them.
     pub(crate) record: Option<Record>,
@@ -176,6 +177,7 @@ impl Plan {
             settings: file.settings.into_iter().map(|(key, value)| (key, value.0)).collect(),
             limits: limits.call,
             account: Arc::new(Account::new(id.as_str(), &limits.budgets)),
+            feed: Arc::default(),
         };
         Ok(Self {
             tenant: Arc::new(tenant),
@@ -184,6 +186,7 @@ impl Plan {
             artifact_max: limits.artifact,
             admission: limits.admission,
             budgets: limits.budgets,
+            log_followers: limits.log_followers,
             tokens,
             record: file.record,
         })

@@ -6,14 +6,13 @@
 //!   may call the tenant, so its calls are refused, also if it was served before;
 //! - its component, which may take minutes to compile. A bad version leaves the good one before it in place.
 //!
-//! Beside them an entry has what outlives both: the account, and the calls that are admitted.
+//! Beside them an entry has what outlives both: the account, the calls that are admitted, and those who follow the log.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use namelock_account::{Account, Budgets, Level, Limit};
-use namelock_sandbox::{Digest, Handler, LoadError, Loaded, Tenant};
+use namelock_account::{Account, Budgets, Level};
+use namelock_sandbox::{Feed, Handler, Loaded, Tenant};
 use parking_lot::RwLock;
 use serde::Serialize;
 
@@ -21,17 +20,12 @@ use super::directory::Candidate;
 use super::error::TenantError;
 use super::id::TenantId;
 use super::plan::{Plan, Record};
+use super::refused::{NotServed, REASON_MAX, Refused};
 use super::tokens::Tokens;
 use crate::admission::Admission;
 use crate::metrics::TenantUsage;
-use crate::text::{chain, one_line, quoted};
+use crate::text::quoted;
 use crate::usage::Usage;
-
-/// When a call is to be made again of a tenant whose component is being loaded, which takes from nothing to a minute.
-const LOADED_SOON: Duration = Duration::from_secs(1);
-
-/// Longest reason that is kept for a tenant that is not served, in bytes.
-const REASON_MAX: usize = 4096;
 
 /// A tenant that can be served.
 pub struct Ready {
@@ -43,69 +37,10 @@ pub struct Ready {
     pub admission: Arc<Admission>,
     /// Who may call it.
     pub tokens: Tokens,
+    /// How many may follow its log at once.
+    pub log_followers: usize,
     /// Whether its calls that fail are recorded, if the host keeps recordings.
     pub records_failures: bool,
-}
-
-/// Why a tenant is not served. Cloned for each of its calls, so it is shared.
-#[derive(Clone, Debug)]
-pub struct NotServed {
-    /// The reason that callers see.
-    pub public_reason: Arc<str>,
-    /// The chain of causes, for the log and the operator.
-    pub reason: Arc<str>,
-    /// When a call may be made again, if waiting helps.
-    pub retry_after: Option<Duration>,
-}
-
-impl NotServed {
-    fn because(error: &TenantError) -> Self {
-        Self {
-            public_reason: error.public_reason().into(),
-            reason: one_line(&chain(error), REASON_MAX).into(),
-            retry_after: None,
-        }
-    }
-
-    fn loading() -> Self {
-        Self {
-            public_reason: "its component is being loaded; try again soon".into(),
-            reason: "its component is being loaded".into(),
-            retry_after: Some(LOADED_SOON),
-        }
-    }
-}
-
-/// Why a component is not served.
-#[derive(Clone, Debug)]
-pub(super) struct Refused {
-    why: NotServed,
-    /// The component, if it would be refused again.
-    pub(super) digest: Option<Digest>,
-    limit: Option<Limit>,
-}
-
-impl Refused {
-    pub(super) fn because(error: &TenantError) -> Self {
-        let limit = matches!(error, TenantError::TooLarge { .. }).then_some(Limit::Component);
-        Self {
-            why: NotServed::because(error),
-            digest: None,
-            limit,
-        }
-    }
-
-    /// The sandbox refused the component; the digest is remembered only if it would refuse it again.
-    pub(super) fn because_of_load(plan: &Plan, source: LoadError, digest: Digest) -> Self {
-        let of_artifact = matches!(&source, LoadError::TooMuch { limit, .. } if limit.ends_with(".artifact"));
-        let digest = source.is_final().then_some(digest);
-        let path = plan.component.clone();
-        Self {
-            why: NotServed::because(&TenantError::Load { path, source }),
-            digest,
-            limit: of_artifact.then_some(Limit::Artifact),
-        }
-    }
 }
 
 /// Whether a tenant is served.
@@ -162,6 +97,8 @@ pub struct Status {
 struct Entry {
     /// Where everything is booked that the tenant causes, for as long as the tenant is in the table.
     account: Arc<Account>,
+    /// Those who follow its log.
+    feed: Arc<Feed>,
     /// What it uses of the host; none before its `tenant.toml` could be read. A new one would forget the calls that run.
     admission: Option<Arc<Admission>>,
     settings: Result<Arc<Plan>, NotServed>,
@@ -176,6 +113,7 @@ impl Entry {
     fn new(account: Arc<Account>) -> Self {
         Self {
             account,
+            feed: Arc::default(),
             admission: None,
             settings: Err(NotServed::loading()),
             component: None,
@@ -191,7 +129,8 @@ impl Entry {
             Ok(mut plan) => {
                 self.account.update(&plan.budgets);
                 // What a tenant has used is not forgotten when it is read again.
-                Arc::make_mut(&mut plan.tenant).account = Arc::clone(&self.account);
+                let tenant = Arc::make_mut(&mut plan.tenant);
+                (tenant.account, tenant.feed) = (Arc::clone(&self.account), Arc::clone(&self.feed));
                 let new = Arc::new(Admission::new(&plan.admission, Arc::clone(&plan.tenant.account)));
                 self.admission = Some(match &self.admission {
                     Some(existing) => new.merge_into(existing),
@@ -206,6 +145,7 @@ impl Entry {
             Err(error) => Err(NotServed::because(&error)),
         };
         self.make_ready();
+        self.feed.look();
         self.settings
             .as_ref()
             .map(drop)
@@ -219,6 +159,7 @@ impl Entry {
                 handler: component.handler.clone(),
                 admission: Arc::clone(admission),
                 tokens: plan.tokens.clone(),
+                log_followers: plan.log_followers,
                 records_failures: plan.record == Some(Record::Failures),
             })),
             _ => None,
@@ -352,8 +293,9 @@ impl Table {
             }
             entries.insert(id, entry);
         }
-        for id in before.keys() {
+        for (id, entry) in before {
             tracing::info!(tenant = %id, "tenant removed");
+            entry.feed.look();
         }
         to_load
     }

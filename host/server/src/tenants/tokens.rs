@@ -47,11 +47,20 @@ pub enum Right {
     Update = 8,
     /// List registrations.
     List = 16,
+    /// Follow the tenant's log.
+    Log = 32,
 }
 
 impl Right {
     /// Every right.
-    pub const ALL: [Self; 5] = [Self::Register, Self::Find, Self::Free, Self::Update, Self::List];
+    pub const ALL: [Self; 6] = [
+        Self::Register,
+        Self::Find,
+        Self::Free,
+        Self::Update,
+        Self::List,
+        Self::Log,
+    ];
 
     /// The right as written in a `tenant.toml`.
     pub fn label(self) -> &'static str {
@@ -61,6 +70,7 @@ impl Right {
             Self::Free => "free",
             Self::Update => "update",
             Self::List => "list",
+            Self::Log => "log",
         }
     }
 }
@@ -73,7 +83,7 @@ impl fmt::Display for Right {
 
 /// The text is not a right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a right is register, find, free, update or list")]
+#[error("a right is register, find, free, update, list or log")]
 pub struct InvalidRight;
 
 impl FromStr for Right {
@@ -125,7 +135,7 @@ pub enum InvalidTokens {
     #[error("the sha256 of `{0}` is not 64 hexadecimal digits; make a new token with `namelock token new`")]
     Hash(String),
     /// A token has no rights.
-    #[error("`{0}` has no rights; write some of register, find, free, update and list")]
+    #[error("`{0}` has no rights; write some of register, find, free, update, list and log")]
     NoRights(String),
 }
 
@@ -141,6 +151,17 @@ pub enum Denied {
     /// Its token does not have this right.
     #[error("this token does not have the right to {0}")]
     Right(Right),
+}
+
+/// What a request has presented to show its rights: the hash of a secret, or nothing that could be one.
+#[derive(Clone)]
+pub struct Presented(Option<[u8; 32]>);
+
+impl Presented {
+    /// Reads it from the headers of a request.
+    pub fn of(headers: &HeaderMap) -> Self {
+        Self(secret_of(headers).map(|secret| Sha256::digest(secret).into()))
+    }
 }
 
 /// The tokens of one tenant; none means that anybody may call it.
@@ -212,7 +233,15 @@ impl Tokens {
         if self.is_open() {
             return Ok(());
         }
-        let presented: [u8; 32] = Sha256::digest(secret_of(headers).ok_or(Denied::Missing)?).into();
+        self.check_presented(&Presented::of(headers), right)
+    }
+
+    /// Checks that whoever has presented this has the right, also when the tokens have changed since.
+    pub fn check_presented(&self, presented: &Presented, right: Right) -> Result<(), Denied> {
+        if self.is_open() {
+            return Ok(());
+        }
+        let presented = presented.0.ok_or(Denied::Missing)?;
         let (mut known, mut rights) = (Choice::from(0), 0);
         for token in &self.0 {
             let same = token.sha256.ct_eq(&presented);

@@ -13,7 +13,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use namelock::admission::Calls;
 use namelock::config::Limits;
-use namelock::http::{App, BodyLimits, router};
+use namelock::http::{App, BodyLimits, Follows, router};
 use namelock::tenants::{Rules, Tenants, directory};
 use namelock_bench_check::round;
 use namelock_bench_check::thing::Thing;
@@ -89,6 +89,7 @@ async fn host(folder: &Path) -> anyhow::Result<Router> {
         calls: Calls::new(1, 1, PATIENCE),
         metrics: Arc::default(),
         recorder: None,
+        follows: Follows::new(1),
         body: BodyLimits {
             max: 64 << 10,
             timeout: PATIENCE,

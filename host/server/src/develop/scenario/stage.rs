@@ -24,7 +24,7 @@ use crate::config::source::ConfigError;
 use crate::develop::faults::Faults;
 use crate::develop::subject::Subject;
 use crate::develop::workshop::{Circumstances, Services};
-use crate::http::{App, BodyLimits, IDEMPOTENCY_KEY, REPLAYED, location, router};
+use crate::http::{App, BodyLimits, Follows, IDEMPOTENCY_KEY, REPLAYED, location, router};
 use crate::lifecycle::RunError;
 use crate::tenants::directory::Candidate;
 use crate::tenants::{Ready, Tenants};
@@ -90,6 +90,7 @@ impl<'a> Play<'a> {
             calls: Calls::new(http.calls, http.calls_waiting, http.calls_wait),
             metrics: Arc::default(),
             recorder: None,
+            follows: Follows::new(http.connections),
             body: BodyLimits {
                 max: http.body,
                 timeout: http.body_timeout,

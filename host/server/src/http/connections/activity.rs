@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -29,6 +29,12 @@ const READING: u8 = 2;
 /// A request has come whole and is not answered yet.
 const RUNNING: u8 = 3;
 
+/// A request has an answer that is made while it is sent.
+const ANSWERING: u8 = 4;
+
+/// How often to look whether only answers without an end are left.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// What one connection is doing.
 #[derive(Debug)]
 pub(super) struct Activity {
@@ -37,6 +43,10 @@ pub(super) struct Activity {
     phase: AtomicU8,
     /// Whether the last request was of HTTP/1.1.
     http_1_1: AtomicBool,
+    /// Requests whose answer is not said to its end.
+    requests: AtomicU32,
+    /// How many of them have an answer that has no end of its own.
+    endless: AtomicU32,
     epoch: Instant,
     /// Told when a connection becomes idle.
     rested: Arc<Notify>,
@@ -51,6 +61,8 @@ impl Activity {
             idle_since: AtomicU64::new(0),
             phase: AtomicU8::new(NEW),
             http_1_1: AtomicBool::new(false),
+            requests: AtomicU32::new(0),
+            endless: AtomicU32::new(0),
             epoch,
             rested,
             closed: Notify::new(),
@@ -67,7 +79,11 @@ impl Activity {
     pub(super) fn begin(&self, http_1_1: bool) -> bool {
         self.http_1_1.store(http_1_1, Release);
         self.phase.store(READING, Release);
-        self.work()
+        let begins = self.work();
+        if begins {
+            self.requests.fetch_add(1, AcqRel);
+        }
+        begins
     }
 
     /// The request has come whole.
@@ -75,8 +91,35 @@ impl Activity {
         let _ = self.phase.compare_exchange(READING, RUNNING, AcqRel, Acquire);
     }
 
+    /// The answer is made while it is sent. From now on there is no place in it for another one.
+    pub(super) fn answer(&self) {
+        self.phase.store(ANSWERING, Release);
+    }
+
+    /// The answer has no end of its own.
+    pub(super) fn begin_endless(&self) {
+        self.endless.fetch_add(1, AcqRel);
+    }
+
+    /// Such an answer has ended all the same.
+    pub(super) fn end_endless(&self) {
+        self.endless.fetch_sub(1, AcqRel);
+    }
+
+    /// Waits until there are requests, and none of them has an answer that will end by itself.
+    pub(super) async fn only_endless(&self) {
+        loop {
+            let endless = self.endless.load(Acquire);
+            if endless > 0 && endless == self.requests.load(Acquire) {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// The request has its answer, or is dropped.
     pub(super) fn end(&self) {
+        self.requests.fetch_sub(1, AcqRel);
         self.phase.store(WAITING, Release);
         self.rest();
     }

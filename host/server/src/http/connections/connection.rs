@@ -55,6 +55,11 @@ impl Serving {
                 pending::<()>().await;
             }
         };
+        // Answers without an end have ended by then, unless the peer does not read them, and then there is nothing to wait for.
+        let unread = async {
+            self.stopped_for(self.limits.last_request).await;
+            activity.only_endless().await;
+        };
         let served = async {
             let opened = tokio::select! {
                 biased;
@@ -72,6 +77,7 @@ impl Serving {
             result = served => result,
             () = first_head => return,
             () = activity.closed() => return,
+            () = unread => return,
         };
         if let Err(error) = result {
             tracing::debug!(error = %chain(&*error), "connection ended");

@@ -114,6 +114,23 @@ async fn rest(mut stream: TcpStream) -> String {
 }
 
 #[tokio::test]
+async fn a_shutdown_waits_for_no_answer_that_has_no_end() {
+    let endless = async || {
+        let nothing = futures_util::stream::pending::<Result<Bytes, Infallible>>();
+        let mut answer = axum::response::Response::new(axum::body::Body::from_stream(nothing));
+        answer.extensions_mut().insert(Endless);
+        answer
+    };
+    let server = start(Router::new().route("/", get(endless)), limits()).await;
+    let mut stream = connect(server.address, REQUEST).await;
+    // It has begun.
+    timeout(SOON, stream.read_u8()).await.unwrap().unwrap();
+    server.stop.send(()).unwrap();
+    assert_eq!(server.ended.await.unwrap(), 0, "it was cut off only after the drain");
+    rest(stream).await;
+}
+
+#[tokio::test]
 async fn a_shutdown_finishes_requests_in_progress_and_refuses_new_ones() {
     let (inside, go) = Default::default();
     let server = start(waiting(&inside, &go), limits()).await;

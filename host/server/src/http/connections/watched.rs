@@ -36,6 +36,11 @@ pub(super) struct Watched {
     pub(super) resets: Option<Resets>,
 }
 
+/// Marks an answer, as an extension, that has no end of its own. It has to end soon after the shutdown; nobody waits for one
+/// that is not read.
+#[derive(Clone, Copy, Debug)]
+pub struct Endless;
+
 /// How many requests of an HTTP/2 connection may be given up in a second.
 // Keeps P6: who begins requests and takes them back at once makes the host begin them without ever waiting for an answer
 // (CVE-2023-44487). The library counts only those that are taken back before it has begun them.
@@ -65,6 +70,7 @@ impl Watched {
             let begun = begun.then(|| InRequest {
                 activity: Arc::clone(&self.activity),
                 resets: self.resets.clone(),
+                endless: false,
             });
             if let Some(certified) = self.certified {
                 request.extensions_mut().insert(certified);
@@ -99,6 +105,8 @@ struct InRequest {
     activity: Arc<Activity>,
     /// None once it is answered.
     resets: Option<Resets>,
+    /// Whether its answer has no end of its own.
+    endless: bool,
 }
 
 impl InRequest {
@@ -107,6 +115,11 @@ impl InRequest {
         self.resets = None;
         if answer.body().size_hint().exact().is_some() {
             return answer;
+        }
+        self.activity.answer();
+        if answer.extensions().get::<Endless>().is_some() {
+            self.activity.begin_endless();
+            self.endless = true;
         }
         answer.map(|body| axum::body::Body::new(Said { body, _begun: self }))
     }
@@ -137,6 +150,9 @@ impl Body for Said {
 
 impl Drop for InRequest {
     fn drop(&mut self) {
+        if self.endless {
+            self.activity.end_endless();
+        }
         self.activity.end();
         if let Some(Resets(bucket)) = &self.resets
             && bucket.lock().take(Instant::now()).is_err()
