@@ -223,3 +223,24 @@ async fn an_operator_shows_a_certificate_of_an_authority_that_the_host_knows() {
     };
     assert!(refused);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_waits_for_no_follower_that_does_not_read_its_stream() {
+    let authority = Authority::new();
+    let config = "http.drain = '10m'\nlimits.log_bytes = '16MiB'\nlimits.log_rate = '1GiB'\nlimits.cpu_time = '30s'\n";
+    let mut host = builder(&authority, config).tenant("t", guests::LOG_FLOOD, "").start();
+    let client = client(&host, &authority);
+    let (sender, connection) = client.frames().await.unwrap();
+    tokio::spawn(connection);
+    let follow = client::request("GET", "/v1/t/log", ()).unwrap();
+    let (answer, _) = sender.ready().await.unwrap().send_request(follow, true).unwrap();
+    let answer = answer.await.unwrap();
+    assert_eq!(answer.status(), 200);
+    // More than the stream's window, and nobody makes room in it.
+    let said = client.http1().await.unwrap().register("t", "a").await.unwrap();
+    assert_eq!(said.status, 422, "{said:?}");
+    assert_eq!(tokio::task::block_in_place(|| host.stop()), Some(0));
+    let log = host.log();
+    assert!(!log.contains("cut off"), "{log}");
+    drop(answer);
+}
