@@ -14,6 +14,7 @@ use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 
+use namelock_types::milliseconds;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -132,7 +133,7 @@ impl LeaseClock {
             more
         });
         if seen {
-            let suspended_ms = (read - known).as_millis();
+            let suspended_ms = milliseconds(read - known);
             tracing::warn!(suspended_ms, "this machine was suspended; leases counted on meanwhile");
         }
         read

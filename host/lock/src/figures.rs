@@ -72,6 +72,8 @@ pub struct ServerFigures {
     pub server: Arc<str>,
     /// Whether all connections to it are usable.
     pub up: bool,
+    /// Whether it may grant, if it answers: not in the grace period after it has lost locks, nor while its clock is wrong.
+    pub grants: bool,
     /// Connections that were made.
     pub connections: u64,
     /// Batches that were exchanged.

@@ -31,7 +31,12 @@ impl Locks {
     pub(crate) async fn take_over(&self, name: &str, key: &LockKey, turn: &Arc<Turn>, handed: Handed) -> Option<Lease> {
         let shared = &self.shared;
         let claim = handed.claim.with_turn(turn);
-        let lease = Lease::new(name, trusted_from(handed.asked, &shared.clock), claim, handed.grant);
+        let lease = Lease::new(
+            (name, self.holder()),
+            trusted_from(handed.asked, &shared.clock),
+            claim,
+            handed.grant,
+        );
         if lease.remaining() < shared.config.lease / 2 {
             lease.give_back().await;
             return None;

@@ -5,6 +5,7 @@
 //! next decides on what is there to stay.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -16,6 +17,32 @@ use tokio::sync::watch;
 use crate::clock::{LeaseClock, LeaseInstant};
 use crate::key::LockKey;
 
+/// For whom a caller holds leases, as an operator sees it. This crate does not look at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Whose caller it is: a tenant, say.
+    pub client: Arc<str>,
+    /// What it does for the client: the id of a request, say.
+    pub request: Arc<str>,
+}
+
+/// A name that is locked. It is shown to whoever may see names, and never in a log: `Debug` leaves it out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HeldName(pub(crate) Arc<str>);
+
+impl HeldName {
+    /// The name, exactly as it was acquired.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for HeldName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HeldName")
+    }
+}
+
 /// A lease that is held.
 #[derive(Debug, Clone)]
 pub struct HeldLease {
@@ -23,6 +50,10 @@ pub struct HeldLease {
     pub id: u64,
     /// The key of its lock: the namespace, and the digest of the name.
     pub key: LockKey,
+    /// The name.
+    pub name: HeldName,
+    /// For whom it is held; none: the caller did not say.
+    pub holder: Option<Holder>,
     /// Its fencing token.
     pub fencing_token: FencingToken,
     /// How long it has been held.
@@ -43,6 +74,8 @@ pub(crate) struct HeldLeases {
 #[derive(Debug)]
 struct Entry {
     key: LockKey,
+    name: HeldName,
+    holder: Option<Holder>,
     fencing_token: FencingToken,
     since: LeaseInstant,
     deadline: watch::Sender<LeaseInstant>,
@@ -60,6 +93,7 @@ impl HeldLeases {
     pub(crate) fn add(
         self: &Arc<Self>,
         key: &LockKey,
+        (name, holder): (&Arc<str>, Option<&Holder>),
         fencing_token: FencingToken,
         since: LeaseInstant,
         deadline: &watch::Sender<LeaseInstant>,
@@ -67,6 +101,8 @@ impl HeldLeases {
         let id = self.next.fetch_add(1, Relaxed);
         let entry = Entry {
             key: key.clone(),
+            name: HeldName(Arc::clone(name)),
+            holder: holder.cloned(),
             fencing_token,
             since,
             deadline: deadline.clone(),
@@ -94,6 +130,8 @@ impl HeldLeases {
         let held = |(id, entry): (&u64, &Entry)| HeldLease {
             id: *id,
             key: entry.key.clone(),
+            name: entry.name.clone(),
+            holder: entry.holder.clone(),
             fencing_token: entry.fencing_token,
             age: now.saturating_duration_since(entry.since),
             remaining: entry.deadline.borrow().saturating_duration_since(now),

@@ -18,12 +18,12 @@ use crate::clock::{LeaseClock, LeaseInstant};
 use crate::error::Lost;
 use crate::fencing::ServerEpoch;
 use crate::grant::{Both, Grant};
-use crate::held::Held;
+use crate::held::{Held, Holder};
 use crate::shared::Shared;
 
 /// The right to one name until a deadline. Dropping it releases it in the background, once nobody keeps it any longer.
 pub struct Lease {
-    name: String,
+    name: Arc<str>,
     fencing_token: FencingToken,
     since: LeaseInstant,
     /// Shared with everybody who waits for the lease's end, and with whoever may end it before its time.
@@ -61,8 +61,13 @@ struct EpochWatch {
 }
 
 impl Lease {
-    /// Makes a lease of a claim that was granted. It is trusted from `asked`, the instant before the table was asked.
-    pub(crate) fn new(name: &str, asked: LeaseInstant, claim: Claim, grant: Grant) -> Self {
+    /// Makes a lease of a claim that was granted, on this name and for this holder. It is trusted from `asked`, the instant before the table was asked.
+    pub(crate) fn new(
+        (name, holder): (&str, Option<&Holder>),
+        asked: LeaseInstant,
+        claim: Claim,
+        grant: Grant,
+    ) -> Self {
         claim.expect_expiry(asked);
         let shared = Arc::clone(claim.shared());
         let watch = |granted, current| EpochWatch { granted, current };
@@ -76,9 +81,13 @@ impl Lease {
         };
         let granted_until = asked + shared.config.lease;
         let deadline = watch::Sender::new(granted_until);
+        let name = Arc::from(name);
+        let held = shared
+            .held
+            .add(claim.key(), (&name, holder), grant.fencing_token, asked, &deadline);
         Self {
-            _held: shared.held.add(claim.key(), grant.fencing_token, asked, &deadline),
-            name: name.to_owned(),
+            _held: held,
+            name,
             fencing_token: grant.fencing_token,
             since: asked,
             deadline,

@@ -13,22 +13,23 @@ use crate::error::{AcquireError, OpenError};
 use crate::fairness::Step;
 use crate::figures::Figures;
 use crate::grant::{GrantError, Mark, MarkChange};
-use crate::held::HeldLease;
+use crate::held::{HeldLease, Holder};
 use crate::key::LockKey;
 use crate::lease::Lease;
 use crate::local_queue::{NoTurn, Turn};
 use crate::reaper::ReaperMessage;
 use crate::shared::Shared;
 use crate::url::LockUrl;
-use namelock_types::{Safety, is_removed};
+use namelock_types::{Safety, is_removed, milliseconds};
 
 /// How long a caller pauses at least before it looks again at a lock that may expire at any moment.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 
-/// The lock service of this process. Clones share it.
+/// The lock service of this process. Clones share it, and act for the same holder.
 #[derive(Debug, Clone)]
 pub struct Locks {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) holder: Option<Holder>,
 }
 
 impl Locks {
@@ -56,7 +57,20 @@ impl Locks {
     /// A limit that could not work.
     pub fn open_with(url: &LockUrl, config: LockConfig, epochs: Arc<dyn EpochSource>) -> Result<Self, OpenError> {
         let shared = Shared::open(url, config, LeaseClock::start(), &epochs)?;
-        Ok(Self { shared })
+        Ok(Self { shared, holder: None })
+    }
+
+    /// The same lock service, for a caller whose leases are seen as this holder's.
+    #[must_use]
+    pub fn acting_for(&self, holder: Holder) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            holder: Some(holder),
+        }
+    }
+
+    pub(crate) fn holder(&self) -> Option<&Holder> {
+        self.holder.as_ref()
     }
 
     /// Acquires the lease on `name` in `namespace`, trying for at most `wait`; zero tries once.
@@ -162,7 +176,7 @@ impl Locks {
         };
         if tokio::time::timeout(within, wait).await.is_err() {
             tracing::warn!(
-                within_ms = within.as_millis(),
+                within_ms = milliseconds(within),
                 "some locks are left to expire: they could not be released in time"
             );
         }
@@ -186,7 +200,12 @@ impl Locks {
                 if is_removed(Safety::PromptGrant) {
                     tokio::time::sleep(Duration::from_millis(400)).await;
                 }
-                Ok(Lease::new(name, trusted_from(asked, &shared.clock), claim, grant))
+                Ok(Lease::new(
+                    (name, self.holder()),
+                    trusted_from(asked, &shared.clock),
+                    claim,
+                    grant,
+                ))
             }
             Err(error) => {
                 if matches!(error, GrantError::Held { .. }) {
@@ -315,6 +334,7 @@ mod tests {
         let shared = Shared::open(&LockUrl::Memory, LockConfig::default(), Arc::clone(clock), &epochs);
         Locks {
             shared: shared.unwrap(),
+            holder: None,
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use namelock_lock::held::Holder;
 use namelock_lock::{AcquireError, FencingToken, LockConfig, LockKey, Locks, Lost};
 use namelock_test_servers::Memcached;
 use tokio::time::Instant;
@@ -329,6 +330,25 @@ async fn a_lease_that_an_operator_ends_is_lost_and_given_back_by_its_holder(tabl
     table.other.acquire("t", "a", Duration::from_secs(60)).await.unwrap();
 }
 
+async fn a_held_lock_is_listed_with_its_holder_and_its_name_is_in_no_log(table: Table) {
+    let holder = Holder {
+        client: "acme".into(),
+        request: "r-1".into(),
+    };
+    let locks = table.locks.acting_for(holder.clone());
+    let _leases = [
+        table.locks.acquire("t", "plain", NO_WAIT).await.unwrap(),
+        locks.acquire("t", "secret name", NO_WAIT).await.unwrap(),
+    ];
+    let [plain, held] = <[_; 2]>::try_from(table.locks.held(10)).unwrap();
+    assert_eq!((plain.holder, plain.name.reveal()), (None, "plain"));
+    assert_eq!(
+        (held.holder.as_ref(), held.name.reveal()),
+        (Some(&holder), "secret name")
+    );
+    assert!(!format!("{held:?}").contains("secret name"), "{held:?}");
+}
+
 async fn what_callers_hold_is_listed_and_counted(table: Table) {
     let leases = [
         table.locks.acquire("t", "a", NO_WAIT).await.unwrap(),
@@ -404,5 +424,6 @@ suite! {
     no_caller_waits_longer_than_max_wait with super::short_wait();
     an_expired_lease_is_lost_and_leaves_the_next_one_alone with super::short_lease();
     a_lease_that_an_operator_ends_is_lost_and_given_back_by_its_holder with super::LockConfig::default();
+    a_held_lock_is_listed_with_its_holder_and_its_name_is_in_no_log with super::LockConfig::default();
     what_callers_hold_is_listed_and_counted with super::LockConfig::default();
 }

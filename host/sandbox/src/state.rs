@@ -99,7 +99,7 @@ impl State {
             tape: tape.clone(),
             phases: Arc::clone(&context.phases),
             grants: Grants::default(),
-            powers: powers.clone(),
+            powers: powers.acting_for(tenant, context),
             services: Arc::clone(services),
             table,
             wasi: wasi.build(),

@@ -39,8 +39,14 @@ fn hosts(config: LockConfig) -> Hosts {
         held: Arc::default(),
     });
     Hosts {
-        one: Locks { shared: one },
-        other: Locks { shared: other },
+        one: Locks {
+            shared: one,
+            holder: None,
+        },
+        other: Locks {
+            shared: other,
+            holder: None,
+        },
         clock,
     }
 }

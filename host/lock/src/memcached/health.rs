@@ -43,7 +43,7 @@ use crate::clock::{LeaseClock, LeaseInstant};
 use crate::config::{COARSE_CLOCK, LockConfig};
 use crate::fencing::ServerEpoch;
 use crate::grant::Refusal;
-use namelock_types::{Safety, is_removed};
+use namelock_types::{Safety, is_removed, milliseconds};
 
 /// What is known of one server, shared by its lanes.
 #[derive(Debug)]
@@ -158,7 +158,7 @@ impl Health {
         }
         tracing::error!(
             server = &*self.server,
-            grace_ms = self.grace.as_millis(),
+            grace_ms = milliseconds(self.grace),
             "memcached has lost locks ({cause}); its leases are lost, and nothing is granted for grace_ms"
         );
         self.suspend(&mut state, self.grace, FORGOTTEN);
@@ -231,7 +231,7 @@ impl Health {
                 self.epoch.send_replace(Some(epoch));
                 tracing::error!(
                     server = &*self.server,
-                    grace_ms = self.grace.as_millis(),
+                    grace_ms = milliseconds(self.grace),
                     "memcached's clock ran ahead of this host's, or this virtual machine was stopped: its leases are \
                      lost, and nothing is granted for grace_ms"
                 );

@@ -80,6 +80,7 @@ impl Server {
         let mut figures = ServerFigures {
             server: Arc::clone(&self.name),
             up: self.ready().is_ok(),
+            grants: self.health.refusal().is_none(),
             connections: 0,
             batches: 0,
             operations: 0,

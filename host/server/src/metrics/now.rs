@@ -130,6 +130,14 @@ fn write_locks(writer: &mut Writer<'_>, figures: &Figures) -> fmt::Result {
         "Batches of commands that were sent to a memcached.",
     );
     writer.counter(about, servers().map(|(labels, server)| (labels, server.batches)))?;
+    let about = About::count(
+        "memcached_grants",
+        "Whether a memcached may grant locks: 0 in its grace period after it has lost some, or while its clock is wrong.",
+    );
+    writer.gauge(
+        about,
+        servers().map(|(labels, server)| (labels, usize::from(server.grants))),
+    )?;
     let about = About::count("memcached_operations", "Commands in these batches.");
     writer.counter(about, servers().map(|(labels, server)| (labels, server.operations)))?;
     let about = About::count("memcached_queued", "Commands that wait to be sent to a memcached.");
