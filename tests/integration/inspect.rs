@@ -80,6 +80,10 @@ fn a_configuration_is_checked_with_the_files_of_its_tenants() {
     );
     refused("[lock]\nlease = '1s'\n", "lock.lease: 1s is no longer than a write");
     refused(
+        "[names]\nurl = 'postgres://ann:secret@db/names?sslmod=require'\n",
+        "unknown option `sslmod`",
+    );
+    refused(
         "[names]\nretention = '1s'\n",
         "names.retention: 1s is shorter than a lease",
     );

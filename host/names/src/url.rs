@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use namelock_types::error_chain;
+
 use crate::error::OpenError;
 
 /// The address of a names database.
@@ -30,7 +32,15 @@ impl FromStr for NamesUrl {
             return Ok(Self::Sqlite(path.into()));
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return Ok(Self::Postgres(url.to_owned()));
+            let parsed = Self::Postgres(url.to_owned());
+            // Its options too, so that whoever checks a configuration hears of a wrong one.
+            return match url.parse::<tokio_postgres::Config>() {
+                Ok(_) => Ok(parsed),
+                Err(error) => Err(OpenError::Url {
+                    url: parsed.to_string(),
+                    reason: error_chain(&error),
+                }),
+            };
         }
         Err(OpenError::Url {
             // After a misspelt scheme there may be a password.
@@ -78,6 +88,13 @@ mod tests {
             "postgres://db/names?options=a@b&password=s3cret",
         ] {
             assert_eq!(url(hidden).unwrap().to_string(), "postgres://…");
+        }
+        for wrong in [
+            "postgres://ann:s3cret@db/names?sslmod=require",
+            "postgres://ann:s3cret@db:port/names",
+        ] {
+            let error = url(wrong).unwrap_err().to_string();
+            assert!(error.contains("db") && !error.contains("s3cret"), "{error}");
         }
         for bad in [
             "",
