@@ -166,7 +166,7 @@ fn a_bad_flag_or_setting_stops_the_start_with_one_line() {
     refuses(&config("lock", "lease = 10"), &[], 2, "lock.lease");
     refuses(&builder().lock_url("redis://a:1"), &[], 2, "memcached://");
     let names = "postgres://ann:secret@db/names?sslmode=perhaps";
-    refuses(&builder().names_url(names), &[], 2, "check --names");
+    refuses(&builder().names_url(names), &[], 2, "sslmode");
 }
 
 #[tokio::test]

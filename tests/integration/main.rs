@@ -6,6 +6,7 @@
 mod ends;
 mod fixture;
 
+mod admin;
 mod admission;
 mod authentication;
 mod bad_input;

@@ -8,6 +8,7 @@ use namelock_test_artifacts::guests;
 use namelock_test_servers::Memcached;
 use serde_json::{Value, json};
 
+use crate::admin::namelock_admin;
 use crate::fixture::{Builder, Host, LONG_CALLS, LONG_LEASES, eventually, lock_is_taken};
 
 const ALERTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/monitoring/alerts.yml");
@@ -158,16 +159,6 @@ async fn a_lock_that_is_held_is_counted() {
     .await;
 }
 
-fn admin(host: &Host, arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_namelock"))
-        .args(["admin", "--admin", host.admin.strip_prefix("http://").unwrap()])
-        .args(arguments)
-        .output()
-        .unwrap();
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-    (output.status.code(), said.concat())
-}
-
 // Shows P5: a call whose lease was ended writes nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_sees_who_holds_a_lock_and_who_waits_and_ends_the_lease() {
@@ -188,16 +179,16 @@ async fn an_operator_sees_who_holds_a_lock_and_who_waits_and_ends_the_lease() {
         })
         .await;
         assert_eq!(held.as_array().unwrap().len(), 1);
-        let (code, said) = admin(&host, &["locks"]);
+        let (code, said) = namelock_admin(&host, &["locks"]);
         assert_eq!(code, Some(0), "{said}");
         let row: Vec<_> = said.lines().nth(1).unwrap().split_whitespace().collect();
         let id = held[0]["id"].to_string();
         assert_eq!(row[..3], [&id, "slow", held[0]["digest"].as_str().unwrap()], "{said}");
-        let (code, said) = admin(&host, &["end-lease", &id]);
+        let (code, said) = namelock_admin(&host, &["end-lease", &id]);
         assert_eq!((code, said), (Some(0), format!("the lease {id} was ended\n")));
         // Nobody has that one any more.
         eventually("the lease has gone", async || {
-            admin(&host, &["end-lease", &id]).0 == Some(1)
+            namelock_admin(&host, &["end-lease", &id]).0 == Some(1)
         })
         .await;
     };

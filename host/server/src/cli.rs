@@ -18,10 +18,11 @@ use crate::develop::run::{self, RunFlags};
 use crate::develop::scenario::{self, TestFlags};
 use crate::inspect::{self, CheckConfigFlags};
 use crate::lifecycle::{self, Addresses, RunError};
-use crate::operate::{self, AdminFlags};
+use crate::operate::{self, AdminEnv, AdminFlags};
 use crate::output::print;
 use crate::telemetry::{self, LogWriter};
-use crate::tenants::tokens::{NewToken, NewTokenError, Right};
+use crate::tokens::right::{AdminRight, InvalidRight, Right, TokenRight};
+use crate::tokens::{NewToken, NewTokenError};
 
 /// Registers names for many tenants under a lock that holds across machines.
 #[derive(Debug, Parser)]
@@ -104,9 +105,12 @@ enum Command {
     ///
     /// Exit codes: 0 if nothing is wrong with them, 2 if something is.
     CheckConfig(CheckConfigFlags),
-    /// Asks a running host: which locks are held and waited for, what its tenants do; and ends leases.
+    /// Asks running hosts which locks are held and what their tenants do, and steers them.
     ///
-    /// Exit codes: 0 if the host did it, 1 if it cannot, or does not answer, 2 for bad usage.
+    /// Hosts that ask for a token get the one in NAMELOCK_ADMIN_TOKEN or --token-file. Each command says which right its token
+    /// needs; on a host without `admin.tokens` none is needed. Several hosts are asked one after the other, also where one of them cannot do it.
+    ///
+    /// Exit codes: 0 if all hosts did it, 1 if one cannot, or does not answer, 2 for bad usage.
     Admin(AdminFlags),
     /// Creates secrets for callers.
     #[command(subcommand)]
@@ -137,10 +141,13 @@ struct CompileFlags {
 
 #[derive(Debug, Subcommand)]
 enum TokenCommand {
-    /// Prints a new secret, and the lines for the tenant.toml of its tenant.
+    /// Prints a new secret, and the lines for the tenant.toml of its tenant, or for the file of the host.
     ///
     /// The secret is shown only once; give it to the caller, who sends it as `Authorization: Bearer SECRET`. The file holds
     /// only its SHA-256.
+    ///
+    /// With --admin it is for an operator: the lines are for the file that `serve --config` is given, and `namelock admin` takes the
+    /// secret from NAMELOCK_ADMIN_TOKEN or --token-file.
     New(TokenFlags),
 }
 
@@ -149,14 +156,37 @@ struct TokenFlags {
     /// The name of the token in the file [default: default]
     #[arg(long, value_name = "NAME", default_value = "default", hide_default_value = true)]
     name: String,
-    /// The rights of the token, separated by commas
-    #[arg(
-        long,
-        value_name = "RIGHTS",
-        value_delimiter = ',',
-        default_value = "register,find,free"
-    )]
-    rights: Vec<Right>,
+    /// Makes a token for the admin listener of a host, and not for a tenant
+    #[arg(long)]
+    admin: bool,
+    /// The rights of the token, separated by commas [default: register,find,free; with --admin: read]
+    #[arg(long, value_name = "RIGHTS", value_delimiter = ',')]
+    rights: Option<Vec<String>>,
+}
+
+impl TokenFlags {
+    /// Prints a new token.
+    fn run(&self) -> Result<(), RunError> {
+        if self.admin {
+            self.make(&[AdminRight::Read])
+        } else {
+            self.make(&[Right::Register, Right::Find, Right::Free])
+        }
+    }
+
+    fn make<R: TokenRight<Err = InvalidRight>>(&self, default: &[R]) -> Result<(), RunError> {
+        let read = |text: &String| {
+            text.parse::<R>()
+                .map_err(|error| ConfigError::new("--rights", format!("`{text}` is none; {error}")))
+        };
+        let given = self.rights.as_ref().map(|texts| texts.iter().map(read).collect());
+        let rights: Vec<_> = given.transpose()?.unwrap_or_else(|| default.to_vec());
+        let token = NewToken::make(&self.name, &rights).map_err(|error| match error {
+            NewTokenError::Invalid(error) => ConfigError::new("token new", error.to_string()).into(),
+            NewTokenError::Random(error) => RunError::Runtime(std::io::Error::other(error)),
+        })?;
+        print(&token.text())
+    }
 }
 
 /// Runs the command line.
@@ -176,8 +206,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), RunError
         Command::Test(flags) => scenario::run(&flags),
         Command::Dev(flags) => dev::run(&flags),
         Command::CheckConfig(flags) => inspect::check_config(&flags),
-        Command::Admin(flags) => operate::run(&flags, std::env::var("NAMELOCK_ADMIN").ok().as_deref()),
-        Command::Token(TokenCommand::New(flags)) => token_new(&flags),
+        Command::Admin(flags) => operate::run(&flags, AdminEnv::of_process()),
+        Command::Token(TokenCommand::New(flags)) => flags.run(),
         Command::Compile(flags) => compile(&flags),
     }
 }
@@ -188,7 +218,7 @@ fn run_serve(command: &ServeCommand) -> Result<(), RunError> {
     // The size of the queue is not known before the configuration is read, and reading it may log.
     let (log, log_thread) =
         LogWriter::start(std::io::stderr(), Config::default().log_queue).map_err(RunError::Runtime)?;
-    telemetry::init(env("NAMELOCK_LOG"), env("NAMELOCK_LOG_FORMAT"), log.clone())?;
+    let log = telemetry::init(env("NAMELOCK_LOG"), env("NAMELOCK_LOG_FORMAT"), log)?;
     let removed: Vec<_> = Safety::ALL.iter().filter(|safety| is_removed(**safety)).collect();
     if !removed.is_empty() {
         tracing::warn!(
@@ -200,7 +230,7 @@ fn run_serve(command: &ServeCommand) -> Result<(), RunError> {
     if command.print_config {
         return inspect::print_config(&config);
     }
-    log.resize(config.log_queue);
+    log.writer.resize(config.log_queue);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -225,15 +255,6 @@ fn compile(flags: &CompileFlags) -> Result<(), RunError> {
         memory_max: flags.memory_max,
     };
     compiler::compile(&config, std::io::stdin().lock(), std::io::stdout().lock()).map_err(RunError::Compile)
-}
-
-/// Prints a new token.
-fn token_new(flags: &TokenFlags) -> Result<(), RunError> {
-    let token = NewToken::make(&flags.name, &flags.rights).map_err(|error| match error {
-        NewTokenError::Invalid(error) => ConfigError::new("token new", error.to_string()).into(),
-        NewTokenError::Random(error) => RunError::Runtime(std::io::Error::other(error)),
-    })?;
-    print(&token.text())
 }
 
 /// Prints on standard output where requests are accepted; a reader that has gone is no reason to stop.
@@ -298,6 +319,9 @@ mod tests {
             help_of("namelock dev --help"),
             help_of("namelock check-config --help"),
             help_of("namelock admin --help"),
+            help_of("namelock admin locks --help"),
+            help_of("namelock admin disable --help"),
+            help_of("namelock admin log --help"),
             help_of("namelock token new --help"),
         ]
         .join("\n");
@@ -323,10 +347,6 @@ mod tests {
              see `namelock serve --help`",
         );
         check(
-            &["namelock", "token", "new", "--rights", "fly"],
-            "usage: invalid value 'fly' for '--rights <RIGHTS>': a right is register, find, free, update, list or log; see `namelock --help`",
-        );
-        check(
             &["namelock", "serve", "--listen"],
             "usage: a value is required for '--listen <ADDR>' but none was supplied; see `namelock --help`",
         );
@@ -337,12 +357,30 @@ mod tests {
     }
 
     #[test]
+    fn a_token_has_only_rights_of_its_kind() {
+        let wrong = |line: &str| {
+            let Command::Token(TokenCommand::New(flags)) = Cli::try_parse_from(line.split(' ')).unwrap().command else {
+                panic!("{line} makes a token");
+            };
+            flags.run().unwrap_err().to_string()
+        };
+        assert_eq!(
+            wrong("namelock token new --rights find,fly"),
+            "--rights: `fly` is none; a right is register, find, free, update, list or log"
+        );
+        assert_eq!(
+            wrong("namelock token new --admin --rights find"),
+            "--rights: `find` is none; a right is read, names or write"
+        );
+    }
+
+    #[test]
     fn every_flag_is_read() {
-        let line = "namelock serve --config c --listen l --admin a --lock k --names n --tenants t --cache h --open";
+        let line = "namelock serve --config c --listen l --admin a --lock k --names n --tenants t --cache h --open --admin-open";
         let Command::Serve(ServeCommand { flags, .. }) = Cli::try_parse_from(line.split(' ')).unwrap().command else {
             panic!("{line} serves");
         };
-        assert!(flags.open);
+        assert!(flags.open && flags.admin_open);
         let all = [
             &flags.config,
             &flags.listen,

@@ -5,7 +5,8 @@
 //! - [`cli`]: the command line and the exit codes;
 //! - [`config`]: flags, environment and file become one checked [`config::Config`];
 //! - [`lifecycle`], [`rlimit`]: open, bind, serve, reload, drain, on one page;
-//! - [`tenants`]: the directory of tenants, which of them can be served, and who may call them;
+//! - [`tokens`]: who may call a tenant, and who may use the admin listener;
+//! - [`tenants`]: the directory of tenants, and which of them can be served;
 //! - [`admission`]: which calls may run now;
 //! - [`recordings`]: keeps calls that failed;
 //! - [`tls`]: the certificates of the listeners;
@@ -28,6 +29,8 @@ pub mod config;
 
 pub mod lifecycle;
 pub mod rlimit;
+
+pub mod tokens;
 
 pub mod tenants;
 

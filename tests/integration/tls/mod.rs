@@ -214,6 +214,7 @@ async fn an_operator_shows_a_certificate_of_an_authority_that_the_host_knows() {
     assert_eq!(known.get("/tenants").await.unwrap().status, 200);
     let mut balancer = Client::new(admin, &authority).http1().await.unwrap();
     assert_eq!(balancer.get("/readyz").await.unwrap().status, 200);
+    assert_eq!(balancer.get("/tenants").await.unwrap().status, 401);
     let stranger = Authority::new().sign(&["operator.test"]);
     let stranger = Client::certified(admin, &authority, &stranger).http1().await;
     // The server checks after the client has begun to speak (TLS 1.3), so the first request may be what fails.

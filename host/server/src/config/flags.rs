@@ -33,4 +33,7 @@ pub struct ServeFlags {
     /// Listens beyond loopback even if a tenant has no tokens, so that anybody can call it [env: NAMELOCK_OPEN]
     #[arg(long)]
     pub open: bool,
+    /// Listens for operators beyond loopback even if none has a token, so that anybody can steer the host [env: NAMELOCK_ADMIN_OPEN]
+    #[arg(long)]
+    pub admin_open: bool,
 }

@@ -79,6 +79,7 @@ impl<'de> DeserializeSeed<'de> for Kind {
             Self::Count(min, max) => units::count(deserializer, min, max)?,
             Self::Switch => Value::Switch(bool::deserialize(deserializer)?),
             Self::List => Value::List(Vec::deserialize(deserializer)?),
+            Self::Tokens => Value::Tokens(Vec::deserialize(deserializer)?),
             Self::Text => {
                 let text = Spanned::<String>::deserialize(deserializer)?;
                 let start = text.span().start;

@@ -4,12 +4,13 @@
 //!
 //! - `setting`: what is declared about a setting, once: key, range, sentence, field, and what happens at the limit;
 //! - `limits`: the settings of a tenant; `settings`: those of the host. To add one, add an entry there;
-//! - `types`, `record`: the structs that the settings fill;
+//! - `types`, `admin`, `record`: the structs that the settings fill;
 //! - `file`: reads the layers and fills them; `given`: the part of it that reads a section of a file;
 //! - `flags`: the flags of `namelock serve`;
 //! - `source`, `units`: where a value stands, and how times and sizes are written;
 //! - `document`: `docs/configuration.md`.
 
+mod admin;
 mod document;
 mod file;
 mod flags;
@@ -22,6 +23,7 @@ pub mod source;
 mod types;
 pub mod units;
 
+pub use admin::{AdminConfig, AdminTokens};
 pub use document::{document, effective};
 pub use flags::ServeFlags;
 pub use limits::{Limits, LimitsSection};

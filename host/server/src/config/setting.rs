@@ -10,10 +10,12 @@ use std::time::Duration;
 use namelock_lock::LockUrl;
 use namelock_names::NamesUrl;
 
+use super::admin::AdminTokens;
 use super::flags::ServeFlags;
 use super::units::{SIZES, TIMES, Value, show};
 use crate::error::ErrorKind;
 use crate::tenants::{InvalidTenantId, TenantId};
+use crate::tokens::{InvalidTokens, Tokens};
 
 /// A setting of the host (`T` is `Config`) or of a tenant (`T` is `Limits`).
 #[derive(Debug)]
@@ -94,6 +96,8 @@ pub enum Kind {
     Text,
     /// A list of such texts.
     List,
+    /// A list of tokens, each a table.
+    Tokens,
 }
 
 impl Kind {
@@ -103,7 +107,7 @@ impl Kind {
             Self::Time(min, max) => (min, max, TIMES.as_slice()),
             Self::Size(min, max) => (min, max, SIZES.as_slice()),
             Self::Count(min, max) => (min, max, [].as_slice()),
-            Self::Switch | Self::Text | Self::List => return None,
+            Self::Switch | Self::Text | Self::List | Self::Tokens => return None,
         };
         Some(format!("{} to {}", show(min, units), show(max, units)))
     }
@@ -112,7 +116,7 @@ impl Kind {
 /// The flag and the variable of a setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Flag {
-    /// The name without the dashes; the variable is `NAMELOCK_` and the name in capitals.
+    /// The name without the dashes in front; the variable is `NAMELOCK_` and the name in capitals, with `_` for a dash.
     name: &'static str,
     given: fn(&ServeFlags) -> Option<OsString>,
 }
@@ -130,7 +134,7 @@ impl Flag {
 
     /// The variable of the environment.
     pub fn variable(&self) -> String {
-        format!("NAMELOCK_{}", self.name.to_uppercase())
+        format!("NAMELOCK_{}", self.name.to_uppercase().replace('-', "_"))
     }
 
     /// The value that was given by the flag, or else by the variable, and its place.
@@ -184,6 +188,11 @@ impl<T> Setting<T> {
     /// A list of tenants.
     pub const fn tenants(key: &'static str, field: fn(&mut T) -> Field<'_>) -> Self {
         Self::new(key, Kind::List, field)
+    }
+
+    /// A list of tokens of operators.
+    pub const fn tokens(key: &'static str, field: fn(&mut T) -> Field<'_>) -> Self {
+        Self::new(key, Kind::Tokens, field)
     }
 
     /// Adds the sentence about it.
@@ -247,6 +256,7 @@ fields! {
     Path(PathBuf),
     OptionalPath(Option<PathBuf>),
     Tenants(Vec<TenantId>),
+    Tokens(AdminTokens),
 }
 
 impl Field<'_> {
@@ -270,6 +280,7 @@ impl Field<'_> {
             Self::Path(path) => Value::Text(path.as_os_str().into()),
             Self::OptionalPath(path) => Value::Text(path.as_ref()?.into()),
             Self::Tenants(ids) => Value::List(ids.iter().map(ToString::to_string).collect()),
+            Self::Tokens(tokens) => Value::Tokens(tokens.sections.clone()),
         })
     }
 
@@ -291,6 +302,14 @@ impl Field<'_> {
                 let id =
                     |text: &String| parse(text, |error: InvalidTenantId| format!("`{text}` is no tenant; {error}"));
                 *field = ids.iter().map(id).collect::<Result<_, _>>()?;
+            }
+            (Self::Tokens(field), Value::Tokens(sections)) => {
+                let wrong = |errors: Vec<InvalidTokens>| {
+                    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                    errors.join("; ")
+                };
+                let tokens = Tokens::new(sections.clone()).map_err(wrong)?;
+                *field = AdminTokens { sections, tokens };
             }
             (field, Value::Text(text)) => {
                 let text = text.to_str().ok_or("the value is not UTF-8; write it in UTF-8")?;

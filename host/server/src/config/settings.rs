@@ -17,7 +17,10 @@ pub(super) const SECTIONS: [(&str, &str); 11] = [
         "http",
         "The public listener, and the limits of what comes in through it",
     ),
-    ("admin", "The admin listener, which asks for no token"),
+    (
+        "admin",
+        "The admin listener, which shows what the host does, and steers it",
+    ),
     ("lock", "The lock service"),
     ("names", "The names database"),
     (
@@ -138,18 +141,23 @@ pub(super) const HOST: &[Host] = &[
     Host::time("http.drain", 0, 10 * MINUTE, |c| (&mut c.http.drain).into())
         .says("How long running requests may go on when the host does not serve any more")
         .limit(Reached::Closed, "connections::a_drain_has_an_end"),
-    Host::text("admin.listen", |c| (&mut c.admin).into())
+    Host::text("admin.listen", |c| (&mut c.admin.listen).into())
         .says("The address of the admin listener")
         .flag("admin", |flags| flags.admin.clone()),
-    Host::text("admin.tls_certificate", |c| (&mut c.admin_tls.certificate).into())
+    Host::text("admin.tls_certificate", |c| (&mut c.admin.tls.certificate).into())
         .says("Its certificate and those between it and the authority's, in PEM; read again when it changes")
         .absent("/etc/namelock/admin.crt", "the listener has no TLS"),
-    Host::text("admin.tls_key", |c| (&mut c.admin_tls.key).into())
+    Host::text("admin.tls_key", |c| (&mut c.admin.tls.key).into())
         .says("The private key of this certificate, in PEM")
         .absent("/etc/namelock/admin.key", "the listener has no TLS"),
-    Host::text("admin.tls_client_roots", |c| (&mut c.admin_tls.client_roots).into())
+    Host::text("admin.tls_client_roots", |c| (&mut c.admin.tls.client_roots).into())
         .says("The authorities whose certificates operators may show instead of a token, in PEM")
         .absent("/etc/namelock/operators.crt", "operators show no certificates"),
+    Host::switch("admin.open", |c| (&mut c.admin.open).into())
+        .says("Whether it may listen beyond loopback even if there are no tokens")
+        .flag("admin-open", |flags| flags.admin_open.then(|| "true".into())),
+    Host::tokens("admin.tokens", |c| (&mut c.admin.tokens).into())
+        .says("Who may use it, as `namelock token new --admin` prints it in sections [[admin.tokens]]; none: whoever reaches it"),
     Host::text("lock.url", |c| (&mut c.lock_url).into())
         .says("The lock service: memory: or memcached://host:port[,host:port…]")
         .flag("lock", |flags| flags.lock.clone()),

@@ -10,6 +10,7 @@ use namelock_lock::{LockConfig, LockUrl};
 use namelock_names::{NamesConfig, NamesUrl};
 use namelock_sandbox::{CompilerConfig, SandboxConfig};
 
+use super::admin::AdminConfig;
 use super::limits::Limits;
 use super::record::RecordConfig;
 use crate::tenants::TenantId;
@@ -20,10 +21,8 @@ use crate::tls::TlsFiles;
 pub struct Config {
     /// The public listener.
     pub http: HttpConfig,
-    /// The address of the admin listener.
-    pub admin: SocketAddr,
-    /// Its TLS.
-    pub admin_tls: TlsFiles,
+    /// The admin listener.
+    pub admin: AdminConfig,
     /// Which lock service holds the locks.
     pub lock_url: LockUrl,
     /// The limits of the lock service.
@@ -111,8 +110,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             http: HttpConfig::default(),
-            admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
-            admin_tls: TlsFiles::default(),
+            admin: AdminConfig::default(),
             lock_url: LockUrl::Memory,
             lock: LockConfig::default(),
             shared_namespace: Vec::new(),

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use serde::de::{Deserializer, Error, Visitor};
 
+use crate::tokens::TokenSection;
+use crate::tokens::right::AdminRight;
+
 /// Units of time and their length in milliseconds, longest first.
 pub(super) const TIMES: [(&str, u64); 4] = [("h", HOUR), ("m", MINUTE), ("s", SECOND), ("ms", 1)];
 
@@ -47,6 +50,8 @@ pub enum Value {
     Text(OsString),
     /// A list of texts.
     List(Vec<String>),
+    /// A list of tokens of operators.
+    Tokens(Vec<TokenSection<AdminRight>>),
 }
 
 impl fmt::Display for Value {
@@ -61,6 +66,10 @@ impl fmt::Display for Value {
             Self::Switch(on) => write!(f, "{on}"),
             Self::Text(text) => write!(f, "{:?}", text.to_string_lossy()),
             Self::List(texts) => write!(f, "{texts:?}"),
+            Self::Tokens(tokens) => {
+                let tokens: Vec<_> = tokens.iter().map(ToString::to_string).collect();
+                write!(f, "[{}]", tokens.join(", "))
+            }
         }
     }
 }
@@ -135,6 +144,15 @@ impl Visitor<'_> for InUnits {
         let value = parse(text, self.units, self.what).map_err(E::custom)?;
         within(value, self.min, self.max, self.units).map_err(E::custom)
     }
+}
+
+/// Reads a time as it is written in a file, for a flag.
+///
+/// # Errors
+///
+/// What the text should be.
+pub fn time_of_text(text: &str) -> Result<Duration, String> {
+    parse(text, &TIMES, A_TIME).map(Duration::from_millis)
 }
 
 /// Visits a whole number.

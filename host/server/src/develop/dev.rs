@@ -85,11 +85,12 @@ pub fn run(flags: &DevFlags) -> Result<(), RunError> {
         tenants: Some(tenants.into()),
         cache: Some(flags.cache.clone().unwrap_or_else(workshop::cache).into()),
         open: false,
+        admin_open: false,
     };
     let config = Config::load(&given, &|_| None)?;
     let (log, log_thread) = LogWriter::start(io::stderr(), config.log_queue).map_err(RunError::Runtime)?;
     // With a line for each request.
-    telemetry::init(Some("info,namelock::telemetry=debug".into()), None, log.clone())?;
+    let log = telemetry::init(Some("info,namelock::telemetry=debug".into()), None, log)?;
     let mut project = Project {
         config: &config,
         dir: flags.dir.clone(),

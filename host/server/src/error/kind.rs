@@ -284,7 +284,7 @@ error_kinds! {
         why: "The component is missing, too large, does not compile or imports what the host does not offer; or `tenant.toml` has an error; or the handler returned `unavailable` without the lock or the database being the reason.",
         caller: "Where `retry_after_ms` is given, the component is being loaded: send the request again after that. Otherwise report it to the tenant. If `detail` is the handler's own text, it may have saved the name before: send the request again with its `Idempotency-Key` to find out.",
         handler: "Build the component for the world `registrar`; `unavailable` is meant for a dependency that is down.",
-        operator: "`/tenants` on the admin listener and the log say why. Correct the files, and send the host SIGHUP.",
+        operator: "`/tenants` on the admin listener and the log say why. Correct the files, and send the host SIGHUP. A tenant that is `disabled` there waits for `namelock admin enable`.",
     }
     /// This host runs as many calls as it can.
     Overloaded {

@@ -13,8 +13,9 @@ use serde::Serialize;
 
 use super::kind::{ErrorKind, Retry};
 use crate::admission::AdmissionError;
-use crate::tenants::tokens::Denied;
 use crate::text::{chain, one_line};
+use crate::tokens::Denied;
+use crate::tokens::right::Right;
 
 /// Longest text about one failure, in bytes: it may come from a guest or echo a request.
 const DETAIL_MAX: usize = 1024;
@@ -137,8 +138,8 @@ impl IntoResponse for Problem {
     }
 }
 
-impl From<Denied> for Problem {
-    fn from(denied: Denied) -> Self {
+impl From<Denied<Right>> for Problem {
+    fn from(denied: Denied<Right>) -> Self {
         let kind = match denied {
             Denied::Missing | Denied::Unknown => ErrorKind::Unauthorized,
             Denied::Right(_) => ErrorKind::Forbidden,

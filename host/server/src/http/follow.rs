@@ -28,8 +28,9 @@ pub(super) use self::event::ended;
 
 use super::connections::Endless;
 use crate::error::{ErrorKind, Problem};
-use crate::tenants::tokens::{Presented, Right};
 use crate::tenants::{Ready, Tenants};
+use crate::tokens::Presented;
+use crate::tokens::right::Right;
 
 /// How many connections the host has for each that may be a follower's.
 const CONNECTIONS_FOR_EACH: usize = 16;

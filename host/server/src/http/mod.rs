@@ -37,8 +37,9 @@ use self::observe::{Served, observe};
 use crate::admission::Admitted;
 use crate::error::{ErrorKind, Problem};
 use crate::recordings::Taped;
-use crate::tenants::tokens::{Denied, Right};
 use crate::tenants::{Ready, TenantId};
+use crate::tokens::Denied;
+use crate::tokens::right::Right;
 
 /// The routes of the public listener.
 pub fn router(app: Arc<App>) -> Router {

@@ -2,7 +2,7 @@
 
 use super::error::RunError;
 use crate::config::source::ConfigError;
-use crate::config::{Config, HttpConfig};
+use crate::config::{AdminConfig, Config, HttpConfig};
 use crate::tenants::directory::{self, Candidate};
 
 /// Whether a tenant without tokens may be served: its callers are on this machine, or the operator has allowed it.
@@ -40,12 +40,28 @@ pub(crate) fn refuse_contradictions(config: &Config) -> Result<(), RunError> {
             source,
         })?;
     refuse_one_port_for_both(config)?;
+    refuse_open_admin(&config.admin)?;
     Ok(refuse_unsafe_times(config)?)
+}
+
+/// Refuses to let anybody on the network steer the host, unless the operator has asked for it.
+// Keeps P7: an admin listener without tokens does not become public by accident.
+fn refuse_open_admin(admin: &AdminConfig) -> Result<(), ConfigError> {
+    let asks = !admin.tokens.tokens.is_open() || admin.tls.client_roots.is_some();
+    if admin.open || asks || admin.listen.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    let problem = format!(
+        "other machines can reach {} and no operator has a token; make one with `namelock token new --admin`, listen on \
+         127.0.0.1, or pass --admin-open",
+        admin.listen
+    );
+    Err(ConfigError::new("admin.listen", problem))
 }
 
 /// Refuses an admin listener where the public one is.
 fn refuse_one_port_for_both(config: &Config) -> Result<(), ConfigError> {
-    let (public, admin) = (config.http.listen, config.admin);
+    let (public, admin) = (config.http.listen, config.admin.listen);
     let meet = public.ip() == admin.ip() || public.ip().is_unspecified() || admin.ip().is_unspecified();
     if public.port() == admin.port() && public.port() != 0 && meet {
         let problem = format!("{admin} is also http.listen, {public}; choose another port for one of them");

@@ -9,6 +9,7 @@ use namelock_sandbox::compiler::ChildError;
 
 use crate::config::source::ConfigError;
 use crate::tenants::TenantError;
+use crate::text::chain;
 
 /// Why the process did not do what the command line asked for.
 #[derive(Debug, thiserror::Error)]
@@ -104,8 +105,16 @@ pub enum RunError {
         source: io::Error,
     },
     /// A host answered an operator that it cannot do what was asked for.
-    #[error("the host says: {0}")]
-    Answered(String),
+    #[error("the host at {admin} says: {said}")]
+    Answered {
+        /// The host.
+        admin: SocketAddr,
+        /// What it says.
+        said: String,
+    },
+    /// Several hosts did not do what an operator asked for.
+    #[error("{} hosts did not do it: {}", .0.len(), .0.iter().map(|error| chain(error)).collect::<Vec<_>>().join("; "))]
+    Hosts(Vec<RunError>),
     /// The requested output could not be written.
     #[error("cannot write to standard output")]
     Print(#[source] io::Error),
@@ -137,7 +146,8 @@ impl RunError {
             | Self::Write { .. }
             | Self::Differs
             | Self::Admin { .. }
-            | Self::Answered(_)
+            | Self::Answered { .. }
+            | Self::Hosts(_)
             | Self::Print(_)
             | Self::Runtime(_) => 1,
         }

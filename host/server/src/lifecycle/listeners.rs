@@ -56,7 +56,7 @@ impl Identities {
         };
         Ok(Self {
             public: open("http", &config.http.tls)?,
-            admin: open("admin", &config.admin_tls)?,
+            admin: open("admin", &config.admin.tls)?,
         })
     }
 
@@ -76,20 +76,22 @@ pub(super) struct Bound {
     pub(super) tls: Option<Arc<Tls>>,
 }
 
-/// Binds both.
-pub(super) fn bind_both(config: &Config, identities: &Identities) -> Result<(Bound, Bound), RunError> {
-    let public = Bound {
-        listener: bind(config.http.listen, "--listen")?,
-        tls: identities.public.clone(),
-    };
-    let admin = Bound {
-        listener: bind(config.admin, "--admin")?,
-        tls: identities.admin.clone(),
-    };
-    Ok((public, admin))
-}
-
 impl Bound {
+    /// Binds the public listener.
+    pub(super) fn public(config: &Config, identities: &Identities) -> Result<Self, RunError> {
+        let listener = bind(config.http.listen, "--listen")?;
+        let tls = identities.public.clone();
+        Ok(Self { listener, tls })
+    }
+
+    /// Binds the admin listener.
+    pub(super) fn admin(config: &Config, identities: &Identities) -> Result<Self, RunError> {
+        let listener = bind(config.admin.listen, "--admin")?;
+        let tls = identities.admin.clone();
+        Ok(Self { listener, tls })
+    }
+
+    /// Where it is.
     pub(super) fn address(&self) -> Result<Address, RunError> {
         Ok(Address {
             scheme: if self.tls.is_some() { "https" } else { "http" },

@@ -4,15 +4,15 @@ pub(crate) mod checks;
 mod epochs;
 mod error;
 mod listeners;
+mod signals;
 
-use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use namelock_lock::Locks;
 use namelock_names::{Names, NamesConfig};
 use namelock_sandbox::{Powers, Sandbox, SandboxConfig};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ pub use self::error::RunError;
 use self::listeners::Bound;
 pub(crate) use self::listeners::Identities;
 pub use self::listeners::{Address, Addresses};
+pub use self::signals::{Stop, reload_signal, stop_signals};
 
 use crate::admin::{self, Admin};
 use crate::admission::Calls;
@@ -32,7 +33,7 @@ use crate::http::{self, App, BodyLimits, Follows};
 use crate::metrics::Metrics;
 use crate::recordings::Recorder;
 use crate::rlimit;
-use crate::telemetry::LogWriter;
+use crate::telemetry::Log;
 use crate::tenants::directory::{self, Candidate};
 use crate::tenants::{Rules, Tenants};
 
@@ -56,45 +57,11 @@ const ADMIN_LIMITS: ConnectionLimits = ConnectionLimits {
     drain: Duration::from_secs(1),
 };
 
-/// How a server is told to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// Once balancers have seen that it is not ready any more, as a service manager stops it.
-    Announced,
-    /// At once, as somebody at a terminal does.
-    AtOnce,
-}
-
-/// Catches SIGTERM and SIGINT from now on; each call of the returned function waits for the next of them.
-pub fn stop_signals() -> io::Result<impl AsyncFnMut() -> Stop> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move || {
-        tokio::select! {
-            _ = terminate.recv() => {
-                tracing::info!(signal = "SIGTERM", "told to stop");
-                Stop::Announced
-            }
-            _ = interrupt.recv() => {
-                tracing::info!(signal = "SIGINT", "told to stop");
-                Stop::AtOnce
-            }
-        }
-    })
-}
-
-/// Catches SIGHUP from now on; each call of the returned function waits for the next one.
-pub fn reload_signal() -> io::Result<impl AsyncFnMut()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    Ok(async move || {
-        hangup.recv().await;
-    })
-}
-
 /// Opens what the configuration names and serves until `stop` returns; loads the tenants again whenever `reload` returns,
 /// and calls `announce` once it accepts requests.
 pub async fn serve(
     config: Config,
-    log: LogWriter,
+    log: Log,
     announce: impl FnOnce(Addresses),
     stop: impl AsyncFnMut() -> Stop,
     reload: impl AsyncFnMut(),
@@ -143,13 +110,14 @@ pub async fn serve(
         &loaded,
         announce,
         stop,
-        (identities.clone(), locks, names, log, recorder.clone()),
+        (identities.clone(), locks, names, log.clone(), recorder.clone()),
     );
     tokio::select! {
         result = serving => result,
-        () = loading => Ok(()),
         () = identities.keep_fresh() => Ok(()),
+        () = loading => Ok(()),
         () = Recorder::keep_swept(recorder) => Ok(()),
+        () = log.filter.keep() => Ok(()),
     }
 }
 
@@ -199,28 +167,19 @@ pub(crate) fn rules(config: &Config) -> Rules<'_> {
     }
 }
 
-/// Binds and serves once the tenants are loaded, or after `tenants.wait`.
+/// Serves operators from now on, and everybody once the tenants are loaded, or after `tenants.wait`.
 async fn serve_tenants(
     config: &Config,
     tenants: &Arc<Tenants>,
     loaded: &Notify,
     announce: impl FnOnce(Addresses),
-    mut stop: impl AsyncFnMut() -> Stop,
-    (identities, locks, names, log, recorder): (Identities, Locks, Arc<dyn Names>, LogWriter, Option<Arc<Recorder>>),
+    stop: impl AsyncFnMut() -> Stop,
+    (identities, locks, names, log, recorder): (Identities, Locks, Arc<dyn Names>, Log, Option<Arc<Recorder>>),
 ) -> Result<(), RunError> {
-    tracing::info!(within = ?config.tenants_wait, "loading the tenants; requests are accepted when that is done, or after this time");
-    tokio::select! {
-        // Compiling may take long, and stopping a host that is still starting should not wait for it.
-        _ = stop() => {
-            close(&locks, &*names).await;
-            return Ok(());
-        }
-        loaded = tokio::time::timeout(config.tenants_wait, loaded.notified()) => if loaded.is_err() {
-            tracing::warn!("serving without the tenants that are still being loaded");
-        }
-    }
-    let (public, admin) = listeners::bind_both(config, &identities)?;
-
+    // Before the tenants are loaded, which may take minutes: whoever watches the process sees that it lives.
+    let operators = Bound::admin(config, &identities)?;
+    let address = operators.address()?;
+    tracing::info!(admin = %address, within = ?config.tenants_wait, "loading the tenants; requests are accepted when that is done, or after this time");
     let app = App {
         tenants: Arc::clone(tenants),
         powers: Powers {
@@ -236,12 +195,79 @@ async fn serve_tenants(
             timeout: config.http.body_timeout,
         },
     };
-    announce(Addresses {
-        public: public.address()?,
-        admin: admin.address()?,
-    });
-    listen(config, (public, admin), app, log, stop).await;
+    let admin = Admin {
+        tokens: config.admin.tokens.tokens.clone(),
+        certificates: config.admin.tls.client_roots.is_some(),
+        locks: locks.clone(),
+        names: Arc::clone(&names),
+        metrics: Arc::<Metrics>::clone(&app.metrics),
+        calls: Arc::clone(&app.calls),
+        tenants: Arc::clone(tenants),
+        metrics_tenants: config.metrics_tenants,
+        log,
+        accepting: Arc::default(),
+        draining: CancellationToken::new(),
+    };
+    let (accepting, draining) = (Arc::clone(&admin.accepting), admin.draining.clone());
+    let drained = CancellationToken::new();
+    // It outlives the public listener, so that it can report that the host is stopping.
+    let operators = connections::run(
+        operators.listener,
+        operators.tls,
+        admin::router(admin),
+        ADMIN_LIMITS,
+        drained.cancelled(),
+    );
+    let announce = |public| {
+        accepting.store(true, Relaxed);
+        announce(Addresses { public, admin: address });
+    };
+    let public = async {
+        let served = serve_public(config, &identities, app, loaded, announce, stop, &draining).await;
+        drained.cancel();
+        served
+    };
+    let (served, _) = tokio::join!(public, operators);
     close(&locks, &*names).await;
+    served
+}
+
+/// Serves the public listener once the tenants are loaded, until it is told to stop, and drains it.
+async fn serve_public(
+    config: &Config,
+    identities: &Identities,
+    app: App,
+    loaded: &Notify,
+    announce: impl FnOnce(Address),
+    mut stop: impl AsyncFnMut() -> Stop,
+    draining: &CancellationToken,
+) -> Result<(), RunError> {
+    tokio::select! {
+        // Compiling may take long, and stopping a host that is still starting should not wait for it.
+        _ = stop() => return Ok(()),
+        () = draining.cancelled() => return Ok(()),
+        loaded = tokio::time::timeout(config.tenants_wait, loaded.notified()) => if loaded.is_err() {
+            tracing::warn!("serving without the tenants that are still being loaded");
+        }
+    }
+    let public = Bound::public(config, identities)?;
+    announce(public.address()?);
+    let limits = ConnectionLimits::from(&config.http);
+    let follows = app.follows.clone();
+    let shutdown = async {
+        lame_duck(config.http.lame_duck, draining, stop).await;
+        follows.end();
+    };
+    let router = http::router(Arc::new(app));
+    let cut_off = connections::run(public.listener, public.tls, router, limits, shutdown).await;
+    if cut_off > 0 {
+        let drain = config.http.drain;
+        tracing::warn!(
+            connections = cut_off,
+            ?drain,
+            "cut off connections that did not end in time"
+        );
+    }
     Ok(())
 }
 
@@ -255,64 +281,14 @@ fn sandbox_config(config: &Config) -> SandboxConfig {
     }
 }
 
-/// Runs both listeners; the admin listener outlives the public one, so that it can report that the host is stopping.
-async fn listen(
-    config: &Config,
-    (public, admin): (Bound, Bound),
-    app: App,
-    log: LogWriter,
-    stop: impl AsyncFnMut() -> Stop,
-) {
-    let (draining, drained) = (CancellationToken::new(), CancellationToken::new());
-    let admin_router = admin::router(Admin {
-        locks: app.powers.locks.clone(),
-        names: Arc::clone(&app.powers.names),
-        metrics: Arc::<Metrics>::clone(&app.metrics),
-        calls: Arc::clone(&app.calls),
-        tenants: Arc::clone(&app.tenants),
-        metrics_tenants: config.metrics_tenants,
-        log,
-        draining: draining.clone(),
-    });
-    let limits = ConnectionLimits::from(&config.http);
-    let follows = app.follows.clone();
-    let shutdown = async {
-        lame_duck(config.http.lame_duck, &draining, stop).await;
-        follows.end();
-    };
-    let public = async {
-        let cut_off = connections::run(
-            public.listener,
-            public.tls,
-            http::router(Arc::new(app)),
-            limits,
-            shutdown,
-        )
-        .await;
-        if cut_off > 0 {
-            let drain = config.http.drain;
-            tracing::warn!(
-                connections = cut_off,
-                ?drain,
-                "cut off connections that did not end in time"
-            );
-        }
-        drained.cancel();
-    };
-    let admin = connections::run(
-        admin.listener,
-        admin.tls,
-        admin_router,
-        ADMIN_LIMITS,
-        drained.cancelled(),
-    );
-    tokio::join!(public, admin);
-}
-
 /// Waits until the server is told to stop, and then for so long that whoever asks whether it is ready has seen that it is not:
 /// until then everything is served. Told once more it waits no longer.
 async fn lame_duck(time: Duration, draining: &CancellationToken, mut stop: impl AsyncFnMut() -> Stop) {
-    let told = stop().await;
+    let told = tokio::select! {
+        told = stop() => told,
+        // An operator has asked for it.
+        () = draining.cancelled() => Stop::Announced,
+    };
     draining.cancel();
     if told == Stop::AtOnce || time.is_zero() {
         return;

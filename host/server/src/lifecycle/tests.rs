@@ -1,13 +1,14 @@
 use std::ffi::OsString;
+use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
 use crate::config::ServeFlags;
+use crate::telemetry::{LogFilter, LogWriter};
 use crate::text::chain;
 
 fn flags(dir: &tempfile::TempDir) -> ServeFlags {
@@ -48,8 +49,12 @@ async fn while_serving_with(config: Config, during: impl AsyncFnOnce(Addresses, 
     let (tell, mut told) = mpsc::unbounded_channel();
     let stop = async || told.recv().await.unwrap_or(Stop::AtOnce);
     let announce = |addresses| announced.send(addresses).unwrap();
-    let (log, _thread) = LogWriter::start(io::sink(), 0).unwrap();
-    let server = serve(config, log, announce, stop, async || std::future::pending().await);
+    let (writer, _thread) = LogWriter::start(io::sink(), 0).unwrap();
+    // Nothing is logged through it.
+    let (filter, _) = LogFilter::new("info").unwrap();
+    let server = serve(config, Log { writer, filter }, announce, stop, async || {
+        std::future::pending().await
+    });
     let client = async {
         if let Ok(addresses) = addresses.await {
             during(addresses, tell).await;

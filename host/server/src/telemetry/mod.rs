@@ -1,8 +1,9 @@
-//! The log, on standard error: who writes it (`writer`), and what it says of a request.
+//! The log, on standard error: who writes it (`writer`), which lines it has (`filter`), and what it says of a request.
 //!
 //! Whatever comes from outside is escaped and cut, so no line of the log can be forged, and no line is long. A line
 //! that a request of a tenant causes is charged to the tenant's account.
 
+mod filter;
 mod writer;
 
 use std::ffi::OsString;
@@ -13,8 +14,12 @@ use namelock_account::Account;
 use namelock_sandbox::Phase;
 use namelock_sandbox::phases::Times;
 use tracing::Level;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::Layer;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt};
 
+pub use self::filter::{FOR_MAX, FilterError, FilterNow, LogFilter, OPERATOR};
 pub use self::writer::{LogThread, LogWriter};
 
 use crate::config::source::ConfigError;
@@ -38,29 +43,41 @@ enum Format {
     Json,
 }
 
+/// The log of a host: who writes it, and what is written. Clones share both.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Writes its lines.
+    pub writer: LogWriter,
+    /// Says which lines it has.
+    pub filter: LogFilter,
+}
+
 /// Sends the log to `writer`; `filter` is the value of `NAMELOCK_LOG`, and `format` that of `NAMELOCK_LOG_FORMAT`.
-pub fn init(filter: Option<OsString>, format: Option<OsString>, writer: LogWriter) -> Result<(), ConfigError> {
+pub fn init(filter: Option<OsString>, format: Option<OsString>, writer: LogWriter) -> Result<Log, ConfigError> {
     let format = read_format(format)?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(read_filter(filter)?)
+    let (filter, filters) = read_filter(filter)?;
+    let lines = fmt::layer()
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(writer);
+        .with_writer(writer.clone());
+    let log = tracing_subscriber::registry().with(filters);
     let begun = match format {
-        Format::Text => log.try_init(),
-        Format::Json => log.json().flatten_event(true).try_init(),
+        Format::Text => log.with(lines).try_init(),
+        Format::Json => log.with(lines.json().flatten_event(true)).try_init(),
     };
     begun.map_err(|error| wrong(error.to_string()))?;
     // The hook of the standard library would write on the thread that panics, and wait where nobody reads.
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!(panic = %quoted(&panic.to_string(), ERROR_MAX), "a thread panicked");
     }));
-    Ok(())
+    Ok(Log { writer, filter })
 }
 
-fn read_filter(filter: Option<OsString>) -> Result<EnvFilter, ConfigError> {
+fn read_filter(filter: Option<OsString>) -> Result<(LogFilter, Layer<EnvFilter, Registry>), ConfigError> {
     let filter = filter.unwrap_or_else(|| "info".into());
-    let filter = filter.to_str().ok_or_else(|| wrong("the value is not UTF-8".into()))?;
-    EnvFilter::try_new(filter).map_err(|error| wrong(error.to_string()))
+    let filter = filter
+        .to_str()
+        .ok_or_else(|| wrong("the value is not UTF-8; write it in UTF-8".into()))?;
+    LogFilter::new(filter).map_err(|error| wrong(error.to_string()))
 }
 
 fn read_format(format: Option<OsString>) -> Result<Format, ConfigError> {
@@ -75,10 +92,7 @@ fn read_format(format: Option<OsString>) -> Result<Format, ConfigError> {
 }
 
 fn wrong(problem: String) -> ConfigError {
-    ConfigError::new(
-        "NAMELOCK_LOG",
-        format!("{problem}; write a level, as in info, or several separated by commas, as in info,namelock=debug"),
-    )
+    ConfigError::new("NAMELOCK_LOG", problem)
 }
 
 /// The end of one request.

@@ -13,7 +13,7 @@
 //! Components are read into memory of their own length, and what waits for the compiler holds none: otherwise a directory full
 //! of long components would take processors and memory from the tenants that are being served.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,11 +21,13 @@ use futures_util::future::join_all;
 use namelock_account::{Account, Counter, Limit};
 use namelock_sandbox::compiler::Effort;
 use namelock_sandbox::{LoadError, Loaded, Sandbox};
+use namelock_types::milliseconds;
 use parking_lot::Mutex;
+use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::id::TenantId;
-use super::refused::Refused;
+use super::state::Refused;
 use super::table::{Table, ToLoad};
 
 /// A tenant whose component is to be loaded.
@@ -35,6 +37,41 @@ struct Job {
     account: Arc<Account>,
     /// Whether a first try to compile it took too long.
     takes_long: bool,
+    /// Since when it has been in the queue.
+    since: Instant,
+}
+
+/// A tenant whose component is being loaded, as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Loading {
+    /// The tenant.
+    pub tenant: String,
+    /// What is done for it.
+    pub stage: Stage,
+    /// For how long it has been in the queue, in milliseconds.
+    pub age_ms: u64,
+    /// Whether a first try took too long, so that it comes after all that were not tried.
+    pub takes_long: bool,
+}
+
+/// What is done for a tenant whose component is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// It is compiled.
+    Compiling,
+    /// It is read, and looked for in the cache.
+    Reading,
+    /// It waits for a compiler.
+    WaitsForCompiler,
+    /// It waits until it is read.
+    WaitsForReading,
+}
+
+/// A job that somebody works on.
+struct AtWork {
+    job: Job,
+    stage: Stage,
 }
 
 /// What becomes of a job that was worked on.
@@ -52,7 +89,7 @@ struct Queue {
     to_read: VecDeque<Job>,
     /// To be compiled.
     to_compile: VecDeque<Job>,
-    at_work: HashSet<TenantId>,
+    at_work: HashMap<TenantId, AtWork>,
     /// Whether one is being read.
     reading: bool,
     /// Those at work that were read again meanwhile.
@@ -61,7 +98,7 @@ struct Queue {
 
 impl Queue {
     fn push(&mut self, job: Job) {
-        if self.at_work.contains(&job.id) {
+        if self.at_work.contains_key(&job.id) {
             self.again.retain(|other| other.id != job.id);
             self.again.push(job);
             return;
@@ -80,7 +117,7 @@ impl Queue {
         }
         let job = self.to_read.pop_front()?;
         self.reading = true;
-        self.at_work.insert(job.id.clone());
+        self.begin(&job, Stage::Reading);
         Some(job)
     }
 
@@ -92,8 +129,29 @@ impl Queue {
         let place = |(_, job): &(usize, &Job)| (job.takes_long, job.account.used(Counter::CompileNanos));
         let (index, _) = self.to_compile.iter().enumerate().min_by_key(place)?;
         let job = self.to_compile.remove(index)?;
-        self.at_work.insert(job.id.clone());
+        self.begin(&job, Stage::Compiling);
         Some(job)
+    }
+
+    fn begin(&mut self, job: &Job, stage: Stage) {
+        let job = job.clone();
+        self.at_work.insert(job.id.clone(), AtWork { job, stage });
+    }
+
+    /// At most `limit` of its jobs: first those at work, then those that wait, in the order in which they came.
+    fn list(&self, limit: usize) -> Vec<Loading> {
+        let mut at_work: Vec<_> = self.at_work.values().map(|at| (&at.job, at.stage)).collect();
+        at_work.sort_by_key(|(job, _)| job.since);
+        let to_compile = self.to_compile.iter().map(|job| (job, Stage::WaitsForCompiler));
+        let to_read = self.to_read.iter().map(|job| (job, Stage::WaitsForReading));
+        let all = at_work.into_iter().chain(to_compile).chain(to_read);
+        let loading = |(job, stage): (&Job, Stage)| Loading {
+            tenant: job.id.to_string(),
+            stage,
+            age_ms: milliseconds(job.since.elapsed()),
+            takes_long: job.takes_long,
+        };
+        all.take(limit).map(loading).collect()
     }
 
     /// Ends the work on a tenant, which goes on to the compiler or is done.
@@ -136,6 +194,11 @@ impl Loader {
         }
     }
 
+    /// At most `limit` of the tenants whose components are being loaded.
+    pub(super) fn list(&self, limit: usize) -> Vec<Loading> {
+        self.queue.lock().list(limit)
+    }
+
     /// Queues these tenants, without waiting for anything.
     pub(super) fn push(&self, tenants: Vec<(TenantId, Arc<Account>)>) {
         let mut queue = self.queue.lock();
@@ -144,6 +207,7 @@ impl Loader {
                 id,
                 account,
                 takes_long: false,
+                since: Instant::now(),
             });
         }
         drop(queue);
@@ -282,6 +346,7 @@ mod tests {
             id: id.parse().unwrap(),
             account: Arc::new(account),
             takes_long: false,
+            since: Instant::now(),
         }
     }
 
@@ -330,6 +395,29 @@ mod tests {
         queue.push(job("d", 60));
         read_all(&mut queue);
         assert_eq!(compiled(&mut queue), ["b", "c", "d", "a-bomb"]);
+    }
+
+    #[test]
+    fn an_operator_sees_who_is_at_work_before_who_waits() {
+        let mut queue = Queue::default();
+        for id in ["a", "b", "c"] {
+            queue.push(job(id, 0));
+        }
+        read_all(&mut queue);
+        queue.next_to_compile().unwrap();
+        queue.push(job("d", 0));
+        let stages = |limit| -> Vec<_> {
+            let list = queue.list(limit).into_iter();
+            list.map(|loading| (loading.tenant, loading.stage)).collect()
+        };
+        let expect = [
+            ("a", Stage::Compiling),
+            ("b", Stage::WaitsForCompiler),
+            ("c", Stage::WaitsForCompiler),
+            ("d", Stage::WaitsForReading),
+        ];
+        assert_eq!(stages(9), expect.map(|(id, stage)| (id.to_owned(), stage)));
+        assert_eq!(stages(2).len(), 2);
     }
 
     #[test]

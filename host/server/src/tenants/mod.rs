@@ -9,8 +9,9 @@
 //! A component that the compiler has refused is not compiled again until it changes, so a bomb costs its time once. A
 //! good one that many tenants bring is compiled once.
 //!
-//! - [`directory`], `plan`, `files`: what is in the directory; [`tokens`]: who may call;
-//! - `table`: what is served of each tenant, `refused`: and why not; `loader`: loads components, and is fair between tenants.
+//! - [`directory`], `plan`, `files`: what is in the directory;
+//! - `table`: what is served of each tenant; `state`: whether it is, and why not; `loader`: loads components, and is fair
+//!   between tenants.
 
 pub mod directory;
 mod error;
@@ -18,9 +19,8 @@ mod files;
 mod id;
 mod loader;
 pub(crate) mod plan;
-mod refused;
+mod state;
 mod table;
-pub mod tokens;
 
 use std::sync::Arc;
 
@@ -29,11 +29,12 @@ use namelock_sandbox::Sandbox;
 
 pub use self::error::TenantError;
 pub use self::id::{InvalidTenantId, TenantId};
+pub use self::loader::{Loading, Stage};
 pub use self::plan::Rules;
 #[cfg(fuzzing)]
 pub use self::plan::fuzz_tenant_toml;
-pub use self::refused::NotServed;
-pub use self::table::{Ready, State, Status};
+pub use self::state::{Disabled, NotServed, State, Status};
+pub use self::table::Ready;
 
 use self::directory::Candidate;
 use self::loader::Loader;
@@ -66,14 +67,25 @@ impl Tenants {
         self.table.account(id)
     }
 
-    /// The state of every tenant, ordered by id.
-    pub fn status(&self) -> Vec<Status> {
-        self.table.status()
+    /// The states of the tenants whose ids come after `after`, in order, at most `limit` of them.
+    pub fn status(&self, after: &str, limit: usize) -> Vec<Status> {
+        self.table.status(after, limit)
     }
 
     /// The state of one tenant.
     pub fn status_of(&self, id: &str) -> Option<Status> {
         self.table.status_of(id)
+    }
+
+    /// At most `limit` of the tenants whose components are being loaded: those at work first.
+    pub fn loading(&self, limit: usize) -> Vec<Loading> {
+        self.loader.list(limit)
+    }
+
+    /// Has the calls of a tenant refused from now on, or no longer; those that were admitted go on. A tenant that is removed
+    /// and comes again is a new one. Returns its state; none if there is no such tenant.
+    pub fn disable(&self, id: &str, disabled: Disabled) -> Option<Status> {
+        self.table.disable(id, disabled)
     }
 
     /// How many tenants there are in each state.

@@ -15,10 +15,11 @@ use serde::de::{Deserializer, Visitor};
 use super::error::TenantError;
 use super::files::{open_if_there, open_regular};
 use super::id::TenantId;
-use super::tokens::{TokenSection, Tokens};
 use crate::admission::AdmissionLimits;
 use crate::config::source::{ConfigError, Source};
 use crate::config::{Limits, LimitsSection};
+use crate::tokens::right::Right;
+use crate::tokens::{TokenSection, Tokens};
 
 /// Longest `tenant.toml` that is read, in bytes.
 const SETTINGS_FILE_MAX: u64 = 64 << 10;
@@ -47,7 +48,7 @@ pub(crate) struct Plan {
     pub(crate) admission: AdmissionLimits,
     pub(crate) budgets: Budgets,
     pub(crate) log_followers: usize,
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: Tokens<Right>,
     /// Which of its calls are recorded; none: none of them.
     pub(crate) record: Option<Record>,
 }
@@ -77,7 +78,7 @@ struct TenantFile {
     names: NamesSection,
     settings: BTreeMap<String, SettingValue>,
     limits: LimitsSection,
-    tokens: Vec<TokenSection>,
+    tokens: Vec<TokenSection<Right>>,
 }
 
 /// The section `names` of it.

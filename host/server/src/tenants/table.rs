@@ -14,17 +14,17 @@ use std::sync::Arc;
 use namelock_account::{Account, Budgets, Level};
 use namelock_sandbox::{Feed, Handler, Loaded, Tenant};
 use parking_lot::RwLock;
-use serde::Serialize;
 
 use super::directory::Candidate;
 use super::error::TenantError;
 use super::id::TenantId;
 use super::plan::{Plan, Record};
-use super::refused::{NotServed, REASON_MAX, Refused};
-use super::tokens::Tokens;
+use super::state::{Disabled, NotServed, REASON_MAX, Refused, State, Status};
 use crate::admission::Admission;
 use crate::metrics::TenantUsage;
 use crate::text::quoted;
+use crate::tokens::Tokens;
+use crate::tokens::right::Right;
 use crate::usage::Usage;
 
 /// A tenant that can be served.
@@ -36,61 +36,11 @@ pub struct Ready {
     /// What it uses of the host, and how much it may use.
     pub admission: Arc<Admission>,
     /// Who may call it.
-    pub tokens: Tokens,
+    pub tokens: Tokens<Right>,
     /// How many may follow its log at once.
     pub log_followers: usize,
     /// Whether its calls that fail are recorded, if the host keeps recordings.
     pub records_failures: bool,
-}
-
-/// Whether a tenant is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Its calls are answered by what its directory holds.
-    Serving,
-    /// Its calls are answered by an older version of its component: the newest is refused.
-    ServingPrevious,
-    /// It has never been served, and its component is being loaded.
-    Loading,
-    /// Its calls are refused.
-    Unavailable,
-}
-
-impl State {
-    /// All of them, in the order of declaration.
-    pub const ALL: [Self; 4] = [Self::Serving, Self::ServingPrevious, Self::Loading, Self::Unavailable];
-
-    /// The state as written in metrics, and by the admin listener.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Serving => "serving",
-            Self::ServingPrevious => "serving_previous",
-            Self::Loading => "loading",
-            Self::Unavailable => "unavailable",
-        }
-    }
-}
-
-/// The state of a tenant, for an operator.
-#[derive(Debug, Serialize)]
-pub struct Status {
-    /// Its id.
-    pub tenant: String,
-    /// Whether it is served.
-    pub state: State,
-    /// The SHA-256 of the component that is served.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub component: Option<String>,
-    /// Why the contents of the directory are not served.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub refused: Option<String>,
-    /// The keys of its `[settings]` that no call has read since its `tenant.toml` was.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub unread_settings: Vec<String>,
-    /// What it has used, and how near to its limits it came; none before its `tenant.toml` could be read.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub usage: Option<Usage>,
 }
 
 /// One tenant in the table.
@@ -105,6 +55,8 @@ struct Entry {
     component: Option<Loaded>,
     /// Why the newest component is not served.
     refused: Option<Refused>,
+    /// Kept when the directory is read again; the host forgets it when it stops.
+    disabled: Disabled,
     /// What the parts make together, if they make a tenant that can be served.
     ready: Option<Arc<Ready>>,
 }
@@ -118,6 +70,7 @@ impl Entry {
             settings: Err(NotServed::loading()),
             component: None,
             refused: None,
+            disabled: Disabled::No,
             ready: None,
         }
     }
@@ -167,6 +120,9 @@ impl Entry {
     }
 
     fn get(&self) -> Result<Arc<Ready>, NotServed> {
+        if self.disabled == Disabled::Yes {
+            return Err(NotServed::disabled());
+        }
         let refused = || match (&self.settings, &self.refused) {
             (Err(refused), _) => refused.clone(),
             (Ok(_), Some(refused)) => refused.why.clone(),
@@ -182,6 +138,9 @@ impl Entry {
     }
 
     fn state(&self) -> State {
+        if self.disabled == Disabled::Yes {
+            return State::Disabled;
+        }
         match (&self.ready, &self.settings, &self.refused) {
             (Some(_), _, None) => State::Serving,
             (Some(_), _, Some(_)) => State::ServingPrevious,
@@ -231,13 +190,21 @@ impl Table {
         self.entries.read().get(id).map(Entry::get)
     }
 
-    /// The state of every tenant, ordered by id.
-    pub(super) fn status(&self) -> Vec<Status> {
+    /// The states of the tenants whose ids come after `after`, in order, at most `limit` of them.
+    pub(super) fn status(&self, after: &str, limit: usize) -> Vec<Status> {
         let entries = self.entries.read();
-        let mut all: Vec<_> = entries.iter().map(|(id, entry)| entry.status(id)).collect();
-        drop(entries);
-        all.sort_by(|a, b| a.tenant.cmp(&b.tenant));
-        all
+        let mut all: Vec<_> = entries.iter().filter(|(id, _)| id.as_str() > after).collect();
+        all.sort_unstable_by_key(|(id, _)| id.as_str());
+        let asked = all.into_iter().take(limit);
+        asked.map(|(id, entry)| entry.status(id)).collect()
+    }
+
+    /// Has the calls of a tenant refused from now on, or no longer; returns its state.
+    pub(super) fn disable(&self, id: &str, disabled: Disabled) -> Option<Status> {
+        let mut entries = self.entries.write();
+        entries.get_mut(id)?.disabled = disabled;
+        let (id, entry) = entries.get_key_value(id)?;
+        Some(entry.status(id))
     }
 
     /// How many tenants there are in each state.

@@ -106,7 +106,10 @@ async fn compiling_is_booked_to_the_tenant_and_its_account_outlives_reloads() {
         tenants
             .load(scan(&dir.path().join("tenants"), &rules, Path::new("none")).unwrap())
             .await;
-        (tenants.status().pop().unwrap().state, tenants.account("acme").unwrap())
+        (
+            tenants.status("", 10).pop().unwrap().state,
+            tenants.account("acme").unwrap(),
+        )
     };
     let (state, first) = load().await;
     let compiled = first.used(Counter::CompileNanos);

@@ -28,7 +28,7 @@ fn a_setting_that_is_left_out_has_its_default() {
     let config = Config::load(&ServeFlags::default(), &|_| None).unwrap();
     assert_eq!(config.http, HttpConfig::default());
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!(config.admin.to_string(), "127.0.0.1:8081");
+    assert_eq!(config.admin.listen.to_string(), "127.0.0.1:8081");
     assert_eq!(config.lock_url.to_string(), "memory:");
     assert_eq!(config.names_url.to_string(), "sqlite:namelock.db");
     assert_eq!(config.tenants, Path::new("tenants"));
@@ -123,7 +123,7 @@ fn a_file_can_set_everything() {
     .unwrap();
     assert_eq!(config.http.drain, Duration::from_secs(60));
     assert_eq!(config.http.listen.port(), 80);
-    assert_eq!(config.admin.port(), 81);
+    assert_eq!(config.admin.listen.port(), 81);
     assert_eq!(config.lock_url.to_string(), "memcached://a:1");
     assert_eq!(config.lock.max_wait, Duration::from_secs(5));
     assert_eq!(config.lock.restart_grace, Some(Duration::from_secs(15)));
@@ -200,7 +200,7 @@ fn an_error_says_what_and_where_and_how_to_fix_it() {
     check(
         "[admin]\ncolour = 1",
         "FILE, line 2, admin.colour: unknown field `colour`, expected one of \
-         `listen`, `tls_certificate`, `tls_key`, `tls_client_roots`",
+         `listen`, `tls_certificate`, `tls_key`, `tls_client_roots`, `open`, `tokens`",
     );
     check(
         "[https]\n",
@@ -257,7 +257,7 @@ fn a_flag_wins_over_the_environment_which_wins_over_the_file() {
     };
     let config = Config::load(&flags, &env).unwrap();
     assert_eq!(config.http.listen.port(), 3, "flag");
-    assert_eq!(config.admin.port(), 2, "environment");
+    assert_eq!(config.admin.listen.port(), 2, "environment");
     assert_eq!(config.lock_url.to_string(), "memcached://env:11211");
     assert_eq!(config.tenants, Path::new("file"));
 }
@@ -312,6 +312,36 @@ fn the_examples_of_the_documented_file_are_valid() {
     assert!(config.lock.restart_grace.is_some() && config.names.tls_roots.is_some());
 }
 
+/// A file with tokens of operators.
+const TOKENS: &str = r#"
+    [admin]
+    open = true
+    [[admin.tokens]]
+    name = "ops"
+    sha256 = "60af7e5ab0036ead31e3d3fffc5f6effb43efc6729965d56007c05b36a5dbe3f"
+    rights = ["read", "write"]
+"#;
+
+#[test]
+fn tokens_of_operators_are_read_and_wrong_ones_named() {
+    let config = load(TOKENS).unwrap();
+    assert!(config.admin.open && !config.admin.tokens.tokens.is_open());
+    let hash = "60af7e5ab0036ead31e3d3fffc5f6effb43efc6729965d56007c05b36a5dbe3f";
+    assert!(!format!("{config:?}").contains(hash), "nobody needs it in a log");
+    let written = crate::config::effective(&config);
+    let line = format!("tokens = [{{ name = \"ops\", sha256 = \"{hash}\", rights = [\"read\", \"write\"] }}]");
+    assert!(written.contains(&line), "{written}");
+    let wrong = |from: &str, to: &str| load(&TOKENS.replace(from, to)).unwrap_err();
+    assert_eq!(
+        wrong("read", "fly"),
+        "FILE, line 7, admin.tokens[0].rights[0]: unknown variant `fly`, expected one of `read`, `names`, `write`"
+    );
+    assert_eq!(
+        wrong("\"read\", \"write\"", ""),
+        "FILE, admin.tokens: `ops` has no rights; write some of read, names and write"
+    );
+}
+
 /// A value of this kind that is in its range.
 fn sample(kind: Kind) -> Value {
     match kind {
@@ -321,6 +351,7 @@ fn sample(kind: Kind) -> Value {
         Kind::Switch => Value::Switch(true),
         Kind::Text => Value::Text("x".into()),
         Kind::List => Value::List(vec!["x".to_owned()]),
+        Kind::Tokens => Value::Tokens(load(TOKENS).unwrap().admin.tokens.sections),
     }
 }
 
@@ -394,9 +425,10 @@ fn every_flag_names_its_variable_and_its_default() {
     {
         let Some(flag) = flag else { continue };
         let name = flag.flag().trim_start_matches('-').to_owned();
+        let id = name.replace('-', "_");
         let argument = command
             .get_arguments()
-            .find(|argument| argument.get_id() == name.as_str());
+            .find(|argument| argument.get_id() == id.as_str());
         let help = argument.unwrap().get_help().unwrap().to_string();
         assert!(help.contains(&format!("[env: {}]", flag.variable())), "{help}");
         if entry.kind == Kind::Text {
@@ -406,7 +438,7 @@ fn every_flag_names_its_variable_and_its_default() {
                 "{help}"
             );
         }
-        found.push(name);
+        found.push(id);
     }
     for argument in command.get_arguments() {
         assert!(

@@ -47,6 +47,8 @@ pub(super) struct Activity {
     requests: AtomicU32,
     /// How many of them have an answer that has no end of its own.
     endless: AtomicU32,
+    /// Whether there ever was one.
+    had_endless: AtomicBool,
     epoch: Instant,
     /// Told when a connection becomes idle.
     rested: Arc<Notify>,
@@ -63,6 +65,7 @@ impl Activity {
             http_1_1: AtomicBool::new(false),
             requests: AtomicU32::new(0),
             endless: AtomicU32::new(0),
+            had_endless: AtomicBool::new(false),
             epoch,
             rested,
             closed: Notify::new(),
@@ -98,6 +101,7 @@ impl Activity {
 
     /// The answer has no end of its own.
     pub(super) fn begin_endless(&self) {
+        self.had_endless.store(true, Release);
         self.endless.fetch_add(1, AcqRel);
     }
 
@@ -106,11 +110,11 @@ impl Activity {
         self.endless.fetch_sub(1, AcqRel);
     }
 
-    /// Waits until there are requests, and none of them has an answer that will end by itself.
+    /// Waits until nothing is left but answers without an end, or what a peer has not read of one.
     pub(super) async fn only_endless(&self) {
         loop {
-            let endless = self.endless.load(Acquire);
-            if endless > 0 && endless == self.requests.load(Acquire) {
+            let only = self.endless.load(Acquire) == self.requests.load(Acquire);
+            if only && self.had_endless.load(Acquire) {
                 return;
             }
             tokio::time::sleep(LOOK).await;

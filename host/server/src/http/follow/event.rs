@@ -64,7 +64,7 @@ impl Serialize for PhasesMs<'_> {
 
 /// Tells those who follow the log of a tenant that a request has ended; `detail` is what its caller was told of its failure.
 // Keeps P6: what is told of requests has a budget, so many bytes in a second.
-pub(in crate::http) fn ended(ready: &Ready, end: &RequestEnd<'_>, detail: Option<&str>) {
+pub(crate) fn ended(ready: &Ready, end: &RequestEnd<'_>, detail: Option<&str>) {
     let (feed, account) = (&ready.tenant.feed, &ready.tenant.account);
     if feed.followers() == 0 {
         return;

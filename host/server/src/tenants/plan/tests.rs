@@ -87,7 +87,7 @@ fn a_wrong_tenant_file_says_what_and_where() {
         "FILE, line 1, limits.max: unknown field `max`, expected one of `component`, `artifact`, `calls`, `calls_waiting`, \
          `calls_wait`, `rate`, `burst`, `memory`, `cpu_time`, `wall_time`, `leases`, `host_calls`, `host_bytes`, \
          `handles`, `random_bytes`, `attributes`, `attribute_bytes`, `registrations`, \
-         `registration_bytes`, `log_bytes`, `log_rate`, `writes`, `write_rate`, `read_rate`, `refusal_rate`",
+         `registration_bytes`, `log_bytes`, `log_rate`, `log_followers`, `writes`, `write_rate`, `read_rate`, `refusal_rate`",
     );
     check(
         "[[tokens]]\nname = \"ci\"\nsha256 = \"nlk_secret\"\nrights = [\"find\"]",

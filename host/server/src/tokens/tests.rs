@@ -1,8 +1,9 @@
 use axum::http::HeaderValue;
 
+use super::right::{AdminRight, Right};
 use super::*;
 
-fn section(name: &str, secret: &str, rights: &[Right]) -> TokenSection {
+fn section(name: &str, secret: &str, rights: &[Right]) -> TokenSection<Right> {
     TokenSection {
         name: name.into(),
         sha256: hex(&Sha256::digest(secret)),
@@ -10,9 +11,9 @@ fn section(name: &str, secret: &str, rights: &[Right]) -> TokenSection {
     }
 }
 
-fn tokens() -> Tokens {
+fn tokens() -> Tokens<Right> {
     let sections = vec![
-        section("all", "nlk_all", &Right::ALL),
+        section("all", "nlk_all", Right::ALL),
         section("reader", "nlk_reader", &[Right::Find]),
     ];
     Tokens::new(sections).unwrap()
@@ -27,10 +28,10 @@ fn headers(values: &[&str]) -> HeaderMap {
 
 #[test]
 fn a_token_allows_its_rights_and_no_more() {
-    let check = |values: &[&str], right: Right, expect: Result<(), Denied>| {
+    let check = |values: &[&str], right: Right, expect: Result<(), Denied<Right>>| {
         assert_eq!(tokens().check(&headers(values), right), expect, "{values:?} {right}");
     };
-    for right in Right::ALL {
+    for &right in Right::ALL {
         check(&["Bearer nlk_all"], right, Ok(()));
         check(&["bearer  nlk_all "], right, Ok(()));
         check(&["Bearer nlk_other"], right, Err(Denied::Unknown));
@@ -66,17 +67,24 @@ fn a_tenant_without_tokens_lets_anybody_in() {
 
 #[test]
 fn invalid_tokens_are_refused_without_repeating_their_hash() {
-    let check = |sections: Vec<TokenSection>, expect: InvalidTokens| {
+    let check = |sections: Vec<TokenSection<Right>>, expect: InvalidTokens| {
         assert_eq!(Tokens::new(sections).unwrap_err(), [expect]);
     };
     let good = || section("a", "s", &[Right::Find]);
     let again = || section("a", "t", &[Right::Find]);
     check(vec![good(), again()], InvalidTokens::Twice("a".into()));
     check(
-        vec![good(), section("b", "s", &Right::ALL)],
+        vec![good(), section("b", "s", Right::ALL)],
         InvalidTokens::SameSecret("b".into()),
     );
-    check(vec![section("a", "s", &[])], InvalidTokens::NoRights("a".into()));
+    let rights = "register, find, free, update, list and log".to_owned();
+    check(
+        vec![section("a", "s", &[])],
+        InvalidTokens::NoRights {
+            name: "a".into(),
+            rights,
+        },
+    );
     check(vec![section("", "s", &[Right::Find])], InvalidTokens::Name("".into()));
     check(
         vec![section("a b", "s", &[Right::Find])],
@@ -101,7 +109,7 @@ fn invalid_tokens_are_refused_without_repeating_their_hash() {
 fn a_new_token_works_with_its_printed_lines() {
     #[derive(Deserialize)]
     struct File {
-        tokens: Vec<TokenSection>,
+        tokens: Vec<TokenSection<Right>>,
     }
     let text = NewToken::make("ci", &[Right::Register, Right::Find]).unwrap().text();
     let (secret, lines) = text.split_once('\n').unwrap();
@@ -113,14 +121,16 @@ fn a_new_token_works_with_its_printed_lines() {
     assert_eq!(tokens.check(&presented, Right::Find), Ok(()));
     assert_eq!(tokens.check(&presented, Right::Free), Err(Denied::Right(Right::Free)));
     assert_ne!(text, NewToken::make("ci", &[Right::Find]).unwrap().text());
+    let text = NewToken::make("ops", &[AdminRight::Read]).unwrap().text();
+    assert!(text.contains("\n[[admin.tokens]]\nname = \"ops\"\n"), "{text}");
     assert!(NewToken::make("a\nb", &[Right::Find]).is_err());
-    assert!(NewToken::make("a", &[]).is_err());
+    assert!(NewToken::<Right>::make("a", &[]).is_err());
 }
 
 #[test]
 fn debug_output_has_no_hash() {
     let hash = hex(&Sha256::digest("nlk_all"));
-    let section = section("all", "nlk_all", &Right::ALL);
+    let section = section("all", "nlk_all", Right::ALL);
     assert!(!format!("{section:?}").contains(&hash));
     assert!(format!("{:?}", tokens()).contains("all"));
     assert!(!format!("{:?}", tokens()).contains("sha256"));

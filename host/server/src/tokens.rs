@@ -1,14 +1,18 @@
-//! The bearer tokens that decide who may call a tenant.
+//! The bearer tokens that decide who may call a tenant, and who may use the admin listener. They differ in their rights
+//! ([`right`]) and are the same in all else.
 //!
-//! A `tenant.toml` holds the SHA-256 of each secret, never the secret. A secret is 256 random bits, so a plain hash is
-//! enough: there is nothing to guess, and a slow hash would only make refusals expensive.
+//! A file holds the SHA-256 of each secret, never the secret. A secret is 256 random bits, so a plain hash is enough: there
+//! is nothing to guess, and a slow hash would only make refusals expensive.
 //!
-//! The hash of the secret that a caller presents is compared with those of all the tenant's tokens, each in constant
-//! time and none left out, so the time of an answer reveals nothing about how close a guess was. A token is looked up
-//! under its own tenant only: every other tenant does not know it.
+//! The hash of the secret that a caller presents is compared with those of all tokens of one list, each in constant time and
+//! none left out, so the time of an answer reveals nothing about how close a guess was. A token is looked up in the list of
+//! the tenant that is called, or in that of the admin listener: nobody else knows it.
+
+pub mod right;
 
 use std::fmt;
-use std::str::FromStr;
+use std::marker::PhantomData;
+use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -18,9 +22,10 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+use self::right::TokenRight;
 use crate::hex::{from_hex, hex};
 
-/// Most tokens of one tenant; each costs a comparison in every request.
+/// Most tokens of one list; each costs a comparison in every request.
 const TOKENS_MAX: usize = 64;
 
 /// Longest `Authorization` header that is read, in bytes.
@@ -32,82 +37,26 @@ const PREFIX: &str = "nlk_";
 /// Length of the random part of a secret, in bytes.
 const SECRET_BYTES: usize = 32;
 
-/// What a token allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[repr(u8)]
-pub enum Right {
-    /// Register a name.
-    Register = 1,
-    /// Find the registration of a name.
-    Find = 2,
-    /// Free a name.
-    Free = 4,
-    /// Change the registration of a name.
-    Update = 8,
-    /// List registrations.
-    List = 16,
-    /// Follow the tenant's log.
-    Log = 32,
-}
-
-impl Right {
-    /// Every right.
-    pub const ALL: [Self; 6] = [
-        Self::Register,
-        Self::Find,
-        Self::Free,
-        Self::Update,
-        Self::List,
-        Self::Log,
-    ];
-
-    /// The right as written in a `tenant.toml`.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Register => "register",
-            Self::Find => "find",
-            Self::Free => "free",
-            Self::Update => "update",
-            Self::List => "list",
-            Self::Log => "log",
-        }
-    }
-}
-
-impl fmt::Display for Right {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.label())
-    }
-}
-
-/// The text is not a right.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a right is register, find, free, update, list or log")]
-pub struct InvalidRight;
-
-impl FromStr for Right {
-    type Err = InvalidRight;
-
-    fn from_str(text: &str) -> Result<Self, InvalidRight> {
-        Self::ALL
-            .into_iter()
-            .find(|right| right.label() == text)
-            .ok_or(InvalidRight)
-    }
-}
-
-/// One `[[tokens]]` of a `tenant.toml`, not yet validated.
-#[derive(Deserialize)]
+/// One token as it is written in a file, not yet validated.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TokenSection {
+pub struct TokenSection<R> {
     name: String,
     sha256: String,
-    rights: Vec<Right>,
+    rights: Vec<R>,
+}
+
+impl<R: TokenRight> fmt::Display for TokenSection<R> {
+    /// Writes it as an inline table of TOML.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rights: Vec<_> = self.rights.iter().map(|right| right.label()).collect();
+        let Self { name, sha256, .. } = self;
+        write!(f, "{{ name = {name:?}, sha256 = {sha256:?}, rights = {rights:?} }}")
+    }
 }
 
 /// Leaves the hash out: it is no secret, but nobody needs it in a log.
-impl fmt::Debug for TokenSection {
+impl<R: fmt::Debug> fmt::Debug for TokenSection<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenSection")
             .field("name", &self.name)
@@ -116,7 +65,7 @@ impl fmt::Debug for TokenSection {
     }
 }
 
-/// What is wrong with the tokens of a `tenant.toml`.
+/// What is wrong with the tokens of a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTokens {
     /// There are more tokens than a request should be compared with.
@@ -135,22 +84,27 @@ pub enum InvalidTokens {
     #[error("the sha256 of `{0}` is not 64 hexadecimal digits; make a new token with `namelock token new`")]
     Hash(String),
     /// A token has no rights.
-    #[error("`{0}` has no rights; write some of register, find, free, update, list and log")]
-    NoRights(String),
+    #[error("`{name}` has no rights; write some of {rights}")]
+    NoRights {
+        /// The token.
+        name: String,
+        /// The rights that there are.
+        rights: String,
+    },
 }
 
 /// Why a request is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
+pub enum Denied<R: TokenRight> {
     /// It has no token, or a header that cannot be one.
-    #[error("this tenant requires a token; send it as Authorization: Bearer SECRET")]
+    #[error("{} requires a token; send it as Authorization: Bearer SECRET", R::OF)]
     Missing,
-    /// The tenant does not know its token.
-    #[error("this tenant does not know this token")]
+    /// Its token is not among those of the list.
+    #[error("{} does not know this token", R::OF)]
     Unknown,
     /// Its token does not have this right.
     #[error("this token does not have the right to {0}")]
-    Right(Right),
+    Right(R),
 }
 
 /// What a request has presented to show its rights: the hash of a secret, or nothing that could be one.
@@ -164,19 +118,63 @@ impl Presented {
     }
 }
 
-/// The tokens of one tenant; none means that anybody may call it.
-#[derive(Clone, Debug, Default)]
-pub struct Tokens(Vec<Token>);
+/// The tokens of one list; none means that anybody may do anything.
+#[derive(Clone, Debug)]
+pub struct Tokens<R>(Vec<Token<R>>);
 
-#[derive(Clone)]
-struct Token {
-    name: String,
-    sha256: [u8; 32],
-    /// The sum of its [`Right`]s.
-    rights: u8,
+impl<R> Default for Tokens<R> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
 }
 
-impl fmt::Debug for Token {
+/// A token that is known.
+#[derive(Clone)]
+pub struct Token<R> {
+    /// Its name, as in the file.
+    pub name: Arc<str>,
+    sha256: [u8; 32],
+    /// What it allows.
+    pub rights: Rights<R>,
+}
+
+/// Some rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights<R> {
+    /// The sum of their [`TokenRight::bit`]s.
+    bits: u8,
+    of: PhantomData<R>,
+}
+
+impl<R: TokenRight> Rights<R> {
+    /// Every right.
+    pub fn all() -> Self {
+        R::ALL.iter().copied().collect()
+    }
+
+    /// Whether this right is among them.
+    ///
+    /// # Errors
+    ///
+    /// It is not.
+    pub fn check(self, right: R) -> Result<(), Denied<R>> {
+        if self.bits & right.bit() == 0 {
+            return Err(Denied::Right(right));
+        }
+        Ok(())
+    }
+}
+
+impl<R: TokenRight> FromIterator<R> for Rights<R> {
+    fn from_iter<I: IntoIterator<Item = R>>(rights: I) -> Self {
+        Self {
+            bits: rights.into_iter().fold(0, |sum, right| sum | right.bit()),
+            of: PhantomData,
+        }
+    }
+}
+
+impl<R: fmt::Debug> fmt::Debug for Token<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token")
             .field("name", &self.name)
@@ -185,9 +183,9 @@ impl fmt::Debug for Token {
     }
 }
 
-impl Tokens {
-    /// Validates the tokens of a `tenant.toml`; an error has what is wrong with each of them.
-    pub fn new(sections: Vec<TokenSection>) -> Result<Self, Vec<InvalidTokens>> {
+impl<R: TokenRight> Tokens<R> {
+    /// Validates the tokens of a file; an error has what is wrong with each of them.
+    pub fn new(sections: Vec<TokenSection<R>>) -> Result<Self, Vec<InvalidTokens>> {
         if sections.len() > TOKENS_MAX {
             return Err(vec![InvalidTokens::TooMany(sections.len())]);
         }
@@ -202,11 +200,11 @@ impl Tokens {
     }
 
     /// Validates one more token.
-    fn check_new(&self, TokenSection { name, sha256, rights }: TokenSection) -> Result<Token, InvalidTokens> {
+    fn check_new(&self, TokenSection { name, sha256, rights }: TokenSection<R>) -> Result<Token<R>, InvalidTokens> {
         if !is_name(&name) {
             return Err(InvalidTokens::Name(name));
         }
-        if self.0.iter().any(|token| token.name == name) {
+        if self.0.iter().any(|token| *token.name == *name) {
             return Err(InvalidTokens::Twice(name));
         }
         let Some(sha256) = from_hex(&sha256).and_then(|bytes| bytes.try_into().ok()) else {
@@ -215,44 +213,70 @@ impl Tokens {
         if self.0.iter().any(|token| token.sha256 == sha256) {
             return Err(InvalidTokens::SameSecret(name));
         }
-        let rights = rights.into_iter().fold(0, |sum, right| sum | right as u8);
-        if rights == 0 {
-            return Err(InvalidTokens::NoRights(name));
+        if rights.is_empty() {
+            return Err(no_rights::<R>(&name));
         }
-        Ok(Token { name, sha256, rights })
+        Ok(Token {
+            name: name.into(),
+            sha256,
+            rights: rights.into_iter().collect(),
+        })
     }
 
-    /// Whether anybody may call this tenant.
+    /// Whether anybody may do anything.
     pub fn is_open(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Checks that a request with these headers has the right.
+    ///
+    /// # Errors
+    ///
+    /// Why it has not.
     // Keeps P7: a request without the right is refused before its body is read or anything is locked.
-    pub fn check(&self, headers: &HeaderMap, right: Right) -> Result<(), Denied> {
-        if self.is_open() {
-            return Ok(());
+    pub fn check(&self, headers: &HeaderMap, right: R) -> Result<(), Denied<R>> {
+        match self.find(headers)? {
+            Some(known) => known.rights.check(right),
+            None => Ok(()),
         }
-        self.check_presented(&Presented::of(headers), right)
+    }
+
+    /// Finds the token of a request with these headers; none: there are no tokens, and anybody may do anything.
+    ///
+    /// # Errors
+    ///
+    /// It has none, or one that is not known.
+    pub fn find(&self, headers: &HeaderMap) -> Result<Option<&Token<R>>, Denied<R>> {
+        if self.is_open() {
+            return Ok(None);
+        }
+        self.find_presented(&Presented::of(headers)).map(Some)
     }
 
     /// Checks that whoever has presented this has the right, also when the tokens have changed since.
-    pub fn check_presented(&self, presented: &Presented, right: Right) -> Result<(), Denied> {
+    ///
+    /// # Errors
+    ///
+    /// Why he has not.
+    pub fn check_presented(&self, presented: &Presented, right: R) -> Result<(), Denied<R>> {
         if self.is_open() {
             return Ok(());
         }
+        self.find_presented(presented)?.rights.check(right)
+    }
+
+    fn find_presented(&self, presented: &Presented) -> Result<&Token<R>, Denied<R>> {
         let presented = presented.0.ok_or(Denied::Missing)?;
-        let (mut known, mut rights) = (Choice::from(0), 0);
-        for token in &self.0 {
+        let (mut known, mut place) = (Choice::from(0), 0);
+        for (index, token) in (0..).zip(&self.0) {
             let same = token.sha256.ct_eq(&presented);
             known |= same;
-            rights |= u8::conditional_select(&0, &token.rights, same);
+            place = u8::conditional_select(&place, &index, same);
         }
-        match (bool::from(known), rights & right as u8) {
-            (false, _) => Err(Denied::Unknown),
-            (true, 0) => Err(Denied::Right(right)),
-            (true, _) => Ok(()),
+        if !bool::from(known) {
+            return Err(Denied::Unknown);
         }
+        self.0.get(usize::from(place)).ok_or(Denied::Unknown)
     }
 }
 
@@ -272,26 +296,33 @@ fn secret_of(headers: &HeaderMap) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"Bearer ") && !secret.is_empty()).then_some(secret)
 }
 
+fn no_rights<R: TokenRight>(name: &str) -> InvalidTokens {
+    InvalidTokens::NoRights {
+        name: name.to_owned(),
+        rights: right::list::<R>("and"),
+    }
+}
+
 fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=64).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 /// A token that was just made and not shown to anybody yet.
-pub struct NewToken {
+pub struct NewToken<R> {
     secret: String,
     name: String,
-    rights: Vec<Right>,
+    rights: Vec<R>,
 }
 
-impl NewToken {
+impl<R: TokenRight> NewToken<R> {
     /// Makes a token with a secret from the operating system's random number generator.
-    pub fn make(name: &str, rights: &[Right]) -> Result<Self, NewTokenError> {
+    pub fn make(name: &str, rights: &[R]) -> Result<Self, NewTokenError> {
         if !is_name(name) {
             return Err(InvalidTokens::Name(name.to_owned()).into());
         }
         if rights.is_empty() {
-            return Err(InvalidTokens::NoRights(name.to_owned()).into());
+            return Err(no_rights::<R>(name).into());
         }
         let mut random = [0; SECRET_BYTES];
         SysRng.try_fill_bytes(&mut random)?;
@@ -302,13 +333,13 @@ impl NewToken {
         })
     }
 
-    /// The text that is printed once: the secret on a line of its own, for the caller, then the lines for the
-    /// `tenant.toml`.
+    /// The text that is printed once: the secret on a line of its own, for the caller, then the lines for the file.
     pub fn text(&self) -> String {
         let rights: Vec<_> = self.rights.iter().map(|right| format!("\"{right}\"")).collect();
         format!(
-            "{}\n\n[[tokens]]\nname = \"{}\"\nsha256 = \"{}\"\nrights = [{}]\n",
+            "{}\n\n[[{}]]\nname = \"{}\"\nsha256 = \"{}\"\nrights = [{}]\n",
             self.secret,
+            R::SECTION,
             self.name,
             hex(&Sha256::digest(&self.secret)),
             rights.join(", ")
@@ -319,7 +350,7 @@ impl NewToken {
 /// Why a token could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum NewTokenError {
-    /// It would be refused in a `tenant.toml`.
+    /// It would be refused in a file.
     #[error(transparent)]
     Invalid(#[from] InvalidTokens),
     /// The operating system gives no random numbers.

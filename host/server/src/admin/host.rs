@@ -1,0 +1,42 @@
+//! What the admin listener reports on and steers.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use namelock_lock::Locks;
+use namelock_names::Names;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::Calls;
+use crate::metrics::Metrics;
+use crate::telemetry::Log;
+use crate::tenants::Tenants;
+use crate::tokens::Tokens;
+use crate::tokens::right::AdminRight;
+
+/// What the admin listener reports on and steers.
+#[derive(Clone)]
+pub struct Admin {
+    /// Who may use it.
+    pub tokens: Tokens<AdminRight>,
+    /// Whether operators can show certificates instead.
+    pub certificates: bool,
+    /// The lock service.
+    pub locks: Locks,
+    /// The names database.
+    pub names: Arc<dyn Names>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// The host's limit of calls.
+    pub calls: Arc<Calls>,
+    /// The tenants, served or not.
+    pub tenants: Arc<Tenants>,
+    /// How many of them have metrics of their own.
+    pub metrics_tenants: usize,
+    /// The log.
+    pub log: Log,
+    /// Whether the public listener accepts requests: its tenants are loaded, or were waited for long enough.
+    pub accepting: Arc<AtomicBool>,
+    /// Cancelled once the process is stopping; who cancels it has it stop as SIGTERM does.
+    pub draining: CancellationToken,
+}

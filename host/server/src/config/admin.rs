@@ -1,0 +1,40 @@
+//! The admin listener, and who may use it.
+
+use std::net::SocketAddr;
+
+use crate::tls::TlsFiles;
+use crate::tokens::right::AdminRight;
+use crate::tokens::{TokenSection, Tokens};
+
+/// The settings of the admin listener.
+#[derive(Clone, Debug)]
+pub struct AdminConfig {
+    /// The address that it listens on.
+    pub listen: SocketAddr,
+    /// Its TLS.
+    pub tls: TlsFiles,
+    /// Whether it may listen beyond loopback although there are no tokens.
+    pub open: bool,
+    /// The tokens of operators.
+    pub tokens: AdminTokens,
+}
+
+/// The tokens of operators, as they are written and as they are checked.
+#[derive(Clone, Debug, Default)]
+pub struct AdminTokens {
+    /// As in the file.
+    pub(super) sections: Vec<TokenSection<AdminRight>>,
+    /// To be compared with those that requests have.
+    pub tokens: Tokens<AdminRight>,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            tls: TlsFiles::default(),
+            open: false,
+            tokens: AdminTokens::default(),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! `namelock admin`: asks the admin listeners of running hosts, and prints what they say.
+//!
+//! - `client`: one question over HTTP; `token`: the secret that goes with it;
+//! - `table`: the answers as people read them.
+
+mod client;
+mod table;
+mod token;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use self::client::{AskError, Question, ask};
+use self::table::{Asked, Shown};
+use self::token::Token;
+use crate::config::source::ConfigError;
+use crate::config::units;
+use crate::lifecycle::RunError;
+use crate::output::print;
+
+/// The variable of the environment that has the addresses of the hosts.
+const HOSTS: &str = "NAMELOCK_ADMIN";
+
+/// How many hosts are asked at most.
+const HOSTS_MAX: usize = 100;
+
+/// The arguments of `namelock admin`.
+#[derive(Args, Debug)]
+pub struct AdminFlags {
+    /// The admin listener of the host, or of several hosts, separated by commas [env: NAMELOCK_ADMIN] [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', global = true)]
+    admin: Vec<SocketAddr>,
+    /// File with the secret of a token, if the hosts ask for one [default: what NAMELOCK_ADMIN_TOKEN has]
+    #[arg(long, value_name = "FILE", global = true)]
+    token_file: Option<PathBuf>,
+    /// Prints what the host answers, as JSON; of several hosts, an object with an answer for each
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: AdminCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum AdminCommand {
+    /// Lists the locks that calls on the hosts hold, the oldest first, and how many calls wait for each [right: read]
+    ///
+    /// Hosts of a fleet do not know each other: each tells of the locks that its own calls hold, and of those of its calls that wait.
+    /// So name all of them, as in `namelock admin locks --admin 10.0.0.1:8081,10.0.0.2:8081`.
+    Locks {
+        /// How many are listed of each host
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: usize,
+        /// Shows the names, too, and not only their digests [right: names]
+        #[arg(long)]
+        names: bool,
+    },
+    /// Ends a lease: its call hears `lease_lost` and writes nothing more, and the lock is given back [right: write]
+    EndLease {
+        /// The number that `locks` shows; it is that of one host
+        id: u64,
+    },
+    /// Lists the tenants with their states, and why what stands in a directory is refused [right: read]
+    Tenants {
+        /// How many are listed of each host
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        limit: usize,
+        /// Lists those whose ids come after this one
+        #[arg(long, value_name = "TENANT", default_value = "", hide_default_value = true)]
+        after: String,
+    },
+    /// Has the calls of a tenant refused from now on [right: write]
+    ///
+    /// They are answered `tenant_unavailable`; those that were admitted before end as they would. It holds until `enable`, or until
+    /// the host stops: it is forgotten with the host. Name all hosts of a fleet.
+    Disable {
+        /// The tenant
+        tenant: String,
+    },
+    /// Has the calls of a tenant answered again [right: write]
+    Enable {
+        /// The tenant
+        tenant: String,
+    },
+    /// Lists the tenants whose components are being read, compiled, or wait for that [right: read]
+    Compiling {
+        /// How many are listed of each host
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: usize,
+    },
+    /// Shows what the hosts log, or changes it [right: read; to change it: write]
+    ///
+    /// What operators do is logged whatever the filter says.
+    Log {
+        /// What is to be logged, as in NAMELOCK_LOG: `info`, or `info,namelock=debug`
+        filter: Option<String>,
+        /// For how long, up to 24h; then it is as before [default: until the host stops]
+        #[arg(long = "for", value_name = "TIME", value_parser = units::time_of_text, requires = "filter")]
+        time: Option<Duration>,
+    },
+    /// Has the hosts stop as SIGTERM does: they serve on for http.lame_duck and are not ready, then they finish what runs [right: write]
+    Drain,
+    /// Says whether the hosts are ready, and why not.
+    Ready,
+}
+
+/// What `namelock admin` takes from the environment.
+#[derive(Debug, Default)]
+pub struct AdminEnv {
+    hosts: Option<OsString>,
+    token: Option<OsString>,
+}
+
+impl AdminEnv {
+    /// Reads the environment of this process.
+    pub fn of_process() -> Self {
+        Self {
+            hosts: std::env::var_os(HOSTS),
+            token: std::env::var_os(token::VARIABLE),
+        }
+    }
+}
+
+impl AdminCommand {
+    fn question(&self) -> Question {
+        let (method, path, body) = match self {
+            Self::Locks { limit, names } => ("GET", format!("/locks?limit={limit}&names={names}"), None),
+            Self::EndLease { id } => ("DELETE", format!("/locks/{id}"), None),
+            Self::Tenants { limit, after } => ("GET", format!("/tenants?limit={limit}&after={}", encoded(after)), None),
+            Self::Disable { tenant } => ("POST", format!("/tenants/{}/disable", encoded(tenant)), None),
+            Self::Enable { tenant } => ("POST", format!("/tenants/{}/enable", encoded(tenant)), None),
+            Self::Compiling { limit } => ("GET", format!("/compiling?limit={limit}"), None),
+            Self::Log { filter: None, .. } => ("GET", "/log".to_owned(), None),
+            Self::Log { filter, time } => {
+                let time = time.map(namelock_types::milliseconds);
+                (
+                    "PUT",
+                    "/log".to_owned(),
+                    Some(json!({ "filter": filter, "for_ms": time })),
+                )
+            }
+            Self::Drain => ("POST", "/drain".to_owned(), None),
+            Self::Ready => ("GET", "/readyz".to_owned(), None),
+        };
+        Question { method, path, body }
+    }
+
+    fn shown(&self, answer: &Value) -> Shown {
+        match self {
+            Self::Locks { .. } => table::locks(answer),
+            Self::EndLease { id } => Shown::Line(format!("the lease {id} was ended")),
+            Self::Tenants { .. } => table::tenants(answer),
+            Self::Disable { .. } | Self::Enable { .. } => table::state(answer),
+            Self::Compiling { .. } => table::compiling(answer),
+            Self::Log { .. } => table::log(answer),
+            Self::Drain => table::drain(answer),
+            Self::Ready => Shown::Line("ready".to_owned()),
+        }
+    }
+}
+
+/// Does what an operator asks for: on every host, also where one before it cannot do it.
+pub fn run(flags: &AdminFlags, env: AdminEnv) -> Result<(), RunError> {
+    let hosts = hosts(&flags.admin, env.hosts)?;
+    let token = Token::find(flags.token_file.as_deref(), env.token)?;
+    if let (AdminCommand::EndLease { .. }, [_, _, ..]) = (&flags.command, hosts.as_slice()) {
+        let problem = "the number of a lease is that of one host; pass the address of that one";
+        return Err(ConfigError::new("--admin", problem).into());
+    }
+    let (question, asked) = (flags.command.question(), Asked::of(&hosts));
+    let (mut answers, mut failed) = (Vec::new(), Vec::new());
+    for host in hosts {
+        match ask(host, token.as_ref(), &question) {
+            Ok(answer) => answers.push((host.to_string(), answer)),
+            Err(AskError::Unreached(source)) => failed.push(RunError::Admin { admin: host, source }),
+            Err(AskError::Refused(said)) => failed.push(RunError::Answered { admin: host, said }),
+        }
+    }
+    show(flags, asked, answers)?;
+    match failed.len() {
+        0 => Ok(()),
+        1 => Err(failed.swap_remove(0)),
+        _ => Err(RunError::Hosts(failed)),
+    }
+}
+
+/// Prints what hosts answer; where several were asked, which of them it was.
+fn show(flags: &AdminFlags, asked: Asked, answers: Vec<(String, String)>) -> Result<(), RunError> {
+    let parsed = |answer: &str| serde_json::from_str::<Value>(answer).unwrap_or_default();
+    match answers.as_slice() {
+        [] => Ok(()),
+        [(_, answer)] if flags.json && asked == Asked::One => print(&format!("{}\n", answer.trim())),
+        all if flags.json => {
+            let all: Map<_, _> = all
+                .iter()
+                .map(|(host, answer)| (host.clone(), parsed(answer)))
+                .collect();
+            print(&format!("{}\n", Value::Object(all)))
+        }
+        all => {
+            let shown = all
+                .iter()
+                .map(|(host, answer)| (host.clone(), flags.command.shown(&parsed(answer))));
+            print(&Shown::text(&shown.collect::<Vec<_>>(), asked))
+        }
+    }
+}
+
+/// The hosts that are asked.
+fn hosts(given: &[SocketAddr], env: Option<OsString>) -> Result<Vec<SocketAddr>, ConfigError> {
+    let default = SocketAddr::from(([127, 0, 0, 1], 8081));
+    let hosts = match (given, env.filter(|text| !text.is_empty())) {
+        ([_, ..], _) => given.to_vec(),
+        ([], None) => vec![default],
+        ([], Some(text)) => {
+            let text = text.to_string_lossy();
+            let read = |address: &str| {
+                address.trim().parse().map_err(|_| {
+                    let problem =
+                        format!("`{address}` is not an address; write an IP address with a port, as in {default}");
+                    ConfigError::new(HOSTS, problem)
+                })
+            };
+            text.split(',').map(read).collect::<Result<_, _>>()?
+        }
+    };
+    if hosts.len() > HOSTS_MAX {
+        let problem = format!(
+            "{} hosts are too many for one command; write at most {HOSTS_MAX}",
+            hosts.len()
+        );
+        return Err(ConfigError::new("--admin", problem));
+    }
+    Ok(hosts)
+}
+
+/// A part of a path as it is sent; a host says what is wrong with it.
+fn encoded(part: &str) -> impl std::fmt::Display + '_ {
+    percent_encoding::utf8_percent_encode(part, percent_encoding::NON_ALPHANUMERIC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_found_by_flag_variable_or_default() {
+        let flag = ["127.0.0.1:1".parse().unwrap()];
+        let ports = |given: &[SocketAddr], env: Option<&str>| -> Vec<_> {
+            let hosts = hosts(given, env.map(OsString::from)).unwrap();
+            hosts.iter().map(SocketAddr::port).collect()
+        };
+        assert_eq!(ports(&flag, Some("127.0.0.1:2")), [1]);
+        assert_eq!(ports(&[], Some("127.0.0.1:2, [::1]:3")), [2, 3]);
+        assert_eq!(ports(&[], None), [8081]);
+        assert_eq!(ports(&[], Some("")), [8081]);
+        let error = hosts(&[], Some("here".into())).unwrap_err().to_string();
+        assert!(error.starts_with("NAMELOCK_ADMIN: `here` is not an address"), "{error}");
+        assert!(hosts(&[flag[0]; HOSTS_MAX + 1], None).is_err());
+    }
+}

@@ -1,0 +1,440 @@
+//! What an operator may ask of a host, and how he steers it.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use namelock_test_artifacts::{bombs, guests};
+use namelock_test_servers::{Memcached, Process};
+use serde_json::{Value, json};
+
+use crate::authentication::new_token;
+use crate::fixture::{Answer, Builder, DEADLINE, Host, LONG_CALLS, LONG_LEASES, eventually, lock_is_taken};
+
+/// Runs `namelock admin` for these hosts, with this token; tells its exit code, and what it printed on both outputs.
+fn admin_of(hosts: &[&str], token: Option<&str>, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_namelock"));
+    command.args(["admin", "--admin", &hosts.join(",")]).args(arguments);
+    if let Some(token) = token {
+        command.env("NAMELOCK_ADMIN_TOKEN", token);
+    }
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    (output.status.code(), said.concat())
+}
+
+fn address(host: &Host) -> &str {
+    host.admin.strip_prefix("http://").unwrap()
+}
+
+/// Runs `namelock admin` for this host, which asks for no token.
+pub(crate) fn namelock_admin(host: &Host, arguments: &[&str]) -> (Option<i32>, String) {
+    admin_of(&[address(host)], None, arguments)
+}
+
+/// Any request to the admin listener, with this `Authorization` if there is one.
+async fn operate(host: &Host, method: &str, path: &str, authorization: Option<&str>) -> Answer {
+    host.send(|client, _| {
+        let request = client.request(method.parse().unwrap(), format!("{}{path}", host.admin));
+        match authorization {
+            Some(value) => request.header("authorization", value),
+            None => request,
+        }
+    })
+    .await
+}
+
+/// Makes a token of an operator: its secret, and the lines for the file of the host.
+fn admin_token(rights: &str) -> (String, String) {
+    new_token(&["--admin", "--name", &rights.replace(',', "-"), "--rights", rights])
+}
+
+// Shows P7: who has not the right is refused, and nothing happens.
+#[tokio::test]
+async fn each_right_of_an_operator_is_needed_and_is_enough() {
+    let [read, named, write] = ["read", "read,names", "write"].map(admin_token);
+    // The last question has it stop, and others come after it.
+    let lines = format!("http.lame_duck = '10m'\n{}\n{}\n{}", read.1, named.1, write.1);
+    let host = Builder::new().config(&lines).log("off").demo().start();
+    let [read, named, write] = [read.0, named.0, write.0].map(|secret| format!("Bearer {secret}"));
+    let questions = [
+        ("GET", "/tenants", [true, true, false]),
+        ("GET", "/tenants/demo", [true, true, false]),
+        ("GET", "/metrics", [true, true, false]),
+        ("GET", "/openapi.json", [true, true, false]),
+        ("GET", "/locks", [true, true, false]),
+        ("GET", "/locks?names=true", [false, true, false]),
+        ("GET", "/compiling", [true, true, false]),
+        ("GET", "/log", [true, true, false]),
+        ("GET", "/drain", [true, true, false]),
+        ("GET", "/nothing", [true, true, false]),
+        ("DELETE", "/locks/1", [false, false, true]),
+        ("POST", "/tenants/demo/enable", [false, false, true]),
+        ("POST", "/tenants/demo/disable", [false, false, true]),
+        ("PUT", "/log", [false, false, true]),
+        ("POST", "/drain", [false, false, true]),
+    ];
+    for (method, path, allowed) in questions {
+        for wrong in [None, Some("Bearer nlk_other"), Some("Basic x"), Some("Bearer ")] {
+            let answer = operate(&host, method, path, wrong).await;
+            assert_eq!(answer.status, 401, "{method} {path}");
+            assert_eq!(answer.headers["www-authenticate"], "Bearer");
+        }
+        for (token, allowed) in [&read, &named, &write].into_iter().zip(allowed) {
+            let answer = operate(&host, method, path, Some(token)).await;
+            assert_eq!(answer.status != 403, allowed, "{method} {path}: {:?}", answer.body);
+            assert_ne!(answer.status, 401, "{method} {path}");
+        }
+        if path == "/drain" && method == "GET" {
+            assert_eq!(operate(&host, method, path, Some(&read)).await.body["draining"], false);
+        }
+    }
+    for path in ["/healthz", "/readyz"] {
+        assert_ne!(host.admin(path).await.status, 401, "a balancer has no token");
+    }
+    eventually("the log says who has done it", async || {
+        host.log()
+            .contains("the host was told to stop by the operator operator=\"write\"")
+    })
+    .await;
+    let log = host.log();
+    assert!(!log.contains("operator=\"read"), "{log}");
+    assert!(!log.contains("nlk_"), "{log}");
+}
+
+#[tokio::test]
+async fn a_command_takes_its_token_from_the_environment_or_a_file() {
+    let (secret, lines) = admin_token("read");
+    let host = Builder::new().config(&lines).demo().start();
+    let hosts = [address(&host)];
+    let (code, said) = admin_of(&hosts, Some(&secret), &["tenants"]);
+    assert!(code == Some(0) && said.contains("demo    serving"), "{said}");
+    let file = host.tenant("demo").join("token");
+    fs::write(&file, format!("{secret}\n")).unwrap();
+    let (code, said) = admin_of(
+        &hosts,
+        Some("nlk_other"),
+        &["tenants", "--token-file", file.to_str().unwrap()],
+    );
+    assert_eq!(code, Some(0), "{said}");
+
+    let (code, said) = admin_of(&hosts, None, &["tenants"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("requires a token") && said.contains("set NAMELOCK_ADMIN_TOKEN"),
+        "{said}"
+    );
+    let (code, said) = admin_of(&hosts, Some("nlk_other"), &["tenants"]);
+    assert!(code == Some(1) && said.contains("does not know this token"), "{said}");
+    let (code, said) = admin_of(&hosts, Some(&secret), &["disable", "demo"]);
+    assert!(
+        code == Some(1) && said.contains("does not have the right to write"),
+        "{said}"
+    );
+    assert!(!said.contains(&secret));
+    let (code, said) = admin_of(&hosts, None, &["ready"]);
+    assert_eq!((code, said.as_str()), (Some(0), "ready\n"));
+}
+
+// Shows P7: an admin listener without tokens does not become public by accident.
+#[test]
+fn an_admin_listener_without_tokens_stays_on_loopback() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("tenants")).unwrap();
+    fs::write(folder.path().join("tokens.toml"), admin_token("read").1).unwrap();
+    let start = |address: &str, arguments: &[&str]| -> Result<(), (Option<i32>, String)> {
+        let mut command = Process::command(env!("CARGO_BIN_EXE_namelock"), "the build makes it");
+        command
+            .current_dir(folder.path())
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin", address])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut process = Process::spawn(&mut command);
+        if process.listening(DEADLINE).is_some() {
+            return Ok(());
+        }
+        let (status, text) = process.last_words(DEADLINE).expect("it neither serves nor ends");
+        Err((status.code(), text))
+    };
+    for address in ["0.0.0.0:0", "[::]:0"] {
+        let (code, text) = start(address, &[]).unwrap_err();
+        assert_eq!(code, Some(2), "{text}");
+        let line = text.lines().last().unwrap_or_default();
+        assert!(line.contains("admin.listen: other machines can reach"), "{line}");
+        assert!(
+            line.contains("`namelock token new --admin`") && line.contains("--admin-open"),
+            "{line}"
+        );
+    }
+    start("127.0.0.1:0", &[]).unwrap();
+    start("0.0.0.0:0", &["--admin-open"]).unwrap();
+    start("0.0.0.0:0", &["--config", "tokens.toml"]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disabled_tenant_is_refused_while_what_runs_goes_on() {
+    let memcached = Memcached::start();
+    let host = Builder::new()
+        .config(LONG_LEASES)
+        .lock(&memcached)
+        .demo()
+        .tenant("slow", guests::SLEEP_HOLDING_LEASE, LONG_CALLS)
+        .start();
+    host.wait_until_ready();
+    // Long enough that it does not end before the tenant is disabled, on any machine; a lease of its kind lasts for minutes.
+    let body = json!({ "name": "room", "owner": "ann", "attributes": { "hold_ms": "3000" } });
+    let state = async |tenant: &str| host.tenant_status(tenant).await["state"].clone();
+    let steer = async {
+        lock_is_taken(&memcached).await;
+        let (code, said) = namelock_admin(&host, &["disable", "slow"]);
+        assert_eq!((code, said.as_str()), (Some(0), "slow is disabled\n"));
+        let refused = host.post("slow", "other", "ann").await;
+        refused.is_problem(503, "tenant_unavailable");
+        let detail = refused.body["detail"].as_str().unwrap();
+        assert!(detail.contains("disabled by the operator"), "{detail}");
+        assert!(!refused.headers.contains_key("retry-after"));
+    };
+    let (ended, ()) = tokio::join!(host.post_json("slow", &body), steer);
+    assert_eq!(
+        ended.status, 201,
+        "what ran has ended as it would have: {:?}",
+        ended.body
+    );
+
+    let load = async || host.post("demo", &format!("room {}", rand_name()), "ann").await.code();
+    assert_eq!(load().await, "201", "other tenants go on");
+    assert_eq!(operate(&host, "POST", "/tenants/demo/disable", None).await.status, 200);
+    let answers = futures(8, &load).await;
+    assert!(answers.iter().all(|code| code == "tenant_unavailable"), "{answers:?}");
+    let metrics = host.admin("/metrics").await.body;
+    let line = "namelock_tenants{state=\"disabled\"} 2";
+    assert!(metrics.as_str().unwrap().contains(line), "{metrics}");
+
+    // Its directory says nothing of it.
+    fs::write(host.tenant("demo").join("tenant.toml"), "[settings]\ncolour = 'red'\n").unwrap();
+    host.process.signal("HUP");
+    let loaded = |line: &&str| line.contains("tenant loaded") && line.contains("tenant=demo ");
+    eventually("its directory was read again", async || {
+        host.log().lines().filter(loaded).count() == 2
+    })
+    .await;
+    assert_eq!(
+        (state("demo").await, load().await),
+        (json!("disabled"), "tenant_unavailable".to_owned())
+    );
+    let (code, said) = namelock_admin(&host, &["enable", "demo"]);
+    assert_eq!((code, said.as_str()), (Some(0), "demo is serving\n"));
+    assert_eq!(load().await, "201");
+    let (code, said) = namelock_admin(&host, &["disable", "no/body"]);
+    assert!(
+        code == Some(1) && said.contains("no tenant of this host has the id \"no/body\""),
+        "{said}"
+    );
+}
+
+/// A name that no other call of this process has.
+fn rand_name() -> usize {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+/// What this many calls at once answer.
+async fn futures(calls: usize, call: &impl AsyncFn() -> String) -> Vec<String> {
+    futures_util::future::join_all((0..calls).map(|_| call())).await
+}
+
+#[tokio::test]
+async fn a_host_that_is_drained_serves_until_balancers_have_seen_it_and_then_ends() {
+    let mut host = Builder::new().config("http.lame_duck = '10m'\n").demo().start();
+    assert_eq!(host.admin("/drain").await.body["draining"], false);
+    for _ in 0..2 {
+        // Asked again it does not end sooner: whoever has lost the answer may repeat the question.
+        let (code, said) = namelock_admin(&host, &["drain"]);
+        assert_eq!(
+            (code, said.as_str()),
+            (Some(0), "stopping: 0 calls run, 0 wait, 0 locks are held\n")
+        );
+        let ready = host.admin("/readyz").await;
+        assert_eq!(ready.status, 503);
+        assert_eq!(ready.body["reasons"], json!([{ "part": "host", "reason": "stopping" }]));
+        assert_eq!(
+            host.post("demo", &format!("room {}", rand_name()), "ann").await.status,
+            201
+        );
+    }
+    let (code, said) = namelock_admin(&host, &["ready"]);
+    assert!(code == Some(1) && said.contains("not ready; host: stopping"), "{said}");
+    assert!(host.log().contains("the host was told to stop by the operator"));
+    host.process.signal("TERM");
+    let status = host.process.wait(DEADLINE).expect("the signal skips the rest");
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_is_logged_changes_for_a_while_and_what_operators_do_is_logged_always() {
+    let host = Builder::new().log("off").demo().start();
+    let logs = async |name: &str| {
+        assert_eq!(host.post("demo", name, "ann").await.status, 201);
+        host.log().matches("request ended").count()
+    };
+    assert_eq!(logs("a").await, 0);
+    let (code, said) = namelock_admin(&host, &["log", "off,namelock=debug", "--for", "1h"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.starts_with("off,namelock=debug, for another 3") && said.ends_with(" s, then off\n"),
+        "{said}"
+    );
+    assert_eq!(logs("b").await, 1);
+    let (code, said) = namelock_admin(&host, &["log", "namelock=debug", "--for", "1ms"]);
+    assert_eq!(code, Some(0), "{said}");
+    eventually("the filter is as it was", async || {
+        host.admin("/log").await.body == json!({ "filter": "off", "at_start": "off" })
+    })
+    .await;
+    assert_eq!(logs("c").await, 1);
+    let log = host.log();
+    for line in [
+        "the filter of the log was set by the operator",
+        "the filter of the log is as it was before",
+    ] {
+        assert!(log.contains(line), "{line}: {log}");
+    }
+    let (code, said) = namelock_admin(&host, &["log", "namelock=loud"]);
+    assert!(code == Some(1) && said.contains("write a level"), "{said}");
+    let (code, said) = namelock_admin(&host, &["log", "info", "--for", "soon"]);
+    assert!(code == Some(2) && said.contains("is not a time"), "{said}");
+    assert_eq!(namelock_admin(&host, &["log"]), (Some(0), "off\n".to_owned()));
+}
+
+/// What is being loaded, as tenants with stages.
+async fn stages(host: &Host) -> Vec<(String, String)> {
+    let all = host.admin("/compiling").await.body;
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let all = all.as_array().unwrap().iter();
+    all.map(|loading| (text(&loading["tenant"]), text(&loading["stage"])))
+        .collect()
+}
+
+#[tokio::test]
+async fn who_compiles_and_who_waits_is_seen() {
+    let cache = tempfile::tempdir().unwrap();
+    let host = Builder::new()
+        .config("compiler.processes = 1\n")
+        .cache(&cache.path().join("cache"))
+        .demo()
+        .start();
+    assert_eq!(stages(&host).await, []);
+    for tenant in ["bomb-a", "bomb-b"] {
+        fs::create_dir(host.tenant(tenant)).unwrap();
+        fs::write(host.tenant(tenant).join("handler.wasm"), bombs::giant_function()).unwrap();
+    }
+    host.process.signal("HUP");
+    eventually("one compiles and one waits", async || {
+        let stages = stages(&host).await;
+        let stages: Vec<_> = stages.iter().map(|(_, stage)| stage.as_str()).collect();
+        stages == ["compiling", "waits_for_compiler"]
+    })
+    .await;
+    let (code, said) = namelock_admin(&host, &["compiling"]);
+    assert_eq!(code, Some(0));
+    let compiles = |line: &str| line.starts_with("bomb-") && line.contains("compiling");
+    assert!(said.lines().any(compiles), "{said}");
+    assert_eq!(host.admin("/compiling?limit=1").await.body.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_host_whose_tenants_are_being_loaded_lives_and_is_not_ready() {
+    let cache = tempfile::tempdir().unwrap();
+    let builder = Builder::new()
+        .cache(&cache.path().join("cache"))
+        .tenant_bytes("bomb", &bombs::giant_function(), "");
+    let process = Process::spawn(&mut builder.command());
+    let mut admin = None;
+    eventually("the host says where its operators are listened to", async || {
+        let log = fs::read_to_string(builder.folder().join("log")).unwrap_or_default();
+        let mut words = log.split_whitespace();
+        admin = words.find_map(|word| word.strip_prefix("admin=http://").map(str::to_owned));
+        admin.is_some()
+    })
+    .await;
+    let ask = async |path: &str| {
+        let answer = reqwest::get(format!("http://{}{path}", admin.as_deref().unwrap()))
+            .await
+            .unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(ask("/healthz").await, (200, "ok\n".to_owned()));
+    let (status, reasons) = ask("/readyz").await;
+    assert_eq!(status, 503);
+    assert!(
+        reasons.contains(r#"{"part":"host","reason":"loading its tenants"}"#),
+        "{reasons}"
+    );
+    // A command stops it, too.
+    let host = admin.as_deref().unwrap();
+    let (code, said) = admin_of(&[host], None, &["drain"]);
+    assert_eq!(code, Some(0), "{said}");
+    let mut process = process;
+    let status = process
+        .wait(DEADLINE)
+        .expect("a host that is told to stop while it starts ends");
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_locks_of_several_hosts_are_shown_together() {
+    let memcached = Memcached::start();
+    let folder = tempfile::tempdir().unwrap();
+    let start = || {
+        let host = Builder::new()
+            .config(LONG_LEASES)
+            .lock(&memcached)
+            .names(&folder.path().join("names.db"))
+            .tenant("slow", guests::SLEEP_HOLDING_LEASE, LONG_CALLS)
+            .start();
+        host.wait_until_ready();
+        host
+    };
+    let (one, other) = (start(), start());
+    let body = |name: &str| json!({ "name": name, "owner": "ann", "attributes": { "hold_ms": "200000" } });
+    let (red, blue) = (body("red\u{1b}[2J"), body("blue"));
+    let both = [address(&one), address(&other)];
+    let looked = async {
+        eventually("both hosts hold a lock", async || {
+            let (code, said) = admin_of(&both, None, &["locks"]);
+            code == Some(0) && said.lines().count() == 3
+        })
+        .await;
+        let (_, said) = admin_of(&both, None, &["locks", "--names"]);
+        let rows: Vec<_> = said.lines().collect();
+        assert!(rows[0].starts_with("host ") && rows[0].ends_with("name"), "{said}");
+        for (row, host, name) in [(rows[1], both[0], r#""red\u{1b}[2J""#), (rows[2], both[1], r#""blue""#)] {
+            assert!(
+                row.starts_with(host) && row.ends_with(name) && row.contains(" slow "),
+                "{said}"
+            );
+        }
+        let lock = &one.admin("/locks").await.body[0];
+        assert!(lock["tenant"] == "slow" && lock["request_id"].is_string(), "{lock}");
+        assert!(lock["deadline_ms"].as_u64() > Some(1_700_000_000_000), "{lock}");
+        assert_eq!(lock.get("name"), None, "it was not asked for");
+        let (code, said) = admin_of(&both, None, &["locks", "--json"]);
+        let all: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!((code, all[both[1]][0]["tenant"].as_str()), (Some(0), Some("slow")));
+
+        // One that is away keeps nobody from seeing the others.
+        let (code, said) = admin_of(&["127.0.0.1:1", both[1]], None, &["locks"]);
+        assert_eq!(code, Some(1));
+        assert!(
+            said.contains(&format!("\n{}  ", both[1])) && said.contains("no host answers at 127.0.0.1:1"),
+            "{said}"
+        );
+        let (code, said) = admin_of(&both, None, &["end-lease", "1"]);
+        assert!(code == Some(2) && said.contains("is that of one host"), "{said}");
+    };
+    tokio::select! {
+        answer = one.post_json("slow", &red) => panic!("the call has ended: {answer:?}"),
+        answer = other.post_json("slow", &blue) => panic!("the call has ended: {answer:?}"),
+        () = looked => {}
+    }
+}
