@@ -1,6 +1,6 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
 .PHONY: help run test hostile rename lint build build-handlers build-bench build-languages bench bench-quick bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-check \
-	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node
+	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node setup-chromium
 
 COMPONENTS := target/components
 HANDLERS := rooms rename usernames subdomains campaign-codes
@@ -25,7 +25,7 @@ help:
 
 ## Set-up
 
-setup: setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-js
+setup: setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-js setup-chromium
 
 setup-wasm:
 	@rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
@@ -89,7 +89,7 @@ target/python/bench/installed: tests/bench/requirements.txt | setup-venv
 # Node.js 20 or later, with npm: where the platform has none, or an older one, it is installed under target/.
 export PATH := $(CURDIR)/target/node/bin:$(PATH)
 setup-node:
-	@{ node -e 'process.exit(parseInt(process.versions.node) < 20)' && npm --version; } >/dev/null 2>&1 \
+	@{ node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' && npm --version; } >/dev/null 2>&1 \
 		|| $(MAKE) --no-print-directory target/node/installed
 
 target/node/installed: guest/js/requirements-node.txt | setup-venv
@@ -104,6 +104,12 @@ target/node/installed: guest/js/requirements-node.txt | setup-venv
 setup-js: setup-node
 	@cmp -s guest/js/package-lock.json guest/js/node_modules/.installed-lock.json \
 		|| { (cd guest/js && npm ci --ignore-scripts) && cp guest/js/package-lock.json guest/js/node_modules/.installed-lock.json; }
+
+# The page of the admin listener is tested in the platform's browser; playwright-core, which drives it, brings none of its own.
+setup-chromium: setup-node
+	@command -v chromium >/dev/null || tests/install.sh chromium
+	@cmp -s tests/page/package-lock.json tests/page/node_modules/.installed-lock.json \
+		|| { (cd tests/page && npm ci --ignore-scripts) && cp tests/page/package-lock.json tests/page/node_modules/.installed-lock.json; }
 
 ## Build and run
 

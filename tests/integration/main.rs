@@ -24,6 +24,7 @@ mod lists;
 mod monitoring;
 mod new_project;
 mod openapi;
+mod page;
 mod postgres;
 mod quota;
 mod reload;

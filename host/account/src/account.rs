@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use namelock_types::histogram::{Counts, Histogram};
 use parking_lot::Mutex;
 
 use crate::bucket::Bucket;
@@ -65,6 +66,8 @@ pub struct Account {
     peaks: [Peak; Limit::ALL.len()],
     /// How often each outcome of a request occurred; what they mean, only the caller knows.
     outcomes: [AtomicU64; Self::OUTCOMES],
+    /// How long its requests took.
+    durations: Histogram,
     log: Mutex<Bucket>,
     /// What those who follow the log are told beyond its lines; as much as the log may take.
     told: Mutex<Bucket>,
@@ -93,6 +96,7 @@ impl Account {
             refusals: Default::default(),
             peaks: Default::default(),
             outcomes: Default::default(),
+            durations: Histogram::default(),
             log: bucket(budgets.log()),
             told: bucket(budgets.log()),
             writes: bucket(budgets.writes()),
@@ -177,16 +181,22 @@ impl Account {
         self.refusals[limit as usize].load(Relaxed)
     }
 
-    /// Counts a request that ended with this outcome, which is below [`OUTCOMES`](Self::OUTCOMES).
-    pub fn count_outcome(&self, outcome: usize) {
+    /// Counts a request that ended with this outcome, which is below [`OUTCOMES`](Self::OUTCOMES), and took so long.
+    pub fn count_request(&self, outcome: usize, took: Duration) {
         if let Some(count) = self.outcomes.get(outcome) {
             count.fetch_add(1, Relaxed);
         }
+        self.durations.observe(took);
     }
 
     /// How many requests ended with this outcome.
     pub fn outcomes(&self, outcome: usize) -> u64 {
         self.outcomes.get(outcome).map_or(0, |count| count.load(Relaxed))
+    }
+
+    /// How many requests took how long.
+    pub fn durations(&self) -> Counts {
+        self.durations.counts()
     }
 
     /// Takes the bytes of one line of the log, and books them; false: the line is dropped, which is booked too.
@@ -349,12 +359,12 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_are_counted_apart() {
+    fn outcomes_are_counted_apart_and_durations_together() {
         let account = account(1, 1);
-        account.count_outcome(0);
-        account.count_outcome(31);
-        account.count_outcome(31);
-        account.count_outcome(Account::OUTCOMES);
+        for outcome in [0, 31, 31, Account::OUTCOMES] {
+            account.count_request(outcome, Duration::from_micros(700));
+        }
+        assert_eq!(account.durations()[3], 4);
         assert_eq!([0, 1, 31, 32].map(|outcome| account.outcomes(outcome)), [1, 0, 2, 0]);
     }
 

@@ -132,9 +132,9 @@ mod tests {
     fn what_was_booked_is_reported() {
         let account = Arc::new(Account::new("a", &Budgets::default()));
         let admission = Arc::new(Admission::new(&AdmissionLimits::default(), Arc::clone(&account)));
-        account.count_outcome(Outcome::Ok.index());
-        account.count_outcome(Outcome::Failed(ErrorKind::NameTaken).index());
-        account.count_outcome(Outcome::ClientGone.index());
+        account.count_request(Outcome::Ok.index(), Duration::from_millis(1));
+        account.count_request(Outcome::Failed(ErrorKind::NameTaken).index(), Duration::from_millis(1));
+        account.count_request(Outcome::ClientGone.index(), Duration::from_millis(1));
         account.charge_time(Counter::GuestNanos, Duration::from_millis(3));
         account.charge_time(Counter::HostNanos, Duration::from_millis(2));
         account.raise(Level::MemoryPeak, 9);

@@ -9,11 +9,17 @@ pub const BOUNDS_US: [u64; 16] = [
     5_000_000, 10_000_000,
 ];
 
+/// How many buckets there are; the last is for what is beyond every bound.
+pub const BUCKETS: usize = BOUNDS_US.len() + 1;
+
+/// How many times fell into each bucket, and into none before it.
+pub type Counts = [u64; BUCKETS];
+
 /// Times that were observed. To observe one costs two atomic additions, and waits for nobody.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    /// How many fell into each bucket, not cumulative; the last is for those beyond every bound.
-    buckets: [AtomicU64; BOUNDS_US.len() + 1],
+    /// How many fell into each bucket, not cumulative.
+    buckets: [AtomicU64; BUCKETS],
     sum_ns: AtomicU64,
 }
 
@@ -38,11 +44,15 @@ impl Histogram {
         self.sum_ns.fetch_add(ns, Relaxed);
     }
 
+    /// How many fell into each bucket until now.
+    pub fn counts(&self) -> Counts {
+        std::array::from_fn(|bucket| self.buckets[bucket].load(Relaxed))
+    }
+
     /// What was counted until now.
     pub fn observed(&self) -> Observed {
         let bounds = BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
-        let counts = self.buckets.iter().map(|bucket| bucket.load(Relaxed));
-        let buckets: Vec<_> = bounds.zip(counts).collect();
+        let buckets: Vec<_> = bounds.zip(self.counts()).collect();
         Observed {
             count: buckets.iter().map(|(_, count)| count).sum(),
             sum: self.sum_ns.load(Relaxed) as f64 / 1e9,
@@ -51,7 +61,31 @@ impl Histogram {
     }
 }
 
+/// Estimates the time that a share of those counted did not exceed, such as 0.99 of them; none: none was counted.
+///
+/// Within a bucket times are taken to be spread evenly, as `histogram_quantile` of Prometheus does. What is beyond every bound is
+/// taken to be at the last one.
+pub fn quantile(counts: &Counts, share: f64) -> Option<Duration> {
+    let total: u64 = counts.iter().sum();
+    let wanted = total as f64 * share.clamp(0.0, 1.0);
+    let (mut below, mut lower) = (0, 0);
+    for (upper, count) in BOUNDS_US.into_iter().zip(*counts) {
+        if count > 0 && (below + count) as f64 >= wanted {
+            let within = (wanted - below as f64) / count as f64;
+            let us = lower as f64 + (upper - lower) as f64 * within;
+            return Some(Duration::from_secs_f64(us / 1e6));
+        }
+        (below, lower) = (below + count, upper);
+    }
+    (total > 0).then_some(Duration::from_micros(lower))
+}
+
 impl Observed {
+    /// How many fell into each bucket.
+    pub fn counts(&self) -> Counts {
+        std::array::from_fn(|bucket| self.buckets.get(bucket).map_or(0, |(_, count)| *count))
+    }
+
     /// Adds what another histogram has counted.
     pub fn add(&mut self, other: &Self) {
         if self.buckets.is_empty() {
@@ -85,5 +119,20 @@ mod tests {
         assert_eq!(counted, [&(0.00005, 2), &(0.0002, 1), &(f64::INFINITY, 1)]);
         assert_eq!(observed.count, 4);
         assert!((observed.sum - 60.000_101).abs() < 1e-9, "{}", observed.sum);
+    }
+
+    #[test]
+    fn a_quantile_is_estimated_within_its_bucket() {
+        let mut counts = Counts::default();
+        assert_eq!(quantile(&counts, 0.99), None);
+        // From 1 to 2.5 ms.
+        counts[4] = 100;
+        assert_eq!(quantile(&counts, 0.5), Some(Duration::from_micros(1_750)));
+        // From 5 to 10 ms.
+        counts[6] = 100;
+        assert_eq!(quantile(&counts, 0.5), Some(Duration::from_micros(2_500)));
+        assert_eq!(quantile(&counts, 0.99), Some(Duration::from_micros(9_900)));
+        counts[BUCKETS - 1] = 100;
+        assert_eq!(quantile(&counts, 0.99), Some(Duration::from_secs(10)));
     }
 }

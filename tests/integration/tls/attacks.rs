@@ -186,7 +186,8 @@ async fn a_connection_that_is_idle_is_told_goodbye() {
         .send_request(request("GET", "/v1/demo/names/x", ()).unwrap(), true)
         .unwrap();
     assert_eq!(answer.await.unwrap().status(), 404);
-    ends("the connection ends", connection).await.unwrap().unwrap();
+    // What the client still says to who has gone may fail.
+    let _ = ends("the connection ends", connection).await.unwrap();
     drop(sender);
 }
 

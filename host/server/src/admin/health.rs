@@ -1,7 +1,6 @@
 //! Whether the host is ready to serve.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -10,10 +9,7 @@ use serde::Serialize;
 
 use super::answer::json;
 use super::host::Admin;
-use crate::text::chain;
-
-/// How long a service may take to report that it is ready; most probes give up after about a second.
-const READY_TIMEOUT: Duration = Duration::from_secs(1);
+use crate::readiness::backends;
 
 /// The answer of `/readyz`: whether this host can serve requests, and every reason why not.
 #[derive(Debug, Serialize)]
@@ -56,16 +52,6 @@ pub(super) async fn readyz(State(admin): State<Admin>) -> Response {
 impl Admin {
     /// Asks the services that the host needs; of each, why it does not answer.
     pub(super) async fn backends(&self) -> [(&'static str, Result<(), String>); 2] {
-        let locks = tokio::time::timeout(READY_TIMEOUT, self.locks.ready());
-        let names = tokio::time::timeout(READY_TIMEOUT, self.names.ready());
-        let (locks, names) = tokio::join!(locks, names);
-        let late = || Err(format!("no answer within {READY_TIMEOUT:?}"));
-        [
-            ("lock", locks.unwrap_or_else(|_| late())),
-            (
-                "names",
-                names.map_or_else(|_| late(), |ready| ready.map_err(|error| chain(&error))),
-            ),
-        ]
+        backends(&self.locks, &*self.names).await
     }
 }

@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::Calls;
 use crate::metrics::Metrics;
+use crate::overview::Overview;
+use crate::same_site;
 use crate::telemetry::Log;
 use crate::tenants::Tenants;
 use crate::tokens::Tokens;
@@ -39,4 +41,8 @@ pub struct Admin {
     pub accepting: Arc<AtomicBool>,
     /// Cancelled once the process is stopping; who cancels it has it stop as SIGTERM does.
     pub draining: CancellationToken,
+    /// What the page shows.
+    pub overview: Arc<Overview>,
+    /// The names by which browsers may reach this listener.
+    pub known_as: same_site::Names,
 }

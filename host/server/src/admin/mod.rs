@@ -22,12 +22,18 @@ mod steer;
 mod tenants;
 
 use axum::Router;
-use axum::http::header::CONTENT_TYPE;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, delete, get, post};
 
+use self::answer::Asked;
 pub use self::host::Admin;
+
+use crate::overview::Question;
+use crate::{page, same_site};
 
 /// A path, and what can be done there.
 type Route = (&'static str, fn() -> MethodRouter<Admin>);
@@ -56,6 +62,7 @@ const GUARDED: &[Route] = &[
     ("/tenants/{id}", || get(tenants::one)),
     ("/tenants/{id}/disable", || post(tenants::disable)),
     ("/tenants/{id}/enable", || post(tenants::enable)),
+    ("/overview", || get(overview)),
     ("/compiling", || get(tenants::compiling)),
     ("/log", || get(steer::log).put(steer::set_log)),
     ("/drain", || get(steer::drained).post(steer::drain)),
@@ -76,9 +83,18 @@ pub fn router(admin: Admin) -> Router {
         .method_not_allowed_fallback(answer::no_method)
         .layer(from_fn_with_state(admin.clone(), access::guard));
     let open = OPEN.iter().fold(Router::new(), with);
+    let names = admin.known_as.clone();
     open.method_not_allowed_fallback(answer::no_method)
         .merge(guarded)
         .with_state(admin)
+        .merge(page::router())
+        .layer(from_fn_with_state(names, same_site::check))
+}
+
+/// What the page shows, as it is now.
+async fn overview(State(admin): State<Admin>, Asked(question): Asked<Question>) -> impl IntoResponse {
+    let answer = admin.overview.answer(&question).await;
+    ([(CACHE_CONTROL, "no-store")], answer::json(StatusCode::OK, &answer))
 }
 
 fn json_text(text: &'static str) -> impl IntoResponse {

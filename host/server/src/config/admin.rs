@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::same_site::HostName;
 use crate::tls::TlsFiles;
 use crate::tokens::right::AdminRight;
 use crate::tokens::{TokenSection, Tokens};
@@ -13,6 +14,8 @@ pub struct AdminConfig {
     pub listen: SocketAddr,
     /// Its TLS.
     pub tls: TlsFiles,
+    /// The names by which a browser may ask it.
+    pub hosts: Vec<HostName>,
     /// Whether it may listen beyond loopback although there are no tokens.
     pub open: bool,
     /// The tokens of operators.
@@ -33,6 +36,7 @@ impl Default for AdminConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
             tls: TlsFiles::default(),
+            hosts: Vec::new(),
             open: false,
             tokens: AdminTokens::default(),
         }

@@ -14,6 +14,7 @@ use super::admin::AdminTokens;
 use super::flags::ServeFlags;
 use super::units::{SIZES, TIMES, Value, show};
 use crate::error::ErrorKind;
+use crate::same_site::{HostName, InvalidHostName};
 use crate::tenants::{InvalidTenantId, TenantId};
 use crate::tokens::{InvalidTokens, Tokens};
 
@@ -195,6 +196,11 @@ impl<T> Setting<T> {
         Self::new(key, Kind::Tokens, field)
     }
 
+    /// A list of names of hosts.
+    pub const fn hosts(key: &'static str, field: fn(&mut T) -> Field<'_>) -> Self {
+        Self::new(key, Kind::List, field)
+    }
+
     /// Adds the sentence about it.
     pub const fn says(mut self, says: &'static str) -> Self {
         self.entry.says = says;
@@ -257,6 +263,7 @@ fields! {
     OptionalPath(Option<PathBuf>),
     Tenants(Vec<TenantId>),
     Tokens(AdminTokens),
+    Hosts(Vec<HostName>),
 }
 
 impl Field<'_> {
@@ -281,6 +288,7 @@ impl Field<'_> {
             Self::OptionalPath(path) => Value::Text(path.as_ref()?.into()),
             Self::Tenants(ids) => Value::List(ids.iter().map(ToString::to_string).collect()),
             Self::Tokens(tokens) => Value::Tokens(tokens.sections.clone()),
+            Self::Hosts(names) => Value::List(names.iter().map(ToString::to_string).collect()),
         })
     }
 
@@ -310,6 +318,11 @@ impl Field<'_> {
                 };
                 let tokens = Tokens::new(sections.clone()).map_err(wrong)?;
                 *field = AdminTokens { sections, tokens };
+            }
+            (Self::Hosts(field), Value::List(names)) => {
+                let name =
+                    |text: &String| parse(text, |error: InvalidHostName| format!("`{text}` is no name; {error}"));
+                *field = names.iter().map(name).collect::<Result<_, _>>()?;
             }
             (field, Value::Text(text)) => {
                 let text = text.to_str().ok_or("the value is not UTF-8; write it in UTF-8")?;

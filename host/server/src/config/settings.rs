@@ -158,6 +158,8 @@ pub(super) const HOST: &[Host] = &[
         .flag("admin-open", |flags| flags.admin_open.then(|| "true".into())),
     Host::tokens("admin.tokens", |c| (&mut c.admin.tokens).into())
         .says("Who may use it, as `namelock token new --admin` prints it in sections [[admin.tokens]]; none: whoever reaches it"),
+    Host::hosts("admin.hosts", |c| (&mut c.admin.hosts).into())
+        .says("Names by which a browser may ask the admin listener where it has no TLS, beside its address and localhost"),
     Host::text("lock.url", |c| (&mut c.lock_url).into())
         .says("The lock service: memory: or memcached://host:port[,host:port…]")
         .flag("lock", |flags| flags.lock.clone()),

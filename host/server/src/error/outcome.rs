@@ -32,6 +32,12 @@ impl Outcome {
         }
     }
 
+    /// Whether something is wrong with the host, what it needs, or the handler, or a tenant is at a limit: statuses from 500 on, and
+    /// `tenant_limit`. What else fails is for the caller to mend.
+    pub fn is_fault(self) -> bool {
+        matches!(self, Self::Failed(kind) if kind.status().is_server_error() || kind == ErrorKind::TenantLimit)
+    }
+
     /// The code, as metric and log spell it.
     pub fn label(self) -> &'static str {
         match self {

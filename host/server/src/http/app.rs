@@ -8,6 +8,7 @@ use super::body::BodyLimits;
 use super::follow::Follows;
 use crate::admission::Calls;
 use crate::metrics::Metrics;
+use crate::overview::Faults;
 use crate::recordings::Recorder;
 use crate::tenants::Tenants;
 
@@ -21,6 +22,8 @@ pub struct App {
     pub calls: Arc<Calls>,
     /// The counters.
     pub metrics: Arc<Metrics>,
+    /// The faults of the last hour.
+    pub faults: Arc<Faults>,
     /// Keeps calls that failed; none: the host keeps none.
     pub recorder: Option<Arc<Recorder>>,
     /// Those who follow the logs of tenants.

@@ -80,8 +80,10 @@ impl Begun {
         self.ended = true;
         let phases = self.context.phases.times();
         self.app.metrics.record(self.operation, outcome, &phases);
+        let tenant = self.account.as_ref().map(|account| &**account.tenant());
+        self.app.faults.note(outcome, tenant, &self.context.request_id);
         if let Some(account) = &self.account {
-            account.count_outcome(outcome.index());
+            account.count_request(outcome.index(), phases.iter().sum());
             if outcome == Outcome::ClientGone {
                 account.charge(Counter::ClientsGone, 1);
             }

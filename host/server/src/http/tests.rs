@@ -62,6 +62,7 @@ impl Host {
             recorder: None,
             metrics: Arc::default(),
             follows: Follows::new(1),
+            faults: Arc::default(),
             body: BodyLimits {
                 max: 64,
                 timeout: Duration::from_millis(50),

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use namelock_lock::Locks;
-use namelock_names::{Names, NamesConfig};
+use namelock_names::{Names, NamesConfig, NamesUrl};
 use namelock_sandbox::{Powers, Sandbox, SandboxConfig};
 use tokio::sync::Notify;
 use tokio::task::JoinError;
@@ -31,8 +31,10 @@ use crate::config::source::ConfigError;
 use crate::http::connections::{self, ConnectionLimits};
 use crate::http::{self, App, BodyLimits, Follows};
 use crate::metrics::Metrics;
+use crate::overview::{Overview, Sources};
 use crate::recordings::Recorder;
 use crate::rlimit;
+use crate::same_site;
 use crate::telemetry::Log;
 use crate::tenants::directory::{self, Candidate};
 use crate::tenants::{Rules, Tenants};
@@ -188,6 +190,7 @@ async fn serve_tenants(
         },
         calls: Calls::new(config.http.calls, config.http.calls_waiting, config.http.calls_wait),
         metrics: Arc::default(),
+        faults: Arc::default(),
         recorder,
         follows: Follows::new(config.http.connections),
         body: BodyLimits {
@@ -195,6 +198,18 @@ async fn serve_tenants(
             timeout: config.http.body_timeout,
         },
     };
+    let draining = CancellationToken::new();
+    let overview = Arc::new(Overview::new(Sources {
+        locks: locks.clone(),
+        names: Arc::clone(&names),
+        database: database(&config.names_url),
+        tenants: Arc::clone(tenants),
+        calls: Arc::clone(&app.calls),
+        calls_max: config.http.calls,
+        metrics: Arc::<Metrics>::clone(&app.metrics),
+        faults: Arc::clone(&app.faults),
+        draining: draining.clone(),
+    }));
     let admin = Admin {
         tokens: config.admin.tokens.tokens.clone(),
         certificates: config.admin.tls.client_roots.is_some(),
@@ -206,9 +221,14 @@ async fn serve_tenants(
         metrics_tenants: config.metrics_tenants,
         log,
         accepting: Arc::default(),
-        draining: CancellationToken::new(),
+        draining: draining.clone(),
+        overview: Arc::clone(&overview),
+        known_as: match config.admin.tls.certificate {
+            Some(_) => same_site::Names::Any,
+            None => same_site::Names::These(config.admin.hosts.as_slice().into()),
+        },
     };
-    let (accepting, draining) = (Arc::clone(&admin.accepting), admin.draining.clone());
+    let accepting = Arc::clone(&admin.accepting);
     let drained = CancellationToken::new();
     // It outlives the public listener, so that it can report that the host is stopping.
     let operators = connections::run(
@@ -227,7 +247,10 @@ async fn serve_tenants(
         drained.cancel();
         served
     };
-    let (served, _) = tokio::join!(public, operators);
+    let served = tokio::select! {
+        (served, _) = async { tokio::join!(public, operators) } => served,
+        () = overview.run() => Ok(()),
+    };
     close(&locks, &*names).await;
     served
 }
@@ -278,6 +301,14 @@ fn sandbox_config(config: &Config) -> SandboxConfig {
         memory_max: config.limits_max.call.memory,
         stack: config.stack,
         ..SandboxConfig::default()
+    }
+}
+
+/// What the names database is, for people.
+fn database(url: &NamesUrl) -> &'static str {
+    match url {
+        NamesUrl::Sqlite(_) => "SQLite",
+        NamesUrl::Postgres(_) => "PostgreSQL",
     }
 }
 

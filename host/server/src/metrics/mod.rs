@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use namelock_sandbox::Phase;
 use namelock_sandbox::phases::Times;
-use namelock_types::histogram::Histogram;
+use namelock_types::histogram::{Counts, Histogram};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
@@ -115,6 +115,24 @@ impl Metrics {
         took.for_each(|(phase, time)| phase.observe(*time));
     }
 
+    /// How long requests took, and how many of them were faults.
+    pub fn requests(&self) -> (Counts, u64) {
+        let faults = Outcome::all().filter(|outcome| outcome.is_fault());
+        let of = |outcome: Outcome| {
+            let counters = self.operations.iter();
+            counters
+                .map(|counters| counters.codes[outcome.index()].load(Relaxed))
+                .sum::<u64>()
+        };
+        let durations = self.operations.iter().map(|counters| counters.durations.counts());
+        (sum(durations), faults.map(of).sum())
+    }
+
+    /// How long requests waited for the names database.
+    pub fn database(&self) -> Counts {
+        sum([Phase::Find, Phase::Save].map(|phase| self.phases[phase as usize].counts()))
+    }
+
     /// Writes all there is in the OpenMetrics text format, version 1.0.
     pub fn render(self: &Arc<Self>, now: Now) -> String {
         let mut registry = Registry::default();
@@ -162,6 +180,13 @@ impl Metrics {
     }
 }
 
+fn sum(all: impl IntoIterator<Item = Counts>) -> Counts {
+    all.into_iter().fold(Counts::default(), |mut sum, counts| {
+        sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        sum
+    })
+}
+
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer(encoder);
@@ -193,6 +218,8 @@ mod tests {
         let failed = Outcome::Failed(ErrorKind::Internal);
         metrics.record(Operation::Register, failed, &phases);
         metrics.record(Operation::Find, Outcome::ClientGone, &Times::default());
+        let (durations, faults) = metrics.requests();
+        assert_eq!((durations.iter().sum::<u64>(), faults), (3, 1));
         let text = metrics.render(Now {
             calls_running: 3,
             log_lines_dropped: 7,

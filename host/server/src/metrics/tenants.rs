@@ -225,7 +225,7 @@ mod tests {
         let account = Arc::new(Account::new(id, &Budgets::default()));
         account.charge_time(Counter::GuestNanos, Duration::from_millis(ms));
         account.raise(Level::MemoryPeak, ms);
-        account.count_outcome(Outcome::Ok.index());
+        account.count_request(Outcome::Ok.index(), Duration::from_millis(1));
         TenantUsage {
             account,
             running: 1,

@@ -10,12 +10,13 @@
 //! good one that many tenants bring is compiled once.
 //!
 //! - [`directory`], `plan`, `files`: what is in the directory;
-//! - `table`: what is served of each tenant; `state`: whether it is, and why not; `loader`: loads components, and is fair
-//!   between tenants.
+//! - `table`: what is served of each tenant; `state`: whether it is, and why not; `glance`: what there is to see of each; `loader`:
+//!   loads components, and is fair between tenants.
 
 pub mod directory;
 mod error;
 mod files;
+mod glance;
 mod id;
 mod loader;
 pub(crate) mod plan;
@@ -28,6 +29,7 @@ use namelock_account::Account;
 use namelock_sandbox::Sandbox;
 
 pub use self::error::TenantError;
+pub use self::glance::Glance;
 pub use self::id::{InvalidTenantId, TenantId};
 pub use self::loader::{Loading, Stage};
 pub use self::plan::Rules;
@@ -93,9 +95,14 @@ impl Tenants {
         self.table.states()
     }
 
+    /// What there is to see of every tenant at a glance.
+    pub fn glances(&self) -> Vec<Glance> {
+        self.table.glances()
+    }
+
     /// What every tenant has used, for metrics.
     pub fn usage(&self) -> Vec<TenantUsage> {
-        self.table.usage()
+        self.table.glances().into_iter().filter_map(Glance::usage).collect()
     }
 
     /// Makes the table match these candidates, and queues their components.

@@ -17,11 +17,11 @@ use parking_lot::RwLock;
 
 use super::directory::Candidate;
 use super::error::TenantError;
+use super::glance::Glance;
 use super::id::TenantId;
 use super::plan::{Plan, Record};
 use super::state::{Disabled, NotServed, REASON_MAX, Refused, State, Status};
 use crate::admission::Admission;
-use crate::metrics::TenantUsage;
 use crate::text::quoted;
 use crate::tokens::Tokens;
 use crate::tokens::right::Right;
@@ -225,18 +225,11 @@ impl Table {
         self.entries.read().get(id).map(|entry| Arc::clone(&entry.account))
     }
 
-    /// What every tenant has used, for metrics.
-    pub(super) fn usage(&self) -> Vec<TenantUsage> {
+    /// What there is to see of every tenant at a glance, in no order.
+    pub(super) fn glances(&self) -> Vec<Glance> {
         let entries = self.entries.read();
-        let admitted = entries
-            .values()
-            .filter_map(|entry| Some((entry, entry.admission.as_ref()?)));
-        let usage = admitted.map(|(entry, admission)| TenantUsage {
-            account: Arc::clone(&entry.account),
-            running: admission.running(),
-            waiting: admission.waiting(),
-        });
-        usage.collect()
+        let glance = |entry: &Entry| Glance::of(&entry.account, entry.state().label(), entry.admission.as_deref());
+        entries.values().map(glance).collect()
     }
 
     /// Applies what every `tenant.toml` says now, and removes the tenants that are gone; returns those whose component is to be

@@ -88,6 +88,7 @@ async fn host(folder: &Path) -> anyhow::Result<Router> {
         },
         calls: Calls::new(1, 1, PATIENCE),
         metrics: Arc::default(),
+        faults: Arc::default(),
         recorder: None,
         follows: Follows::new(1),
         body: BodyLimits {

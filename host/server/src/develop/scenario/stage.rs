@@ -89,6 +89,7 @@ impl<'a> Play<'a> {
             powers: circumstances.powers(),
             calls: Calls::new(http.calls, http.calls_waiting, http.calls_wait),
             metrics: Arc::default(),
+            faults: Arc::default(),
             recorder: None,
             follows: Follows::new(http.connections),
             body: BodyLimits {
