@@ -68,6 +68,6 @@ pub use handler::Handler;
 pub use phases::{Phase, Phases};
 pub use powers::Powers;
 pub use recording::{Recording, Tape};
-pub use request::{Context, Repeatable, Request, UpdateRequest, Written};
+pub use request::{Context, Repeatable, Request, TraceId, UpdateRequest, Written};
 pub use sandbox::{Loaded, Sandbox, Wasm};
 pub use unfit::Unfit;

@@ -21,6 +21,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use crate::feed::{Feed, Line, What, Writer};
 use crate::recording::Tape;
+use crate::request::TraceId;
 
 /// The longest line; a longer one is continued in the next.
 const LINE_BYTES_MAX: usize = 1024;
@@ -33,6 +34,9 @@ const WRITE_BYTES_MAX: usize = 4096;
 /// its log.
 const LINE_OVERHEAD_BYTES: usize = 72;
 
+/// What a line has besides if its request is traced.
+const TRACE_ID_BYTES: usize = " trace_id=".len() + TraceId::DIGITS;
+
 /// The log of one call. Clones share it, and its limit.
 #[derive(Clone)]
 pub(crate) struct TenantLog {
@@ -43,6 +47,7 @@ struct Inner {
     account: Arc<Account>,
     feed: Arc<Feed>,
     request_id: Box<str>,
+    trace_id: Option<TraceId>,
     line: Vec<u8>,
     limit: usize,
     /// How many bytes its guest's lines took.
@@ -62,6 +67,7 @@ impl TenantLog {
                 account: Arc::clone(account),
                 feed: Arc::clone(feed),
                 request_id: request_id.into(),
+                trace_id: None,
                 line: Vec::new(),
                 limit,
                 used: 0,
@@ -70,6 +76,12 @@ impl TenantLog {
                 taped: 0,
             })),
         }
+    }
+
+    /// Has each line name the trace that its call belongs to.
+    pub(crate) fn traced(self, trace_id: Option<TraceId>) -> Self {
+        self.inner.lock().trace_id = trace_id;
+        self
     }
 
     /// Writes a line of the host's about this call, after what its guest has written. It is charged to the tenant's
@@ -145,7 +157,13 @@ impl Inner {
             self.fill("more output is dropped (limits.log_bytes)");
         } else if self.account.log(cost) {
             self.used += cost;
-            tracing::info!(target: "guest", tenant = &**self.account.tenant(), request_id = &*self.request_id, "{line}");
+            tracing::info!(
+                target: "guest",
+                tenant = &**self.account.tenant(),
+                request_id = &*self.request_id,
+                trace_id = self.trace_id.map(tracing::field::display),
+                "{line}"
+            );
             self.tell(Writer::Handler, &text);
         } else {
             self.feed.lost(1);
@@ -189,7 +207,13 @@ impl Inner {
             return;
         }
         if self.account.log(self.cost(text)) {
-            tracing::warn!(target: "guest", tenant = &**self.account.tenant(), request_id = &*self.request_id, "{text}");
+            tracing::warn!(
+                target: "guest",
+                tenant = &**self.account.tenant(),
+                request_id = &*self.request_id,
+                trace_id = self.trace_id.map(tracing::field::display),
+                "{text}"
+            );
             self.tell(Writer::Host, text);
         } else {
             self.feed.lost(1);
@@ -197,7 +221,8 @@ impl Inner {
     }
 
     fn cost(&self, text: &str) -> usize {
-        LINE_OVERHEAD_BYTES + self.account.tenant().len() + self.request_id.len() + text.len()
+        let trace_id = self.trace_id.map_or(0, |_| TRACE_ID_BYTES);
+        LINE_OVERHEAD_BYTES + trace_id + self.account.tenant().len() + self.request_id.len() + text.len()
     }
 }
 

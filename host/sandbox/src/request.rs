@@ -1,5 +1,6 @@
 //! What a call is made for, and what it leaves.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,23 @@ pub struct Context {
     pub request_id: Arc<str>,
     /// Its phases.
     pub phases: Arc<Phases>,
+    /// The trace that it belongs to, for logs; none: nobody traces it.
+    pub trace_id: Option<TraceId>,
+}
+
+/// The id of a trace, as W3C Trace Context has it: what one request causes in every process that it comes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceId(pub [u8; 16]);
+
+impl TraceId {
+    /// How many digits it is written with.
+    pub const DIGITS: usize = 32;
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 impl Context {
@@ -23,6 +41,7 @@ impl Context {
         Self {
             request_id: request_id.into(),
             phases: Arc::default(),
+            trace_id: None,
         }
     }
 }

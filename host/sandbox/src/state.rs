@@ -69,7 +69,8 @@ impl State {
             &context.request_id,
             limits.log_bytes,
             tape,
-        );
+        )
+        .traced(context.trace_id);
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         let mut wasi = WasiCtxBuilder::new();
