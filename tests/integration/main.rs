@@ -35,5 +35,6 @@ mod rolling;
 mod scenarios;
 mod story;
 mod tls;
+mod traces;
 mod updates;
 mod usage;

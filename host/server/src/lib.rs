@@ -17,7 +17,8 @@
 //! - [`inspect`]: says what a host would be configured with; [`operate`]: asks a running one; `output`: what commands print;
 //! - [`text`]: errors with their causes, on one bounded line; [`hex`]: bytes as digits;
 //! - [`develop`]: what the author of a handler uses;
-//! - [`admin`], [`usage`], [`metrics`], [`telemetry`]: what an operator sees; [`readiness`]: whether what the host needs answers;
+//! - [`admin`], [`usage`], [`metrics`], [`telemetry`], [`trace`]: what an operator sees; [`readiness`]: whether what the host
+//!   needs answers;
 //! - [`overview`], [`page`], [`same_site`]: what an operator looks at in a browser, and what keeps other sites from using it.
 //!
 //! The binary `namelock` is [`cli::run`] and nothing else, so a test can do whatever the binary does.
@@ -65,4 +66,5 @@ pub mod page;
 pub mod readiness;
 pub mod same_site;
 pub mod telemetry;
+pub mod trace;
 pub mod usage;

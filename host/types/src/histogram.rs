@@ -35,11 +35,15 @@ pub struct Observed {
 }
 
 impl Histogram {
+    /// The index of the bucket that a time falls into.
+    pub fn bucket_of(time: Duration) -> usize {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        BOUNDS_US.partition_point(|bound| *bound < us)
+    }
+
     /// Counts one.
     pub fn observe(&self, time: Duration) {
-        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
-        self.buckets[bucket].fetch_add(1, Relaxed);
+        self.buckets[Self::bucket_of(time)].fetch_add(1, Relaxed);
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.sum_ns.fetch_add(ns, Relaxed);
     }

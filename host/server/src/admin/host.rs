@@ -15,6 +15,7 @@ use crate::telemetry::Log;
 use crate::tenants::Tenants;
 use crate::tokens::Tokens;
 use crate::tokens::right::AdminRight;
+use crate::trace::figures::Figures;
 
 /// What the admin listener reports on and steers.
 #[derive(Clone)]
@@ -41,6 +42,8 @@ pub struct Admin {
     pub accepting: Arc<AtomicBool>,
     /// Cancelled once the process is stopping; who cancels it has it stop as SIGTERM does.
     pub draining: CancellationToken,
+    /// What is counted of traces; none: nothing is traced.
+    pub traces: Option<Arc<Figures>>,
     /// What the page shows.
     pub overview: Arc<Overview>,
     /// The names by which browsers may reach this listener.

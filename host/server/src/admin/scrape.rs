@@ -27,6 +27,7 @@ pub(super) async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> R
         locks: Some(admin.locks.figures()),
         clock_off_ms: admin.names.clock_off_ms(),
         runtime: (runtime.num_alive_tasks(), runtime.global_queue_depth()),
+        traces: admin.traces.map(|figures| figures.counts()).unwrap_or_default(),
         states: admin
             .tenants
             .states()

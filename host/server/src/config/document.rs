@@ -1,9 +1,10 @@
 //! The page `docs/configuration.md`: every setting as a commented file, and the flags and variables.
 
+use super::described::{Described, all};
 use super::file::CONFIG;
 use super::limits::TENANT;
 use super::setting::{Entry, Flag};
-use super::settings::{Described, HOST, MAX, SECTIONS, all};
+use super::settings::{HOST, MAX, SECTIONS};
 use super::types::Config;
 use super::units::Value;
 

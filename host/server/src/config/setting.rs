@@ -12,6 +12,7 @@ use namelock_names::NamesUrl;
 
 use super::admin::AdminTokens;
 use super::flags::ServeFlags;
+use super::trace::{InvalidOtlpUrl, OtlpUrl};
 use super::units::{SIZES, TIMES, Value, show};
 use crate::error::ErrorKind;
 use crate::same_site::{HostName, InvalidHostName};
@@ -259,6 +260,7 @@ fields! {
     LockUrl(LockUrl),
     OptionalLockUrl(Option<LockUrl>),
     NamesUrl(NamesUrl),
+    OptionalOtlpUrl(Option<OtlpUrl>),
     Path(PathBuf),
     OptionalPath(Option<PathBuf>),
     Tenants(Vec<TenantId>),
@@ -284,6 +286,7 @@ impl Field<'_> {
             Self::LockUrl(url) => Value::Text(url.to_string().into()),
             Self::OptionalLockUrl(url) => Value::Text(url.as_ref()?.to_string().into()),
             Self::NamesUrl(url) => Value::Text(url.to_string().into()),
+            Self::OptionalOtlpUrl(url) => Value::Text(url.as_ref()?.to_string().into()),
             Self::Path(path) => Value::Text(path.as_os_str().into()),
             Self::OptionalPath(path) => Value::Text(path.as_ref()?.into()),
             Self::Tenants(ids) => Value::List(ids.iter().map(ToString::to_string).collect()),
@@ -350,6 +353,7 @@ impl Field<'_> {
                     format!("{error}; write sqlite:PATH or postgres://user@host/database")
                 })?;
             }
+            Self::OptionalOtlpUrl(field) => *field = Some(parse(text, |error: InvalidOtlpUrl| error.to_string())?),
             _ => return Err("this setting cannot be given as text; report this bug".into()),
         }
         Ok(())

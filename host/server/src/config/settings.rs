@@ -2,17 +2,17 @@
 
 use std::ops::RangeInclusive;
 
-use super::limits::{self, Limits, TENANT};
-use super::setting::{Entry, Flag, Reached, Setting};
+use super::limits;
+use super::setting::{Entry, Reached, Setting};
 use super::types::Config;
-use super::units::{DAY, GIB, HOUR, KIB, MIB, MINUTE, SECOND, Value};
+use super::units::{DAY, GIB, HOUR, KIB, MIB, MINUTE, SECOND};
 use crate::error::ErrorKind::{
     HandlerTrapped, InvalidRequest, LeaseLost, LockUnavailable, NameBusy, NamesUnavailable, Overloaded,
     PayloadTooLarge, TenantUnavailable,
 };
 
 /// The sections of the file and what each is about, in the order of the documents.
-pub(super) const SECTIONS: [(&str, &str); 11] = [
+pub(super) const SECTIONS: [(&str, &str); 12] = [
     (
         "http",
         "The public listener, and the limits of what comes in through it",
@@ -39,6 +39,10 @@ pub(super) const SECTIONS: [(&str, &str); 11] = [
     (
         "record",
         "Recordings of calls that failed, of tenants whose tenant.toml asks for them",
+    ),
+    (
+        "trace",
+        "Traces, which are sent to a collector in OTLP; off unless trace.otlp is set",
     ),
     ("log", "The log, on standard error"),
     ("metrics", "What /metrics tells of tenants"),
@@ -343,6 +347,24 @@ pub(super) const HOST: &[Host] = &[
             Reached::Dropped,
             "directory::what_is_too_old_goes_also_of_tenants_that_are_gone",
         ),
+    Host::text("trace.otlp", |c| (&mut c.trace.otlp).into())
+        .says("The collector: http://host:port or https://host:port, where it takes OTLP over HTTP")
+        .absent("http://127.0.0.1:4318", "nothing is traced"),
+    Host::count("trace.one_in", 0, 1_000_000, |c| (&mut c.trace.one_in).into()).says(
+        "Of the requests that bring no traceparent one in so many is traced; 0: none. A request that brings one is traced if \
+         its caller traces it",
+    ),
+    Host::count("trace.rate", 1, 10_000, |c| (&mut c.trace.rate).into())
+        .says("Traces in a second that callers ask for, and as many that the host begins")
+        .limit(Reached::Dropped, "traces::a_flood_of_traced_requests_is_bounded"),
+    Host::count("trace.queue", 1, 100_000, |c| (&mut c.trace.queue).into())
+        .says("Traces that wait to be sent")
+        .limit(Reached::Dropped, "traces::a_collector_that_is_slow_costs_spans_alone"),
+    Host::time("trace.every", 10, MINUTE, |c| (&mut c.trace.every).into())
+        .says("How long traces are collected that are sent together"),
+    Host::time("trace.timeout", 100, MINUTE, |c| (&mut c.trace.timeout).into())
+        .says("How long the collector may take to take them; at the stop of the host at most 2s")
+        .limit(Reached::Dropped, "traces::a_collector_that_is_slow_costs_spans_alone"),
     Host::size("log.queue", 64 * KIB, GIB, |c| (&mut c.log_queue).into())
         .says("Lines of the log that queue while nobody reads it")
         .limit(Reached::Dropped, "usage::a_log_that_nobody_reads_stops_nobody"),
@@ -355,36 +377,4 @@ pub(super) fn entries(section: &str) -> Vec<Entry> {
     let host = HOST.iter().map(|setting| setting.entry);
     let all = limits::entries().into_iter().chain(host);
     all.filter(|entry| entry.section() == section).collect()
-}
-
-/// A setting with its default, for documents.
-#[derive(Debug)]
-pub struct Described {
-    /// What is declared about it.
-    pub entry: Entry,
-    /// Its default; none: it is absent.
-    pub default: Option<Value>,
-    /// The flag and variable that win over the file.
-    pub flag: Option<Flag>,
-    /// Whether a `tenant.toml` may set it.
-    pub tenant: bool,
-}
-
-/// Every setting, with those of tenants first.
-pub fn all() -> Vec<Described> {
-    let (mut limits, mut config) = (Limits::default(), Config::default());
-    let tenant = TENANT.iter().map(|setting| Described {
-        entry: setting.entry,
-        default: setting.value(&mut limits),
-        flag: None,
-        tenant: true,
-    });
-    let mut all: Vec<_> = tenant.collect();
-    all.extend(HOST.iter().map(|setting| Described {
-        entry: setting.entry,
-        default: setting.value(&mut config),
-        flag: setting.flag,
-        tenant: false,
-    }));
-    all
 }

@@ -13,6 +13,7 @@ use namelock_sandbox::{CompilerConfig, SandboxConfig};
 use super::admin::AdminConfig;
 use super::limits::Limits;
 use super::record::RecordConfig;
+use super::trace::TraceConfig;
 use crate::tenants::TenantId;
 use crate::tls::TlsFiles;
 
@@ -47,6 +48,8 @@ pub struct Config {
     pub tenants_wait: Duration,
     /// What is kept of calls that failed.
     pub record: RecordConfig,
+    /// Which requests are traced, and where their spans are sent.
+    pub trace: TraceConfig,
     /// How many bytes of the log may queue while nobody reads it.
     pub log_queue: usize,
     /// How many tenants have metrics of their own.
@@ -123,6 +126,7 @@ impl Default for Config {
             tenants: PathBuf::from("tenants"),
             tenants_wait: Duration::from_secs(30),
             record: RecordConfig::default(),
+            trace: TraceConfig::default(),
             log_queue: 4 << 20,
             metrics_tenants: 100,
         }

@@ -11,6 +11,7 @@ use crate::metrics::Metrics;
 use crate::overview::Faults;
 use crate::recordings::Recorder;
 use crate::tenants::Tenants;
+use crate::trace::Tracer;
 
 /// What the calls share.
 pub struct App {
@@ -28,6 +29,8 @@ pub struct App {
     pub recorder: Option<Arc<Recorder>>,
     /// Those who follow the logs of tenants.
     pub follows: Follows,
+    /// Chooses the requests that are traced; none: nothing is traced.
+    pub tracer: Option<Tracer>,
     /// The limits of a request's body.
     pub body: BodyLimits,
 }

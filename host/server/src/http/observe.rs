@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock};
 use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{ALLOW, CONNECTION, HOST};
-use axum::http::{HeaderMap, HeaderValue, Method, Version};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use namelock_account::{Account, Counter};
-use namelock_sandbox::Context;
+use namelock_sandbox::{Context, Phases};
 
 use super::address::{LOG, NAME, NAMES, decode, tenant_segment};
 use super::app::App;
@@ -19,6 +19,7 @@ use crate::error::{ErrorKind, Outcome, Problem};
 use crate::metrics::Operation;
 use crate::telemetry::{self, RequestEnd};
 use crate::tenants::{Ready, TenantId};
+use crate::trace::{self, About, End, Parent, SEGMENTS_MAX, Traced};
 
 /// The header with a request's id, in both directions.
 pub(super) const REQUEST_ID: &str = "x-request-id";
@@ -58,30 +59,58 @@ struct Begun {
     tenant: Option<TenantId>,
     account: Option<Arc<Account>>,
     served: Served,
+    traced: Option<Traced>,
     ended: bool,
 }
 
 impl Begun {
     fn new(app: Arc<App>, request: &Request) -> Self {
         let tenant = tenant_segment(request.uri()).and_then(|text| decode(text).ok()?.parse::<TenantId>().ok());
+        let mut context = Context::new(request_id(request.headers()));
+        let parent = Parent::of(request.headers());
+        let about = || about(&app, request, &context, tenant.as_ref());
+        let traced = app
+            .tracer
+            .as_ref()
+            .and_then(|tracer| tracer.begin(parent.as_ref(), about));
+        if traced.is_some() {
+            context.phases = Arc::new(Phases::with_timeline(SEGMENTS_MAX));
+        }
+        // The log tells of a trace of the caller's also if this host has no part in it.
+        let trace_id = traced.as_ref().map(Traced::trace_id);
+        context.trace_id = trace_id.or(parent.map(|parent| parent.trace_id));
         Self {
-            context: Context::new(request_id(request.headers())),
+            context,
             operation: operation_of(request),
             account: tenant.as_ref().and_then(|id| app.tenants.account(id.as_str())),
             tenant,
+            traced,
             app,
             served: Served::default(),
             ended: false,
         }
     }
 
-    /// Counts and logs how it ended.
-    fn end(&mut self, outcome: Outcome, problem: Option<&Problem>) {
+    /// Counts and logs how it ended; `status` is that of the answer, if there is one.
+    fn end(&mut self, outcome: Outcome, status: Option<StatusCode>, problem: Option<&Problem>) {
         self.ended = true;
-        let phases = self.context.phases.times();
+        let (phases, timeline) = self.context.phases.end();
         self.app.metrics.record(self.operation, outcome, &phases);
         let tenant = self.account.as_ref().map(|account| &**account.tenant());
         self.app.faults.note(outcome, tenant, &self.context.request_id);
+        if let (Some(tracer), Some(traced)) = (&self.app.tracer, self.traced.take()) {
+            let trace_id = traced.trace_id();
+            let ended = traced.end(End {
+                operation: self.operation.label(),
+                code: outcome.label(),
+                status,
+                took: phases.iter().sum(),
+                timeline: timeline.unwrap_or_default(),
+            });
+            if tracer.end(ended) {
+                self.app.metrics.exemplify(self.operation, &phases, trace_id);
+            }
+        }
         if let Some(account) = &self.account {
             account.count_request(outcome.index(), phases.iter().sum());
             if outcome == Outcome::ClientGone {
@@ -90,6 +119,7 @@ impl Begun {
         }
         let end = RequestEnd {
             request_id: &self.context.request_id,
+            trace_id: self.context.trace_id,
             tenant: self.tenant.as_ref().map(TenantId::as_str),
             operation: self.operation,
             outcome,
@@ -104,10 +134,24 @@ impl Begun {
     }
 }
 
+/// What a trace says of a request.
+fn about(app: &App, request: &Request, context: &Context, tenant: Option<&TenantId>) -> About {
+    let ready = tenant.and_then(|id| app.tenants.get(id.as_str())?.ok());
+    About {
+        method: request.method().clone(),
+        route: request.extensions().get::<MatchedPath>().cloned(),
+        version: request.version(),
+        request_id: Arc::clone(&context.request_id),
+        tenant: tenant.map(|id| id.as_str().to_owned()),
+        component: ready.map(|ready| ready.handler.digest()),
+        state: trace::state_of(request.headers()),
+    }
+}
+
 impl Drop for Begun {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(Outcome::ClientGone, None);
+            self.end(Outcome::ClientGone, None, None);
         }
     }
 }
@@ -144,7 +188,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     let outcome = problem
         .as_ref()
         .map_or(Outcome::Ok, |problem| Outcome::Failed(problem.kind()));
-    begun.end(outcome, problem.as_ref());
+    begun.end(outcome, Some(response.status()), problem.as_ref());
     if let (Outcome::Failed(ErrorKind::TenantLimit), Some(account)) = (outcome, &begun.account) {
         // Keeps P6: nothing is held any more but the connection.
         let turn = account.refusal_turn();

@@ -60,6 +60,7 @@ impl Host {
             },
             calls: Calls::new(1, 0, Duration::from_millis(1)),
             recorder: None,
+            tracer: None,
             metrics: Arc::default(),
             follows: Follows::new(1),
             faults: Arc::default(),

@@ -35,6 +35,15 @@ pub enum RunError {
         #[source]
         source: namelock_names::OpenError,
     },
+    /// Traces cannot be sent to the collector, whatever it answers.
+    #[error("cannot send traces to {url}; check trace.otlp")]
+    Trace {
+        /// The collector.
+        url: String,
+        /// The cause.
+        #[source]
+        source: crate::trace::OpenError,
+    },
     /// The sandbox for handlers cannot be created.
     #[error("cannot run handlers on this machine")]
     Sandbox(#[source] SandboxError),
@@ -136,6 +145,7 @@ impl RunError {
                 }
             }
             Self::Sandbox(SandboxError::Engine(_) | SandboxError::Clock(_))
+            | Self::Trace { .. }
             | Self::Bind { .. }
             | Self::Compile(_)
             | Self::Refused { .. }

@@ -5,6 +5,7 @@ mod epochs;
 mod error;
 mod listeners;
 mod signals;
+mod traces;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,6 +24,7 @@ use self::listeners::Bound;
 pub(crate) use self::listeners::Identities;
 pub use self::listeners::{Address, Addresses};
 pub use self::signals::{Stop, reload_signal, stop_signals};
+use self::traces::Traces;
 
 use crate::admin::{self, Admin};
 use crate::admission::Calls;
@@ -38,6 +40,7 @@ use crate::same_site;
 use crate::telemetry::Log;
 use crate::tenants::directory::{self, Candidate};
 use crate::tenants::{Rules, Tenants};
+use crate::trace::Tracer;
 
 /// How long leases may take to be released, and the database to finish, once no request runs.
 ///
@@ -102,6 +105,7 @@ pub async fn serve(
             source,
         })?;
     let recorder = Recorder::open(&config.record)?;
+    let traces = Traces::open(&config.trace)?;
     let sandbox = Sandbox::new(&sandbox_config(&config), config.compiler.clone()).map_err(RunError::Sandbox)?;
     let tenants = Arc::new(Tenants::new(sandbox));
     let loaded = Notify::new();
@@ -113,6 +117,7 @@ pub async fn serve(
         announce,
         stop,
         (identities.clone(), locks, names, log.clone(), recorder.clone()),
+        traces,
     );
     tokio::select! {
         result = serving => result,
@@ -177,6 +182,7 @@ async fn serve_tenants(
     announce: impl FnOnce(Addresses),
     stop: impl AsyncFnMut() -> Stop,
     (identities, locks, names, log, recorder): (Identities, Locks, Arc<dyn Names>, Log, Option<Arc<Recorder>>),
+    Traces { tracer, exporter }: Traces,
 ) -> Result<(), RunError> {
     // Before the tenants are loaded, which may take minutes: whoever watches the process sees that it lives.
     let operators = Bound::admin(config, &identities)?;
@@ -193,6 +199,7 @@ async fn serve_tenants(
         faults: Arc::default(),
         recorder,
         follows: Follows::new(config.http.connections),
+        tracer,
         body: BodyLimits {
             max: config.http.body,
             timeout: config.http.body_timeout,
@@ -221,6 +228,7 @@ async fn serve_tenants(
         metrics_tenants: config.metrics_tenants,
         log,
         accepting: Arc::default(),
+        traces: app.tracer.as_ref().map(Tracer::figures),
         draining: draining.clone(),
         overview: Arc::clone(&overview),
         known_as: match config.admin.tls.certificate {
@@ -247,11 +255,18 @@ async fn serve_tenants(
         drained.cancel();
         served
     };
-    let served = tokio::select! {
-        (served, _) = async { tokio::join!(public, operators) } => served,
-        () = overview.run() => Ok(()),
+    let done = CancellationToken::new();
+    let serving = async {
+        let served = tokio::select! {
+            (served, _) = async { tokio::join!(public, operators) } => served,
+            () = overview.run() => Ok(()),
+        };
+        done.cancel();
+        close(&locks, &*names).await;
+        served
     };
-    close(&locks, &*names).await;
+    let (served, ()) = tokio::join!(serving, traces::send(exporter, done.cancelled()));
+    tracing::info!("stopped");
     served
 }
 
@@ -338,7 +353,6 @@ async fn close(locks: &Locks, names: &dyn Names) {
     if tokio::time::timeout(CLOSE_TIMEOUT, names.close()).await.is_err() {
         tracing::warn!(within = ?CLOSE_TIMEOUT, "the names database did not finish in time");
     }
-    tracing::info!("stopped");
 }
 
 #[cfg(test)]

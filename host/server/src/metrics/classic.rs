@@ -2,7 +2,7 @@
 //! and `promtool check metrics`.
 //!
 //! The lines with values are the same. What is said of a counter has the name of its series, with `_total`; units and the end
-//! are not said.
+//! are not said, and there are no exemplars.
 
 /// The media type of it.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -33,7 +33,7 @@ pub fn classic(openmetrics: &str) -> String {
             text.push_str(&format!("# TYPE {name}{total} {kind}\n"));
             continue;
         }
-        text.push_str(line);
+        text.push_str(line.split_once(" # {").map_or(line, |(line, _)| line));
         text.push('\n');
     }
     text

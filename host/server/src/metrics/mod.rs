@@ -4,13 +4,17 @@
 //! tenants' ids: of them the busiest `metrics.tenants` have series of their own (`tenants`), so that their number is bounded,
 //! and an id has a closed alphabet.
 //!
+//! - `operation`: what a request asks for;
 //! - `now`: what others count, or what is true when somebody asks; `process`: what the kernel says of this process;
+//! - `exemplars`: requests that are traced, beside the buckets that they fell into;
 //! - `classic`: the same in the text format of before;
 //! - `tenants`: what the busiest tenants have used;
 //! - `write`: writes one family after the other.
 
 mod classic;
+mod exemplars;
 mod now;
+mod operation;
 mod process;
 mod tenants;
 mod write;
@@ -20,8 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use namelock_sandbox::Phase;
 use namelock_sandbox::phases::Times;
+use namelock_sandbox::{Phase, TraceId};
 use namelock_types::histogram::{Counts, Histogram};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
@@ -29,60 +33,16 @@ use prometheus_client::registry::Registry;
 
 pub use self::classic::{MEDIA_TYPE as CLASSIC_MEDIA_TYPE, classic, wants_openmetrics};
 pub use self::now::{Backend, Now};
+pub use self::operation::Operation;
 pub use self::tenants::TenantUsage;
 
+use self::exemplars::Exemplars;
 use self::process::Process;
 use self::write::{About, Labels, Writer};
 use crate::error::Outcome;
 
 /// The media type of what is rendered.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// What a request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-pub enum Operation {
-    /// Register a name.
-    Register,
-    /// Find the registration of a name.
-    Find,
-    /// Free a name.
-    Free,
-    /// Change the registration of a name.
-    Update,
-    /// List registrations.
-    List,
-    /// Follow the tenant's log; such a request ends when the log begins.
-    Log,
-    /// None of these: an unknown path or method.
-    Other,
-}
-
-impl Operation {
-    /// Every operation, in the order of declaration.
-    pub const ALL: [Self; 7] = [
-        Self::Register,
-        Self::Find,
-        Self::Free,
-        Self::Update,
-        Self::List,
-        Self::Log,
-        Self::Other,
-    ];
-
-    /// The operation as written in metrics and log.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Register => "register",
-            Self::Find => "find",
-            Self::Free => "free",
-            Self::Update => "update",
-            Self::List => "list",
-            Self::Log => "log",
-            Self::Other => "other",
-        }
-    }
-}
 
 /// Counters of one operation.
 #[derive(Debug, Default)]
@@ -96,6 +56,7 @@ struct Counters {
 pub struct Metrics {
     operations: [Counters; Operation::ALL.len()],
     phases: [Histogram; Phase::ALL.len()],
+    exemplars: Exemplars,
 }
 
 /// The counters, and what is true now, for one answer.
@@ -133,6 +94,11 @@ impl Metrics {
         sum([Phase::Find, Phase::Save].map(|phase| self.phases[phase as usize].counts()))
     }
 
+    /// Notes that a request that was counted is traced, as an example of those that took as long.
+    pub fn exemplify(&self, operation: Operation, phases: &Times, trace_id: TraceId) {
+        self.exemplars.note(operation, phases.iter().sum(), trace_id);
+    }
+
     /// Writes all there is in the OpenMetrics text format, version 1.0.
     pub fn render(self: &Arc<Self>, now: Now) -> String {
         let mut registry = Registry::default();
@@ -145,7 +111,7 @@ impl Metrics {
         let mut text = String::with_capacity(64 << 10);
         // Writing to a string cannot fail.
         let _ = text::encode(&mut text, &registry);
-        text
+        self.exemplars.add_to(text)
     }
 
     fn write(&self, writer: &mut Writer<'_>) -> fmt::Result {
@@ -202,13 +168,6 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn an_operation_is_its_index() {
-        for (index, operation) in Operation::ALL.into_iter().enumerate() {
-            assert_eq!(operation as usize, index, "{}", operation.label());
-        }
-    }
-
-    #[test]
     fn a_request_is_counted_under_its_operation_and_code_and_its_phases_add_up() {
         let metrics = Arc::<Metrics>::default();
         let mut phases = Times::default();
@@ -247,6 +206,35 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn a_request_that_is_traced_stands_beside_its_bucket_in_openmetrics_alone() {
+        let metrics = Arc::<Metrics>::default();
+        let mut phases = Times::default();
+        for (millis, trace_id) in [(1, 0x11), (3, 0x22), (60_000, 0x33)] {
+            phases[Phase::Guest as usize] = Duration::from_millis(millis);
+            metrics.record(Operation::Find, Outcome::Ok, &phases);
+            metrics.exemplify(Operation::Find, &phases, TraceId([trace_id; 16]));
+        }
+        let text = metrics.render(Now::default());
+        let exemplars: Vec<_> = text.lines().filter_map(|line| line.split_once(" # ")).collect();
+        let bucket = |le: &str| format!("namelock_request_duration_seconds_bucket{{le=\"{le}\",operation=\"find\"}}");
+        let expect = [
+            ("0.001", 1, "11", "0.001"),
+            ("0.005", 2, "22", "0.003"),
+            ("+Inf", 3, "33", "60.0"),
+        ];
+        assert_eq!(exemplars.len(), expect.len(), "{text}");
+        for ((line, exemplar), (le, count, digits, value)) in exemplars.into_iter().zip(expect) {
+            assert_eq!(line, format!("{} {count}", bucket(le)));
+            let begin = format!("{{trace_id=\"{}\"}} {value}", digits.repeat(16));
+            assert!(exemplar.starts_with(&begin), "{exemplar}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+        let classic = classic(&text);
+        assert!(!classic.contains("trace_id"), "{classic}");
+        assert!(classic.contains(&format!("{} 2\n", bucket("0.005"))), "{classic}");
     }
 
     // Shows P6: whatever is counted, no family comes twice, and no series.

@@ -6,6 +6,7 @@ use namelock_lock::figures::Figures;
 
 use super::tenants::TenantUsage;
 use super::write::{About, Labels, Writer};
+use crate::trace::figures::Counts;
 
 /// A service that the host needs, and whether it answers.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct Now {
     pub clock_off_ms: i64,
     /// Tasks of the runtime, and those that wait to run in its shared queue.
     pub runtime: (usize, usize),
+    /// What is counted of traces.
+    pub traces: Counts,
     /// How many tenants there are in each state.
     pub states: Vec<(&'static str, usize)>,
     /// What each tenant has used.
@@ -81,11 +84,25 @@ impl Now {
             "Tasks that wait to run in the queue that all threads share.",
         );
         writer.level(about, queued)?;
+        write_traces(writer, &self.traces)?;
         match &self.locks {
             Some(figures) => write_locks(writer, figures),
             None => Ok(()),
         }
     }
+}
+
+fn write_traces(writer: &mut Writer<'_>, counts: &Counts) -> fmt::Result {
+    let about = About::count("trace_spans_sent", "Spans that the collector has taken.");
+    writer.counter(about, [(Labels::new(), counts.sent)])?;
+    let about = About::count("trace_spans_dropped", "Spans that were not sent, by reason.");
+    let dropped = [("queue_full", counts.queue_full), ("not_taken", counts.not_taken)];
+    writer.counter(about, dropped.map(|(reason, spans)| (vec![("reason", reason)], spans)))?;
+    let about = About::count(
+        "traces_over_rate",
+        "Requests that were not traced because trace.rate was used up.",
+    );
+    writer.counter(about, [(Labels::new(), counts.over_rate)])
 }
 
 fn write_locks(writer: &mut Writer<'_>, figures: &Figures) -> fmt::Result {

@@ -11,8 +11,8 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use namelock_account::Account;
-use namelock_sandbox::Phase;
 use namelock_sandbox::phases::Times;
+use namelock_sandbox::{Phase, TraceId};
 use tracing::Level;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::Layer;
@@ -100,6 +100,8 @@ fn wrong(problem: String) -> ConfigError {
 pub struct RequestEnd<'a> {
     /// The request's id, as in its answer.
     pub request_id: &'a str,
+    /// The trace that it belongs to, if its caller or this host traces it.
+    pub trace_id: Option<TraceId>,
     /// The tenant, if the address names one.
     pub tenant: Option<&'a str>,
     /// What the request asked for.
@@ -134,12 +136,14 @@ pub fn log_end(end: &RequestEnd<'_>, account: Option<&Account>) {
         ($level:ident, $Level:ident, $account:expr) => {
             if tracing::enabled!(Level::$Level) {
                 let error = end.error.map(|error| quoted(error, ERROR_MAX));
-                let ids = end.request_id.len() + end.tenant.map_or(0, str::len);
+                let trace_id = end.trace_id.map_or(0, |_| " trace_id=".len() + TraceId::DIGITS);
+                let ids = end.request_id.len() + trace_id + end.tenant.map_or(0, str::len);
                 let phases = phases_ms(end.phases);
                 let bytes = LINE_REST + ids + phases.len() + error.as_ref().map_or(0, String::len);
                 if $account.is_none_or(|account: &Account| account.log(bytes)) {
                     tracing::$level!(
                         request_id = end.request_id,
+                        trace_id = end.trace_id.map(tracing::field::display),
                         tenant = end.tenant,
                         operation = end.operation.label(),
                         code = end.outcome.label(),
@@ -238,6 +242,7 @@ mod tests {
     fn trapped<'a>(request_id: &'a str, tenant: &'a str, error: &'a str) -> RequestEnd<'a> {
         RequestEnd {
             request_id,
+            trace_id: Some(TraceId([0xab; 16])),
             tenant: Some(tenant),
             operation: Operation::Register,
             outcome: Outcome::Failed(ErrorKind::HandlerTrapped),
@@ -274,8 +279,9 @@ mod tests {
             "{}: {text}",
             text.len()
         );
+        assert!(text.contains(&format!(" trace_id={} ", "ab".repeat(16))), "{text}");
         assert!(
-            text.len() < ERROR_MAX + LINE_REST + 127 + phases_ms(&LONG).len(),
+            text.len() < ERROR_MAX + LINE_REST + 127 + 42 + phases_ms(&LONG).len(),
             "{}",
             text.len()
         );

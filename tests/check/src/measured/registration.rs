@@ -91,6 +91,7 @@ async fn host(folder: &Path) -> anyhow::Result<Router> {
         faults: Arc::default(),
         recorder: None,
         follows: Follows::new(1),
+        tracer: None,
         body: BodyLimits {
             max: 64 << 10,
             timeout: PATIENCE,

@@ -205,7 +205,7 @@ fn an_error_says_what_and_where_and_how_to_fix_it() {
     check(
         "[https]\n",
         "FILE, line 1, https: unknown field `https`, expected one of \
-         `http`, `admin`, `lock`, `names`, `limits`, `compiler`, `tenants`, `record`, `log`, `metrics`",
+         `http`, `admin`, `lock`, `names`, `limits`, `compiler`, `tenants`, `record`, `trace`, `log`, `metrics`",
     );
     check(
         "[lock]\nbackoff_min = \"2s\"",
@@ -361,6 +361,7 @@ fn stores<T>(setting: &Setting<T>, target: &mut T) {
     assert_eq!(default.is_none(), setting.entry.absent.is_some(), "{key}");
     let value = match (setting.field)(target) {
         Field::OptionalLockUrl(_) => Value::Text("memcached://a:1".into()),
+        Field::OptionalOtlpUrl(_) => Value::Text("http://a:1/v1/traces".into()),
         _ => default.unwrap_or_else(|| sample(kind)),
     };
     assert_eq!(
@@ -384,7 +385,7 @@ fn stores<T>(setting: &Setting<T>, target: &mut T) {
     assert_eq!(
         matches!(
             field,
-            Field::OptionalTime(_) | Field::OptionalPath(_) | Field::OptionalLockUrl(_)
+            Field::OptionalTime(_) | Field::OptionalPath(_) | Field::OptionalLockUrl(_) | Field::OptionalOtlpUrl(_)
         ),
         setting.entry.absent.is_some()
     );

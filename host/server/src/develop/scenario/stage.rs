@@ -92,6 +92,7 @@ impl<'a> Play<'a> {
             faults: Arc::default(),
             recorder: None,
             follows: Follows::new(http.connections),
+            tracer: None,
             body: BodyLimits {
                 max: http.body,
                 timeout: http.body_timeout,
