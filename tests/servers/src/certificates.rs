@@ -1,12 +1,22 @@
 //! Certificates for tests, made when they are needed.
 
+use std::fs;
+use std::path::PathBuf;
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
+use tempfile::TempDir;
+
+/// The file with the certificate of an authority.
+const FILE: &str = "authority.pem";
 
 /// An authority of its own, which nobody knows but who is given its certificate.
-pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+}
 
 /// A certificate and its key, in PEM.
 #[derive(Clone, Debug)]
@@ -30,12 +40,20 @@ impl Authority {
             .push(DnType::CommonName, "authority of a test");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        Self(CertifiedIssuer::self_signed(params, new_key()).expect("an authority"))
+        let issuer = CertifiedIssuer::self_signed(params, new_key()).expect("an authority");
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join(FILE), issuer.pem()).expect("a file in its folder");
+        Self { issuer, folder }
     }
 
     /// Its certificate, in PEM.
     pub fn certificate(&self) -> String {
-        self.0.pem()
+        self.issuer.pem()
+    }
+
+    /// A file with it, for as long as this authority is there.
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join(FILE)
     }
 
     /// Signs a certificate for these names and addresses, which a server or a client can show.
@@ -44,12 +62,25 @@ impl Authority {
     ///
     /// When one is neither a name nor an address.
     pub fn sign(&self, names: &[&str]) -> Identity {
-        let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let mut params = CertificateParams::new(names).expect("names and addresses");
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(&params_for(names))
+    }
+
+    /// Signs one that has expired long ago.
+    ///
+    /// # Panics
+    ///
+    /// As [`sign`](Self::sign) does.
+    pub fn sign_expired(&self, names: &[&str]) -> Identity {
+        let mut params = params_for(names);
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2020, 2, 1);
+        self.issue(&params)
+    }
+
+    fn issue(&self, params: &CertificateParams) -> Identity {
         let key = new_key();
         Identity {
-            certificate: params.signed_by(&key, &self.0).expect("a certificate").pem(),
+            certificate: params.signed_by(&key, &self.issuer).expect("a certificate").pem(),
             key: key.serialize_pem(),
         }
     }
@@ -59,6 +90,13 @@ impl Default for Authority {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn params_for(names: &[&str]) -> CertificateParams {
+    let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let mut params = CertificateParams::new(names).expect("names and addresses");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params
 }
 
 fn new_key() -> KeyPair {

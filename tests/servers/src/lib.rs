@@ -11,6 +11,7 @@ mod pair;
 mod port;
 mod postgres;
 mod process;
+mod protection;
 mod raw;
 mod redis;
 
@@ -22,5 +23,6 @@ pub use pair::PostgresPair;
 pub use port::free_port;
 pub use postgres::Postgres;
 pub use process::{Process, signal, wait_until, wait_until_ready};
+pub use protection::Protection;
 pub use raw::RawMemcached;
 pub use redis::Redis;

@@ -6,9 +6,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::certificates::Identity;
 use crate::clock::faketime;
 use crate::port::free_port;
 use crate::process::{DEADLINE, Process, wait_until};
+use crate::protection::{Protected, Protection};
 use crate::raw::RawMemcached;
 
 /// What the README says of memcached for locks.
@@ -30,7 +32,10 @@ const RECOMMENDED: [&str; 10] = [
 pub struct Memcached {
     process: Process,
     address: SocketAddr,
+    /// Where it is spoken to in the clear: another address where it speaks TLS.
+    raw: SocketAddr,
     flags: Vec<String>,
+    protected: Option<Protected>,
 }
 
 impl Memcached {
@@ -55,7 +60,35 @@ impl Memcached {
     ///
     /// When it is not installed or does not start.
     pub fn with_flags(flags: &[&str]) -> Self {
-        Self::spawn(flags, |_| {})
+        Self::spawn(flags, None, |_| {})
+    }
+
+    /// Starts a memcached with the flags that suit a lock server, which is protected like this.
+    ///
+    /// # Panics
+    ///
+    /// When it is not installed or does not start.
+    pub fn protected(protection: &Protection<'_>) -> Self {
+        Self::spawn(&RECOMMENDED, Some(protection), |_| {})
+    }
+
+    /// Has it show another certificate from now on.
+    ///
+    /// # Panics
+    ///
+    /// When it does not speak TLS.
+    pub fn replace_certificate(&self, identity: &Identity) {
+        self.write_certificate(identity);
+        assert_eq!(self.raw().command("refresh_certs"), "OK");
+    }
+
+    /// Has it show another certificate when it is started anew.
+    ///
+    /// # Panics
+    ///
+    /// When it does not speak TLS.
+    pub fn write_certificate(&self, identity: &Identity) {
+        self.protected.as_ref().expect("a memcached with TLS").replace(identity);
     }
 
     /// Starts a memcached whose clock is wrong by what stands in this file, such as `+20` for 20 seconds ahead; it reads
@@ -66,7 +99,7 @@ impl Memcached {
     /// When it or libfaketime is not installed, or it does not start.
     pub fn with_clock(offset: &Path) -> Self {
         let faketime = faketime();
-        Self::spawn(&["-M", "-m", "64"], |command| {
+        Self::spawn(&["-M", "-m", "64"], None, |command| {
             command
                 .env("LD_PRELOAD", &faketime)
                 .env("FAKETIME_TIMESTAMP_FILE", offset)
@@ -80,20 +113,31 @@ impl Memcached {
     ///
     /// When it is not installed or does not start.
     pub fn with_log(log: &Path) -> Self {
-        Self::spawn(&[&RECOMMENDED[..], &["-vv"]].concat(), |command| {
+        Self::spawn(&[&RECOMMENDED[..], &["-vv"]].concat(), None, |command| {
             command.stderr(File::create(log).expect("a log file"));
         })
     }
 
-    fn spawn(flags: &[&str], prepare: impl Fn(&mut Command)) -> Self {
+    fn spawn(flags: &[&str], protection: Option<&Protection<'_>>, prepare: impl Fn(&mut Command)) -> Self {
         for _ in 0..10 {
-            let port = free_port();
-            let mut command = command(flags, &port.to_string());
+            let protected = protection.map(Protected::new);
+            let mut flags: Vec<_> = flags.iter().map(ToString::to_string).collect();
+            flags.extend(protected.iter().flat_map(Protected::flags));
+            let address = ([127, 0, 0, 1], free_port()).into();
+            let is_tls = protected.as_ref().is_some_and(Protected::is_tls);
+            let raw = if is_tls {
+                ([127, 0, 0, 1], free_port()).into()
+            } else {
+                address
+            };
+            let mut command = command(&flags, protected.as_ref(), address, raw);
             prepare(&mut command);
             let mut server = Self {
                 process: Process::spawn(&mut command),
-                address: ([127, 0, 0, 1], port).into(),
-                flags: flags.iter().map(ToString::to_string).collect(),
+                address,
+                raw,
+                flags: flags.clone(),
+                protected,
             };
             if server.answers() {
                 return server;
@@ -109,12 +153,25 @@ impl Memcached {
 
     /// The URL for `--lock`.
     pub fn url(&self) -> String {
-        format!("memcached://{}", self.address)
+        let protected = self.protected.as_ref();
+        let scheme = if protected.is_some_and(Protected::is_tls) {
+            "memcacheds"
+        } else {
+            "memcached"
+        };
+        match protected.and_then(Protected::login) {
+            Some((user, password)) => format!("{scheme}://{user}:{password}@{}", self.address),
+            None => format!("{scheme}://{}", self.address),
+        }
     }
 
-    /// A connection to speak to it directly.
+    /// A connection to speak to it directly, in the clear, as a user that it knows.
     pub fn raw(&self) -> RawMemcached {
-        RawMemcached::connect(self.address)
+        let mut raw = RawMemcached::connect(self.raw);
+        if let Some((user, password)) = self.protected.as_ref().and_then(Protected::login) {
+            raw.log_in(user, password);
+        }
+        raw
     }
 
     /// Kills it; its port stays its own.
@@ -129,8 +186,8 @@ impl Memcached {
     /// When it does not come back.
     pub fn restart(&mut self) {
         self.kill();
-        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
-        self.process = Process::spawn(&mut command(&flags, &self.address.port().to_string()));
+        let mut command = command(&self.flags, self.protected.as_ref(), self.address, self.raw);
+        self.process = Process::spawn(&mut command);
         assert!(self.answers(), "memcached at {} does not come back", self.address);
     }
 
@@ -147,12 +204,15 @@ impl Memcached {
     /// Waits until it answers; tells whether it does, or has ended instead.
     fn answers(&mut self) -> bool {
         let speaks = |address| {
-            RawMemcached::try_connect(address).is_ok_and(|mut raw| raw.command("version").starts_with("VERSION"))
+            RawMemcached::try_connect(address).is_ok_and(|mut raw| {
+                let answer = raw.command("version");
+                answer.starts_with("VERSION") || answer == "CLIENT_ERROR unauthenticated"
+            })
         };
         let mut ended = false;
         let answered = wait_until(DEADLINE, || {
             // What answers may be another server that was quicker.
-            let speaks = speaks(self.address);
+            let speaks = speaks(self.raw);
             ended = self.process.wait(Duration::ZERO).is_some();
             ended || speaks
         });
@@ -160,13 +220,16 @@ impl Memcached {
     }
 }
 
-fn command(flags: &[&str], port: &str) -> Command {
+fn command(flags: &[String], protected: Option<&Protected>, address: SocketAddr, raw: SocketAddr) -> Command {
     let mut command = Process::command(
         "memcached",
         "run `make setup`, or on Debian `apt-get install memcached`",
     );
-    command
-        .args(["-u", "root", "-l", "127.0.0.1", "-U", "0", "-p", port])
-        .args(flags);
+    command.args(["-u", "root", "-U", "0", "-l"]);
+    match protected {
+        Some(protected) => command.arg(protected.listen(address, raw)),
+        None => command.arg(address.to_string()),
+    };
+    command.args(flags);
     command
 }

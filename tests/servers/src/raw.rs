@@ -50,6 +50,17 @@ impl RawMemcached {
         })
     }
 
+    /// Tells it who this is, as it asks with `-Y`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not know this user.
+    pub fn log_in(&mut self, user: &str, password: &str) {
+        let bytes = user.len() + 1 + password.len();
+        let answer = self.command(&format!("set login 0 0 {bytes}\r\n{user} {password}"));
+        assert_eq!(answer, "STORED", "memcached does not know {user}");
+    }
+
     /// Sends one line and reads one line.
     pub fn command(&mut self, line: &str) -> String {
         if self
