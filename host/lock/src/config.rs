@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::OpenError;
+use crate::tls_files::TlsFiles;
 use crate::url::LockUrl;
 
 /// The longest relative time to live that memcached takes; anything larger is read as a date (its `doc/protocol.txt`).
@@ -31,6 +32,8 @@ pub struct LockConfig {
     /// The list of memcached servers that other hosts may still have, while it is changed; see
     /// `memcached::fleet`.
     pub previous: Option<LockUrl>,
+    /// The files of TLS, where a URL is `memcacheds://`.
+    pub tls: TlsFiles,
     /// How long nothing is granted once a server was seen to have forgotten its locks; at least as long as forgotten
     /// ones may still be trusted. None: for exactly that long.
     pub restart_grace: Option<Duration>,
@@ -71,6 +74,7 @@ impl Default for LockConfig {
             lease: Duration::from_secs(10),
             max_hold: Duration::from_secs(60),
             previous: None,
+            tls: TlsFiles::default(),
             restart_grace: None,
             shared_with_idiom: false,
             watch_every: Duration::from_secs(10),
@@ -140,15 +144,16 @@ impl LockConfig {
             return Err(OpenError::Config(reason.to_owned()));
         }
         // The programs of the idiom know one server, and exclude nobody whose names are on another one.
-        if let LockUrl::Memcached(servers) = url
+        if let LockUrl::Memcached(memcached) = url
             && self.shared_with_idiom
-            && servers.len() > 1
+            && memcached.servers.len() > 1
         {
             let reason = "a namespace is shared with the Python idiom, whose programs know one memcached, and the lock \
                           service has several; give it one, or share no namespace (lock.shared_namespace)";
             return Err(OpenError::Config(reason.to_owned()));
         }
-        Ok(())
+        let urls: Vec<_> = self.previous.iter().chain([url]).collect();
+        self.tls.check(&urls).map_err(OpenError::Config)
     }
 
     fn check_not_zero(&self) -> Result<(), String> {
@@ -232,9 +237,10 @@ impl LockConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::url::MemcachedUrl;
 
     fn one_server() -> LockUrl {
-        LockUrl::Memcached(vec!["a:1".to_owned()])
+        LockUrl::Memcached(MemcachedUrl::plain(["a:1"]))
     }
 
     // Shows P7: nothing is granted while a forgotten lease may still be trusted.

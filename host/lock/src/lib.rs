@@ -6,7 +6,7 @@
 //!
 //! In reading order:
 //!
-//! - `url`: where the locks are; [`config`]: the limit on everything;
+//! - `url`: where the locks are; `tls_files`: the files of TLS to them; [`config`]: the limit on everything;
 //! - `error`: what can go wrong at the edge of this crate;
 //! - [`key`]: how a name becomes a key that interlocks with the Python idiom;
 //! - [`locks`]: acquires a lease: the turn on this host, the attempt, the wait;
@@ -77,6 +77,7 @@ mod memory;
 mod reaper;
 mod shared;
 mod table;
+mod tls_files;
 mod url;
 
 pub use config::LockConfig;
@@ -88,4 +89,5 @@ pub use locks::Locks;
 #[cfg(fuzzing)]
 pub use memcached::fuzz_reply;
 pub use namelock_types::FencingToken;
-pub use url::LockUrl;
+pub use tls_files::TlsFiles;
+pub use url::{LockUrl, Login, MemcachedUrl};

@@ -293,11 +293,12 @@ pub(crate) fn trusted_from(asked: LeaseInstant, clock: &LeaseClock) -> LeaseInst
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::url::MemcachedUrl;
 
     #[tokio::test]
     async fn a_shared_namespace_has_one_memcached() {
         let open = |servers: &[&str], shared_with_idiom| {
-            let url = LockUrl::Memcached(servers.iter().map(|server| (*server).to_owned()).collect());
+            let url = LockUrl::Memcached(MemcachedUrl::plain(servers.iter().copied()));
             let config = LockConfig {
                 shared_with_idiom,
                 ..LockConfig::default()

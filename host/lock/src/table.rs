@@ -37,7 +37,7 @@ impl Table {
         config.check(url)?;
         Ok(match url {
             LockUrl::Memory => Self::Memory(Memory::new(config, Arc::clone(clock), epochs)),
-            LockUrl::Memcached(servers) => Self::Memcached(Memcached::new(servers, config, clock, epochs)),
+            LockUrl::Memcached(url) => Self::Memcached(Memcached::open(url, config, clock, epochs)?),
         })
     }
 

@@ -1,4 +1,5 @@
-//! What every table of locks does: the same tests run over the table inside this process and over a real memcached.
+//! What every table of locks does: the same tests run over the table inside this process, over a real memcached, and over one
+//! that is spoken to over TLS and asks for a password.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,8 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use namelock_lock::held::Holder;
-use namelock_lock::{AcquireError, FencingToken, LockConfig, LockKey, Locks, Lost};
-use namelock_test_servers::Memcached;
+use namelock_lock::{AcquireError, FencingToken, LockConfig, LockKey, Locks, Lost, TlsFiles};
+use namelock_test_servers::{Authority, Memcached, Protection};
 use tokio::time::Instant;
 
 use crate::support::NewServers;
@@ -23,6 +24,8 @@ struct Table {
     /// Another host on the same table; the table inside a process has only the one.
     other: Locks,
     server: Option<Memcached>,
+    /// Has issued the certificate of the server.
+    _authority: Option<Authority>,
 }
 
 fn short_lease() -> LockConfig {
@@ -55,11 +58,32 @@ impl Table {
             other: locks.clone(),
             locks,
             server: None,
+            _authority: None,
         }
     }
 
     async fn memcached(config: &LockConfig) -> Self {
-        let server = Memcached::start();
+        Self::of(Memcached::start(), None, config).await
+    }
+
+    async fn protected(config: &LockConfig) -> Self {
+        let authority = Authority::new();
+        let server = Memcached::protected(&Protection {
+            tls: Some(&authority.sign(&["127.0.0.1"])),
+            clients: None,
+            login: Some(("ann", "s3cret")),
+        });
+        let config = LockConfig {
+            tls: TlsFiles {
+                ca: Some(authority.file()),
+                ..TlsFiles::default()
+            },
+            ..config.clone()
+        };
+        Self::of(server, Some(authority), &config).await
+    }
+
+    async fn of(server: Memcached, authority: Option<Authority>, config: &LockConfig) -> Self {
         let url = server.url().parse().unwrap();
         let open = || Locks::open_with(&url, config.clone(), Arc::new(NewServers)).unwrap();
         let (locks, other) = (open(), open());
@@ -72,6 +96,7 @@ impl Table {
             locks,
             other,
             server: Some(server),
+            _authority: authority,
         }
     }
 
@@ -402,6 +427,12 @@ macro_rules! suite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
                 super::$test(super::Table::memcached(&$config).await).await;
+            })*
+        }
+        mod memcached_over_tls_with_a_password {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::Table::protected(&$config).await).await;
             })*
         }
     };

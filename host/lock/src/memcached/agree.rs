@@ -4,15 +4,16 @@
 //! is refused. Every write is an add or a compare with the CAS that was read, so of several hosts one wins, and the others
 //! judge what that one wrote.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::codec::{Command, Reply, Text, TextCommand};
+use super::dial::Dialer;
+use super::error::ConnectError;
 use super::fleet::{FLEET, List, Value, Verdict};
-use super::greeting::ConnectError;
 use super::health::Found;
 use super::membership::Fleet;
 use super::punctual::Punctual;
@@ -173,12 +174,12 @@ impl Agreement<'_> {
     /// Tells the other servers of `list` what holds from now on. When a change is finished these are those of the list
     /// from before, so that hosts which still know that list alone stop before anybody else begins.
     async fn tell_others(&self, list: &List, value: &Value) {
-        let within = self.config.connect_timeout / 2;
+        let deadline = Instant::now() + self.config.connect_timeout / 2;
         let mut tasks = JoinSet::new();
         for server in list.servers().filter(|server| *server != self.server) {
-            let (server, value) = (server.to_owned(), value.clone());
+            let (server, value, dialer) = (server.to_owned(), value.clone(), Arc::clone(&self.fleet.dialer));
             tasks.spawn(async move {
-                let told = timeout(within, tell(&server, &value)).await;
+                let told = timeout_at(deadline, tell(&dialer, deadline, &server, &value)).await;
                 if let Err(error) = told.unwrap_or(Err(ConnectError::Timeout)) {
                     tracing::warn!(
                         server,
@@ -204,8 +205,8 @@ impl Agreement<'_> {
 }
 
 /// Writes `value` on a server that this host has no lane to.
-async fn tell(server: &str, value: &Value) -> Result<(), ConnectError> {
-    let mut wire = Wire::new(TcpStream::connect(server).await?)?;
+async fn tell(dialer: &Dialer, deadline: Instant, server: &str, value: &Value) -> Result<(), ConnectError> {
+    let mut wire = dialer.dial(server, deadline).await?;
     for _ in 0..TELL_MAX {
         let item = read(&mut wire).await?;
         if let Some(Item { value: before, .. }) = &item

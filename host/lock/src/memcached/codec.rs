@@ -3,8 +3,8 @@
 //! They are meta commands (memcached's `doc/protocol.txt`); the crate `memcache` writes and reads them.
 
 use memcache::exp::{
-    ArithmeticOptions, DeleteOptions, Error, GetOptions, MetaCommand, MetaResponse, ReturnCode, SetMode, SetOptions,
-    build_arithmetic, build_delete, build_get, build_set, parse_meta_result,
+    ArithmeticOptions, DeleteOptions, Error, GetOptions, MetaCommand, MetaCommandResult, ReturnCode, SetMode,
+    SetOptions, build_arithmetic, build_delete, build_get, build_set,
 };
 
 /// A CAS that no item has: the server would have to count for thousands of years.
@@ -173,22 +173,20 @@ impl TextCommand<'_> {
 }
 
 /// Reads the reply to a [`TextCommand`]; none unless it is the item.
-pub(super) fn decode_text(response: MetaResponse) -> Result<Option<Text>, Error> {
-    let result = parse_meta_result(response)?;
-    Ok(match result.rc {
+pub(super) fn decode_text(reply: MetaCommandResult) -> Option<Text> {
+    match reply.rc {
         ReturnCode::Va => Some(Text {
-            value: String::from_utf8_lossy(&result.value.unwrap_or_default()).into_owned(),
-            cas: result.cas.unwrap_or(0),
-            age: result.last_access.and_then(|age| u32::try_from(age).ok()).unwrap_or(0),
+            value: String::from_utf8_lossy(&reply.value.unwrap_or_default()).into_owned(),
+            cas: reply.cas.unwrap_or(0),
+            age: reply.last_access.and_then(|age| u32::try_from(age).ok()).unwrap_or(0),
         }),
         _ => None,
-    })
+    }
 }
 
 /// Reads the reply to the command with this opaque number. Any other number means that commands and replies are out of
 /// step.
-pub(super) fn decode(response: MetaResponse, opaque: usize) -> Result<Reply, Error> {
-    let result = parse_meta_result(response)?;
+pub(super) fn decode(result: MetaCommandResult, opaque: usize) -> Result<Reply, Error> {
     let echoed = result
         .opaque
         .as_deref()
@@ -222,13 +220,16 @@ pub(super) fn decode(response: MetaResponse, opaque: usize) -> Result<Reply, Err
 /// Reads any bytes as a reply line, for a fuzz target.
 #[cfg(fuzzing)]
 pub fn fuzz_reply(line: &[u8]) {
-    if let Ok(response) = MetaResponse::parse_header(line) {
-        let _ = decode(response, 7);
+    use memcache::exp::{MetaResponse, parse_meta_result};
+
+    if let Ok(result) = MetaResponse::parse_header(line).and_then(parse_meta_result) {
+        let _ = decode(result, 7);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use memcache::exp::{MetaResponse, parse_meta_result};
     use proptest::prelude::*;
 
     use super::*;
@@ -273,7 +274,7 @@ mod tests {
     }
 
     fn reply(line: &str) -> Result<Reply, Error> {
-        decode(MetaResponse::parse_header(line.as_bytes())?, 7)
+        decode(parse_meta_result(MetaResponse::parse_header(line.as_bytes())?)?, 7)
     }
 
     #[test]
@@ -303,8 +304,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_reply_line_is_read_without_a_panic(line in prop::collection::vec(any::<u8>(), 0..80)) {
-            if let Ok(response) = MetaResponse::parse_header(&line) {
-                let _ = decode(response, 7);
+            if let Ok(result) = MetaResponse::parse_header(&line).and_then(parse_meta_result) {
+                let _ = decode(result, 7);
             }
         }
     }

@@ -7,14 +7,14 @@
 
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::agree::Agreement;
 use super::clock::{Dating, Reading};
 use super::codec::{Command, Reply};
+use super::error::ConnectError;
 use super::fleet::{FLEET, Phase};
-use super::greeting::{ConnectError, Figures, greet};
+use super::greeting::{Figures, greet};
 use super::health::Health;
 use super::learn::Learner;
 use super::membership::Fleet;
@@ -82,12 +82,10 @@ impl Connection {
     ) -> Result<Self, ConnectError> {
         let is_fresh = health.known().is_none();
         let epochs = &Punctual::new(epochs, config);
-        let mut connection = timeout(
-            config.connect_timeout,
-            Self::learn(server, config, epochs, health, fleet),
-        )
-        .await
-        .unwrap_or(Err(ConnectError::Timeout))?;
+        let deadline = Instant::now() + config.connect_timeout;
+        let wire = fleet.dialer.dial(server, deadline).await?;
+        let learned = timeout_at(deadline, Self::learn(wire, server, config, epochs, health, fleet)).await;
+        let mut connection = learned.unwrap_or(Err(ConnectError::Timeout))?;
         if is_fresh {
             let patience = COARSE_CLOCK + config.exchange_timeout;
             timeout(patience, connection.watch_clock(config, health))
@@ -98,17 +96,15 @@ impl Connection {
     }
 
     async fn learn(
+        mut wire: Wire,
         server: &str,
         config: &LockConfig,
         epochs: &Punctual<'_>,
         health: &Health,
         fleet: &Fleet,
     ) -> Result<Self, ConnectError> {
-        let mut socket = TcpStream::connect(server).await?;
-        socket.set_nodelay(true)?;
-        let warnings = greet(&mut socket).await?;
-        let figures = Figures::read(&mut socket).await?;
-        let mut wire = Wire::new(socket)?;
+        let warnings = greet(&mut wire).await?;
+        let figures = Figures::read(&mut wire).await?;
         // One lane at a time, so that a host is given one epoch and not one for each lane.
         let mut learning = health.learning.lock().await;
         let known = health.known();
@@ -243,12 +239,12 @@ impl Connection {
     }
 
     /// Waits until the server closes the connection, or says something that nobody asked for.
-    pub(super) async fn broken(&self) {
+    pub(super) async fn broken(&mut self) {
         self.wire.broken().await;
     }
 
     /// Tells, without waiting, whether the connection is [`broken`](Self::broken). Only between exchanges.
-    pub(super) fn is_broken(&self) -> bool {
+    pub(super) fn is_broken(&mut self) -> bool {
         self.wire.is_broken()
     }
 }

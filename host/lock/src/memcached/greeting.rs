@@ -2,12 +2,11 @@
 //!
 //! A server that cannot hold a lock is refused; settings that put locks at risk give warnings.
 
-use std::io;
-use std::time::Duration;
-
 use memcache::exp::Error;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+
+use super::dial::asks_for_login;
+use super::error::ConnectError;
+use super::wire::Wire;
 
 /// The oldest server whose `md … C` compares with the CAS that was sent; before, it compared with 0 (its release
 /// notes).
@@ -20,45 +19,7 @@ const VERSION_KEEPS_CAS: [u32; 3] = [1, 6, 24];
 const MEMORY_BYTES_MIN: u64 = 64 << 20;
 
 /// The most that a server may answer when it is asked for statistics.
-const STATISTICS_BYTES_MAX: u64 = 64 * 1024;
-
-impl ConnectError {
-    /// Whether it is unknown if anybody is there at all.
-    pub(super) fn is_unreached(&self) -> bool {
-        matches!(self, Self::Io(_) | Self::Timeout)
-    }
-}
-
-/// Why a connection could not be made.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("{0}")]
-    Protocol(#[from] Error),
-    #[error("no answer in time")]
-    Timeout,
-    #[error("version {0} is too old to check who releases a lock; it must be 1.6.13 or newer")]
-    Version(String),
-    #[error("it runs without CAS, so nothing can be released safely; start it without -C")]
-    NoCas,
-    #[error("it has no memory for namelock's sentinels; give it more (-m)")]
-    NoRoom,
-    #[error("cannot ask for its epoch: {0}")]
-    Epochs(String),
-    #[error(
-        "its epoch {epoch} is {} s ahead of the clock; restart this memcached once the clock of the host that made it \
-         is right",
-        ahead.as_secs()
-    )]
-    Future { epoch: u64, ahead: Duration },
-    #[error("its clock does not tick")]
-    Clock,
-    #[error("{0}")]
-    Fleet(String),
-    #[error("its items change while they are read")]
-    Changing,
-}
+const STATISTICS_BYTES_MAX: usize = 64 * 1024;
 
 /// What a server says of itself, from which it shows why locks are gone.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -95,9 +56,9 @@ struct Settings {
 
 impl Figures {
     /// Reads them from the server.
-    pub(super) async fn read(socket: &mut TcpStream) -> Result<Self, ConnectError> {
+    pub(super) async fn read(wire: &mut Wire) -> Result<Self, ConnectError> {
         let mut figures = Self::default();
-        statistics(socket, "stats\r\n", |key, value| {
+        statistics(wire, "stats\r\n", |key, value| {
             let figure = match key {
                 "pid" => &mut figures.pid,
                 "uptime" => &mut figures.uptime,
@@ -127,9 +88,9 @@ impl Figures {
 
 /// Asks the server for its version and settings, refuses one that cannot hold a lock, and returns the warnings about
 /// it.
-pub(super) async fn greet(socket: &mut TcpStream) -> Result<Vec<&'static str>, ConnectError> {
+pub(super) async fn greet(wire: &mut Wire) -> Result<Vec<&'static str>, ConnectError> {
     let mut settings = Settings::default();
-    statistics(socket, "version\r\nstats settings\r\n", |key, value| {
+    statistics(wire, "version\r\nstats settings\r\n", |key, value| {
         settings.take(key, value)
     })
     .await?;
@@ -167,26 +128,31 @@ impl Settings {
 }
 
 /// Asks for statistics, and passes each on with its value; the version counts as one of the name `version`.
-async fn statistics(
-    socket: &mut TcpStream,
-    request: &str,
-    mut take: impl FnMut(&str, &str),
-) -> Result<(), ConnectError> {
-    socket.write_all(request.as_bytes()).await?;
-    let mut lines = BufReader::new(socket).take(STATISTICS_BYTES_MAX).lines();
-    while let Some(line) = lines.next_line().await? {
+async fn statistics(wire: &mut Wire, request: &str, mut take: impl FnMut(&str, &str)) -> Result<(), ConnectError> {
+    let is_tls = wire.is_tls();
+    let greeting = |error| ConnectError::of_greeting(error, is_tls);
+    wire.send(request).await.map_err(greeting)?;
+    let mut bytes = 0;
+    while bytes < STATISTICS_BYTES_MAX {
+        let line = wire.line().await.map_err(greeting)?;
+        bytes += line.len();
         let mut words = line.split_ascii_whitespace();
         match (words.next(), words.next(), words.next()) {
             (Some("VERSION"), Some(version), _) => take("version", version),
             (Some("STAT"), Some(key), Some(value)) => take(key, value),
             (Some("END"), ..) => return Ok(()),
+            _ if asks_for_login(&line) => {
+                return Err(ConnectError::Login(
+                    "it asks for a user and a password (-Y); write them in lock.url, before the first server".into(),
+                ));
+            }
             (Some("ERROR" | "CLIENT_ERROR" | "SERVER_ERROR"), ..) => {
                 return Err(Error::Protocol(format!("it answered {line:?}; is it a memcached?")).into());
             }
             _ => {}
         }
     }
-    Err(Error::Protocol("it closed the connection when it was greeted; is it a memcached?".into()).into())
+    Err(Error::Protocol("its statistics do not end; is it a memcached?".into()).into())
 }
 
 /// Reads `1.6.18`, and `1.6.18_4_gdeadbee`, which is how a build between versions is named.

@@ -39,6 +39,7 @@ use tokio::time::Instant;
 use super::clock::{Dating, JumpedAhead, Reading, STOOD_STILL, ServerClock};
 use super::greeting::{Cause, Figures};
 use super::punctual::Given;
+use super::said::Said;
 use crate::clock::{LeaseClock, LeaseInstant};
 use crate::config::{COARSE_CLOCK, LockConfig};
 use crate::fencing::ServerEpoch;
@@ -56,6 +57,8 @@ pub(super) struct Health {
     state: Mutex<State>,
     /// Taken by the lane that learns the epoch. The epoch that was given to this host and is not in use yet.
     pub(super) learning: tokio::sync::Mutex<Given>,
+    /// What the log was told of it.
+    pub(super) said: Said,
 }
 
 #[derive(Debug)]
@@ -118,6 +121,7 @@ impl Health {
                 no_source: None,
             }),
             learning: tokio::sync::Mutex::default(),
+            said: Said::default(),
         }
     }
 

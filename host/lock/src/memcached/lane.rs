@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 use super::codec::Command;
 use super::connection::{Connection, Ended, Exchanged, Watch};
-use super::greeting::ConnectError;
+use super::error::ConnectError;
 use super::health::Health;
 use super::membership::Fleet;
 use super::request::{Answer, LaneError, Request};
@@ -39,9 +39,6 @@ use crate::figures::{LaneCounts, ServerFigures};
 use crate::grant::ConnectionId;
 use crate::key::LockKey;
 use namelock_types::{Safety, is_removed};
-
-/// How many reasons why there is no connection are logged before there is one again.
-const REASONS_SAID: usize = 8;
 
 /// Why a connection ended that the server closed.
 const CLOSED: &str = "the server closed the connection";
@@ -84,8 +81,6 @@ struct LaneTask {
     tried: bool,
     /// When all sentinels were looked at last.
     watched: Instant,
-    /// What was logged since there was a connection last.
-    said: Vec<String>,
 }
 
 impl Lane {
@@ -114,7 +109,6 @@ impl Lane {
             pause: config.backoff_min,
             tried: false,
             watched: Instant::now(),
-            said: Vec::new(),
         };
         tokio::spawn(task.run());
         Self {
@@ -195,7 +189,7 @@ impl LaneTask {
                     self.counts.connections.fetch_add(1, Ordering::Relaxed);
                     self.report(LaneState::Connected(connection.id));
                     self.pause = self.config.backoff_min;
-                    self.said.clear();
+                    self.health.said.forget();
                     match self.exchange_batches(connection).await {
                         Some(Ended::Broken(reason)) => ("the connection to memcached was given up", reason),
                         Some(Ended::FleetChanged) => {
@@ -217,10 +211,9 @@ impl LaneTask {
         }
     }
 
-    /// Logs why there is no connection, once for each reason until there is one: it may be tried several times a second.
-    fn say(&mut self, what: &str, reason: &str) {
-        if self.said.len() < REASONS_SAID && !self.said.iter().any(|said| said == reason) {
-            self.said.push(reason.to_owned());
+    /// Logs why there is no connection, once for each reason until there is one to this server.
+    fn say(&self, what: &str, reason: &str) {
+        if self.health.said.is_new(reason) {
             tracing::warn!(
                 server = &*self.server,
                 reason,

@@ -18,7 +18,8 @@
 
 use tokio::time::{Instant, sleep};
 
-use super::greeting::{Cause, ConnectError, Figures};
+use super::error::ConnectError;
+use super::greeting::{Cause, Figures};
 use super::health::{Found, Health};
 use super::punctual::{Given, Punctual};
 use super::sentinel::{Finding, Main, Sentinels, make_main};

@@ -1,6 +1,7 @@
 //! What this host knows of its fleet ([`super::fleet`]), and whether it may serve.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -8,11 +9,13 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::dial::Dialer;
 use super::fleet::{List, Lists, Times, Value, Verdict};
 use crate::config::LockConfig;
+use crate::error::OpenError;
 use crate::grant::Refusal;
 use crate::key::LockKey;
-use crate::url::LockUrl;
+use crate::url::{LockUrl, MemcachedUrl};
 use namelock_types::{Safety, is_removed};
 
 /// The fleet, as this host is configured and as its servers say.
@@ -21,6 +24,8 @@ pub(super) struct Fleet {
     pub(super) lists: Lists,
     pub(super) times: Times,
     pub(super) grace: Duration,
+    /// How its servers are reached.
+    pub(super) dialer: Arc<Dialer>,
     servers: Mutex<BTreeMap<Box<str>, Known>>,
     /// Whether a server ever had this host's own lists.
     has_served: AtomicBool,
@@ -39,12 +44,12 @@ struct Known {
 }
 
 impl Fleet {
-    pub(super) fn new(servers: &[String], config: &LockConfig) -> Self {
+    pub(super) fn open(url: &MemcachedUrl, config: &LockConfig) -> Result<Self, OpenError> {
         let previous = match &config.previous {
-            Some(LockUrl::Memcached(servers)) => Some(List::new(servers)),
+            Some(LockUrl::Memcached(previous)) => Some(List::new(&previous.servers)),
             _ => None,
         };
-        let current = List::new(servers);
+        let current = List::new(&url.servers);
         let lists = Lists {
             previous: previous.filter(|previous| *previous != current),
             current,
@@ -54,14 +59,15 @@ impl Fleet {
             .servers()
             .map(|server| (server.into(), Known::default()))
             .collect();
-        Self {
+        Ok(Self {
             lists,
             times: Times::new(config),
             grace: config.grace(),
+            dialer: Arc::new(Dialer::open(url, config)?),
             unasked: watch::Sender::new(servers.len()),
             servers: Mutex::new(servers),
             has_served: AtomicBool::new(false),
-        }
+        })
     }
 
     /// The value with which this host begins.

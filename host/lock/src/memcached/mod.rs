@@ -34,13 +34,15 @@
 //! Each name has one server ([`rendezvous`]); while the list of servers is changed, it may have two ([`fleet`]). One that
 //! is down keeps its names: they are refused at once, and the others go on. What is known of a server, and when it may
 //! not grant although it answers, is in [`health`]; what shows that it has forgotten locks, in [`sentinel`]; how long a
-//! lock provably lives by the server's own clock, in [`clock`]. How a grant gets its fencing token is in
+//! lock provably lives by the server's own clock, in [`clock`]. How it is reached, with TLS and a password, is in [`dial`]. How a grant gets its fencing token is in
 //! [`crate::fencing`].
 
 mod agree;
 mod clock;
 mod codec;
 mod connection;
+mod dial;
+mod error;
 mod fleet;
 mod greeting;
 mod health;
@@ -51,9 +53,12 @@ mod membership;
 mod punctual;
 mod rendezvous;
 mod request;
+mod said;
 mod sentinel;
 mod server;
 mod single;
+mod stream;
+mod tls;
 mod wire;
 
 use std::sync::Arc;
@@ -70,7 +75,7 @@ use self::single::Taken;
 use crate::clock::LeaseClock;
 use crate::config::LockConfig;
 use crate::epochs::EpochSource;
-use crate::error::Lost;
+use crate::error::{Lost, OpenError};
 use crate::fencing::ServerEpoch;
 use crate::figures::ServerFigures;
 use crate::grant::{
@@ -78,6 +83,7 @@ use crate::grant::{
     Sight,
 };
 use crate::key::LockKey;
+use crate::url::MemcachedUrl;
 
 /// For how many times `connect_timeout` a host that starts waits for every server until it is ready without one.
 const START: u32 = 10;
@@ -93,22 +99,22 @@ pub(crate) struct Memcached {
 }
 
 impl Memcached {
-    pub(crate) fn new(
-        servers: &[String],
+    pub(crate) fn open(
+        url: &MemcachedUrl,
         config: &Arc<LockConfig>,
         clock: &Arc<LeaseClock>,
         epochs: &Arc<dyn EpochSource>,
-    ) -> Self {
-        let fleet = Arc::new(Fleet::new(servers, config));
+    ) -> Result<Self, OpenError> {
+        let fleet = Arc::new(Fleet::open(url, config)?);
         let all = fleet.lists.all();
         let servers = all
             .servers()
             .map(|server| Server::new(server, config, clock, epochs, &fleet));
-        Self {
+        Ok(Self {
             servers: servers.collect(),
             fleet,
             starts_until: Instant::now() + config.connect_timeout * START,
-        }
+        })
     }
 
     pub(crate) async fn grant(&self, key: &LockKey, token: OwnerToken) -> Result<Grant, GrantError> {

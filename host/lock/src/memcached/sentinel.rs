@@ -32,7 +32,7 @@ use std::sync::LazyLock;
 use memcache::exp::Error;
 
 use super::codec::{Command, Reply};
-use super::greeting::ConnectError;
+use super::error::ConnectError;
 use super::wire::{Outcome, Wire};
 
 /// The item whose value is the server's epoch. A lock's key has no `@` there.

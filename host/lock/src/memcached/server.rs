@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-use super::greeting::{ConnectError, Figures};
+use super::dial::Dialer;
+use super::error::ConnectError;
+use super::greeting::Figures;
 use super::health::Health;
 use super::lane::Lane;
 use super::membership::Fleet;
@@ -40,9 +41,10 @@ impl Server {
         let health = Arc::new(Health::new(name, config, clock));
         let lanes = (0..config.lanes).map(|_| Lane::spawn(name, config, &health, epochs, fleet));
         let name: Arc<str> = name.into();
+        let watch = watch_evictions(Arc::clone(&name), Arc::clone(config), Arc::clone(&fleet.dialer));
         Self {
             lanes: lanes.collect(),
-            eviction_watch: tokio::spawn(watch_evictions(Arc::clone(&name), Arc::clone(config))).abort_handle(),
+            eviction_watch: tokio::spawn(watch).abort_handle(),
             health,
             fleet: Arc::clone(fleet),
             config: Arc::clone(config),
@@ -106,11 +108,12 @@ impl Drop for Server {
 }
 
 /// Logs when the server evicts: what was evicted may have been a lock.
-async fn watch_evictions(name: Arc<str>, config: Arc<LockConfig>) {
+async fn watch_evictions(name: Arc<str>, config: Arc<LockConfig>, dialer: Arc<Dialer>) {
     let mut evicted: Option<u64> = None;
     loop {
         tokio::time::sleep(config.watch_every).await;
-        match timeout(config.connect_timeout, evictions(&name)).await {
+        let deadline = Instant::now() + config.connect_timeout;
+        match timeout_at(deadline, evictions(&name, &dialer, deadline)).await {
             Ok(Ok(now)) => {
                 let before = evicted.replace(now).unwrap_or(now);
                 if now > before {
@@ -132,7 +135,7 @@ async fn watch_evictions(name: Arc<str>, config: Arc<LockConfig>) {
     }
 }
 
-async fn evictions(name: &str) -> Result<u64, ConnectError> {
-    let mut socket = TcpStream::connect(name).await?;
-    Ok(Figures::read(&mut socket).await?.evictions)
+async fn evictions(name: &str, dialer: &Dialer, deadline: Instant) -> Result<u64, ConnectError> {
+    let mut wire = dialer.dial(name, deadline).await?;
+    Ok(Figures::read(&mut wire).await?.evictions)
 }

@@ -9,11 +9,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use self::codec::{Command, Reply};
+use self::stream::Stream;
 use self::wire::Wire;
 
 #[expect(dead_code, reason = "the lock has more commands")]
 #[path = "../../../../host/lock/src/memcached/codec.rs"]
 mod codec;
+#[expect(
+    dead_code,
+    reason = "the lock may be sent over TLS, and knows when a connection is broken"
+)]
+#[path = "../../../../host/lock/src/memcached/stream.rs"]
+mod stream;
 #[expect(dead_code, reason = "the lock has more commands")]
 #[path = "../../../../host/lock/src/memcached/wire.rs"]
 mod wire;
@@ -31,7 +38,7 @@ const EPOCH: &str = "1763900000000000000";
 pub(super) async fn measure() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let (client, accepted) = tokio::join!(TcpStream::connect(listener.local_addr()?), listener.accept());
-    let (mut wire, (mut server, _)) = (Wire::new(client?)?, accepted?);
+    let (mut wire, (mut server, _)) = (Wire::new(Stream::Plain(client?)), accepted?);
     let (batch, replies) = batch();
     let mut sent = Vec::with_capacity(4096);
     for _ in 0..round::ALL {

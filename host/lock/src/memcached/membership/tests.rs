@@ -1,7 +1,7 @@
 use super::*;
 
 fn fleet(name: &str, config: &LockConfig) -> Fleet {
-    Fleet::new(&[format!("{name}:1"), "shared:1".to_owned()], config)
+    Fleet::open(&MemcachedUrl::plain([&format!("{name}:1"), "shared:1"]), config).unwrap()
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn a_host_says_what_differs() {
 #[tokio::test]
 async fn the_value_with_the_greatest_base_is_that_of_the_fleet() {
     let config = LockConfig::default();
-    let fleet = Fleet::new(&["a:1".to_owned(), "b:1".to_owned()], &config);
+    let fleet = Fleet::open(&MemcachedUrl::plain(["a:1", "b:1"]), &config).unwrap();
     let first = fleet.first_value();
     let later = Value {
         base: 7,
