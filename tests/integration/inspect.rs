@@ -57,6 +57,49 @@ fn a_printed_configuration_has_no_password() {
 }
 
 #[test]
+fn a_printed_configuration_has_no_password_of_memcached() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "[lock]\nprevious = 'memcached://bob:secret@10.0.0.4:1'\n";
+    fs::write(dir.path().join("namelock.toml"), config).unwrap();
+    let url = "memcacheds://ann:secret@10.0.0.5:1,10.0.0.6:1";
+    let arguments = ["serve", "--config", "namelock.toml", "--lock", url, "--print-config"];
+    let (code, printed, error) = ended(&namelock(dir.path(), &arguments));
+    assert_eq!(code, Some(0), "{error}");
+    for line in [
+        "url = \"memcacheds://ann@10.0.0.5:1,10.0.0.6:1\"",
+        "previous = \"memcached://bob@10.0.0.4:1\"",
+        "# Without its password.",
+    ] {
+        assert!(
+            printed.lines().any(|found| found == line),
+            "{line} is not in\n{printed}"
+        );
+    }
+    assert!(!printed.contains("secret"), "{printed}");
+}
+
+#[test]
+fn a_checked_configuration_does_not_show_a_password_of_memcached() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |lock: &str, expect: &str| {
+        fs::write(dir.path().join("namelock.toml"), format!("[lock]\n{lock}\n")).unwrap();
+        let (code, said, error) = ended(&namelock(dir.path(), &["check-config", "namelock.toml"]));
+        assert_eq!((code, said.as_str()), (Some(2), ""), "{lock}: {error}");
+        assert!(error.contains(expect) && !error.contains("secret"), "{lock}: {error}");
+    };
+    refused("url = 'memcached://ann:secret@secret@10.0.0.5:1'", "%40 for @");
+    refused("url = 'memcached://ann:secret@10.0.0.5'", "host:port");
+    refused(
+        "url = 'memcached://ann:secret@10.0.0.5:1'\nca = 'ca.pem'",
+        "write memcacheds://",
+    );
+    refused(
+        "url = 'memcacheds://ann:secret@10.0.0.5:1'\nkey = 'key.pem'",
+        "set lock.certificate too",
+    );
+}
+
+#[test]
 fn a_configuration_is_checked_with_the_files_of_its_tenants() {
     let dir = tempfile::tempdir().unwrap();
     let check = |config: &str| {

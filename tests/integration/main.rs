@@ -26,6 +26,7 @@ mod new_project;
 mod openapi;
 mod page;
 mod postgres;
+mod protected_locks;
 mod quota;
 mod reload;
 mod rename;

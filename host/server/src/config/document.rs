@@ -77,7 +77,8 @@ pub(super) fn file() -> String {
     text
 }
 
-/// Every setting with the value that it has in `config`, as a file. Of the URL of a PostgreSQL user, password and options are left out.
+/// Every setting with the value that it has in `config`, as a file. Of the URL of a PostgreSQL user, password and options are left out, of
+/// that of a memcached the password.
 pub fn effective(config: &Config) -> String {
     let mut config = config.clone();
     let mut text = String::new();
@@ -94,6 +95,9 @@ pub fn effective(config: &Config) -> String {
                 let value = value.to_string();
                 if value.starts_with("\"postgres") {
                     text.push_str("# Without its user, password and options.\n");
+                }
+                if value.starts_with("\"memcached") && value.contains('@') {
+                    text.push_str("# Without its password.\n");
                 }
                 text.push_str(&format!("{} = {value}\n", entry.name()));
             }

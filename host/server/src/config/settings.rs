@@ -165,11 +165,20 @@ pub(super) const HOST: &[Host] = &[
     Host::hosts("admin.hosts", |c| (&mut c.admin.hosts).into())
         .says("Names by which a browser may ask the admin listener where it has no TLS, beside its address and localhost"),
     Host::text("lock.url", |c| (&mut c.lock_url).into())
-        .says("The lock service: memory: or memcached://host:port[,host:port…]")
+        .says("The lock service: memory: or memcached://[user:password@]host:port[,host:port…], memcacheds:// over TLS")
         .flag("lock", |flags| flags.lock.clone()),
     Host::text("lock.previous", |c| (&mut c.lock.previous).into())
         .says("The list of memcached servers that other hosts may still have, while it is changed")
         .absent("memcached://10.0.0.5:11211", "the list is not being changed"),
+    Host::text("lock.ca", |c| (&mut c.lock.tls.ca).into())
+        .says("memcacheds: file of the certificates (PEM) that may have signed the servers'; read again for each connection")
+        .absent("memcached-ca.pem", "those that this machine trusts"),
+    Host::text("lock.certificate", |c| (&mut c.lock.tls.certificate).into())
+        .says("memcacheds: file of this host's certificate (PEM), for servers that ask for one; read again for each connection")
+        .absent("namelock.pem", "this host shows none"),
+    Host::text("lock.key", |c| (&mut c.lock.tls.key).into())
+        .says("memcacheds: file of the key (PEM) of that certificate")
+        .absent("namelock.key", "this host shows none"),
     Host::time("lock.lease", 100, DAY, |c| (&mut c.lock.lease).into())
         .says("How long a lease is trusted, unless its handler renews it")
         .limit(Reached::Code(LeaseLost), "guests::sleep_holding_lease"),

@@ -261,7 +261,7 @@ error_kinds! {
         why: "memcached does not answer, has no memory for another lock, or was restarted less than `lock.restart_grace` ago; or a queue of the host is full (`lock.waiters`, `lock.queue`, `lock.memory_locks`). What cannot be granted safely is refused at once.",
         caller: "Send the request again after `retry_after_ms`. With its `Idempotency-Key` nothing is done twice.",
         handler: "Return `unavailable` when `acquire` does.",
-        operator: "Check memcached, its memory (`-m`) and the network in between. After a restart it ends by itself within one lease.",
+        operator: "Check memcached, its memory (`-m`), the network in between, and what the log says of its certificate or password. After a restart it ends by itself within one lease.",
     }
     /// The names database cannot be reached, or did not answer in time; send it again with its key to find out whether the name was
     /// saved.
