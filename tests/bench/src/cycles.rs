@@ -22,7 +22,12 @@ pub(crate) async fn open(memcached: &Memcached) -> anyhow::Result<Locks> {
 
 /// The same at an address, such as `memcached://127.0.0.1:11211`.
 pub(crate) async fn open_at(url: &str) -> anyhow::Result<Locks> {
-    let locks = Locks::open(&url.parse()?, LockConfig::default())?;
+    open_with(url, LockConfig::default()).await
+}
+
+/// The same with limits and files of TLS of its own.
+pub(crate) async fn open_with(url: &str, config: LockConfig) -> anyhow::Result<Locks> {
+    let locks = Locks::open(&url.parse()?, config)?;
     let granted = async {
         while locks.acquire(NAMESPACE, "first", Duration::ZERO).await.is_err() {
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -1,7 +1,8 @@
 //! The lock alone: a lock on a name that nobody else wants is acquired and released, by this project and by what else one
 //! could pick.
 //!
-//! All that speak to memcached speak to the same one, and all locks end by themselves after about ten seconds. A release is
+//! All that speak to memcached in the clear speak to the same one; namelock over TLS speaks to one of its own, which asks for
+//! a password too. All locks end by themselves after about ten seconds. A release is
 //! done when the server has said so. Everybody's keys are as long as this project's.
 
 mod memcache;
@@ -9,7 +10,8 @@ mod ours;
 mod raw;
 mod redis;
 
-use namelock_test_servers::{Memcached, Redis};
+use namelock_lock::{LockConfig, TlsFiles};
+use namelock_test_servers::{Authority, Memcached, Protection, Redis};
 
 use crate::contest::{self, Contestant, Entry};
 use crate::idiom::{self, IDIOM};
@@ -29,6 +31,7 @@ const THREADS: [usize; 2] = [1, 64];
 const PROCESSES: [usize; 3] = [1, 2, 8];
 
 const OURS: &str = "namelock";
+const OURS_OVER_TLS: &str = "namelock over TLS";
 const MEMCACHE: &str = "crate memcache, one exchange each";
 const REDIS: &str = "Redis, multiplexed";
 const RAW: &str = "prepared batches (the limit)";
@@ -56,6 +59,25 @@ pub(crate) async fn run(report: &mut Report, pace: Pace) -> anyhow::Result<()> {
     let locks = crate::cycles::open(&memcached).await?;
     for tasks in TASKS {
         entries.push(entry(OURS, tasks, MEMCACHED, server, ours::Ours::new(&locks, tasks)));
+    }
+    let authority = Authority::new();
+    let protected = Memcached::protected(&Protection {
+        tls: Some(&authority.sign(&["127.0.0.1"])),
+        clients: None,
+        login: Some(("bench", "bench")),
+    });
+    let files = TlsFiles {
+        ca: Some(authority.file()),
+        ..TlsFiles::default()
+    };
+    let config = LockConfig {
+        tls: files,
+        ..LockConfig::default()
+    };
+    let over_tls = crate::cycles::open_with(&protected.url(), config).await?;
+    for tasks in TASKS {
+        let contestant = ours::Ours::new(&over_tls, tasks);
+        entries.push(entry(OURS_OVER_TLS, tasks, MEMCACHED, protected.id(), contestant));
     }
     if let Some(redis) = &redis {
         for tasks in TASKS {
