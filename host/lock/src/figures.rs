@@ -7,6 +7,7 @@ use std::time::Duration;
 use namelock_types::histogram::{Histogram, Observed};
 
 use crate::error::AcquireError;
+use crate::mishaps::Mishaps;
 
 /// Why a lease was not granted, from a closed list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +85,8 @@ pub struct ServerFigures {
     pub exchanges: Observed,
     /// Commands that wait to be sent.
     pub queued: usize,
+    /// What has gone wrong with it.
+    pub mishaps: Mishaps,
 }
 
 /// The counters behind them.

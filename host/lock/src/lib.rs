@@ -19,6 +19,7 @@
 //! - `clock`: the clock of leases, which goes on while the machine is suspended;
 //! - `hold_time`: how long leases are held, to tell callers when to try again;
 //! - [`figures`]: what the locks of one process count; [`held`]: the leases that its callers hold;
+//! - [`mishaps`]: what goes wrong with a memcached;
 //! - `shared`: what the locks of one process share;
 //! - `grant`: the words in which a table of locks is asked and answers;
 //! - [`epochs`]: who gives the epochs from which fencing tokens are made;
@@ -62,6 +63,7 @@ pub mod held;
 pub mod key;
 pub mod lease;
 pub mod locks;
+pub mod mishaps;
 
 mod acquire_all;
 mod claim;

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::epoch::{EpochStanding, NewEpoch};
 use crate::error::{ApplyError, NamesError, SaveError};
+use crate::figures::Figures;
 use crate::list::{ListQuery, Page};
 use crate::past_request::PastRequest;
 use crate::quota::Usage;
@@ -93,6 +94,9 @@ pub trait Names: Send + Sync + 'static {
     /// Returns how many milliseconds the wall clock that database time follows was ahead of it when it was last looked at;
     /// negative: behind.
     fn clock_off_ms(&self) -> i64;
+
+    /// Returns what has gone wrong in the database, and what is late.
+    fn figures(&self) -> Figures;
 
     /// Checks that the database answers.
     ///

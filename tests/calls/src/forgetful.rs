@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use namelock_names::{
-    ApplyError, EpochStanding, Free, ListQuery, Names, NamesError, NewEpoch, Page, PastRequest, Registration,
+    ApplyError, EpochStanding, Figures, Free, ListQuery, Names, NamesError, NewEpoch, Page, PastRequest, Registration,
     RequestKey, Save, SaveError, Update, Usage, WriteOne,
 };
 use tokio::sync::{Semaphore, watch};
@@ -127,6 +127,10 @@ impl Names for Forgetful {
 
     fn clock_off_ms(&self) -> i64 {
         0
+    }
+
+    fn figures(&self) -> Figures {
+        Figures::default()
     }
 
     async fn ready(&self) -> Result<(), NamesError> {

@@ -8,6 +8,8 @@ use super::dial::asks_for_login;
 use super::error::ConnectError;
 use super::wire::Wire;
 
+use crate::mishaps::Loss;
+
 /// The oldest server whose `md … C` compares with the CAS that was sent; before, it compared with 0 (its release
 /// notes).
 const VERSION_MIN: [u32; 3] = [1, 6, 13];
@@ -44,6 +46,18 @@ pub(super) enum Cause {
     Eviction,
     #[error("its sentinel was deleted")]
     Unknown,
+}
+
+impl Cause {
+    /// The reason under which it is counted.
+    pub(super) fn loss(self) -> Loss {
+        match self {
+            Self::Restart => Loss::Restarted,
+            Self::Flush => Loss::Flushed,
+            Self::Eviction => Loss::Evicted,
+            Self::Unknown => Loss::Deleted,
+        }
+    }
 }
 
 /// What the settings of a server have to say about locks.

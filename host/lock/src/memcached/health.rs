@@ -44,6 +44,7 @@ use crate::clock::{LeaseClock, LeaseInstant};
 use crate::config::{COARSE_CLOCK, LockConfig};
 use crate::fencing::ServerEpoch;
 use crate::grant::Refusal;
+use crate::mishaps::{Loss, MishapCounts};
 use namelock_types::{Safety, is_removed, milliseconds};
 
 /// What is known of one server, shared by its lanes.
@@ -59,6 +60,7 @@ pub(super) struct Health {
     pub(super) learning: tokio::sync::Mutex<Given>,
     /// What the log was told of it.
     pub(super) said: Said,
+    pub(super) counts: MishapCounts,
 }
 
 #[derive(Debug)]
@@ -69,8 +71,8 @@ struct State {
     /// Whether it was ever seen to be right. Until then, requests wait for the first connection to see that.
     had_clock: bool,
     figures: Option<Figures>,
-    /// The epoch from the future that was told of last.
-    future: Option<u64>,
+    /// The epoch from the future that was told of last, and how far it is ahead.
+    future: Option<(u64, Duration)>,
     /// Why the source of epochs did not answer when the last connection asked it.
     no_source: Option<Box<str>>,
 }
@@ -122,6 +124,7 @@ impl Health {
             }),
             learning: tokio::sync::Mutex::default(),
             said: Said::default(),
+            counts: MishapCounts::default(),
         }
     }
 
@@ -156,6 +159,7 @@ impl Health {
             (Cause::Unknown, Some(before)) => figures.cause(before),
             _ => cause,
         };
+        self.counts.lost(cause.loss());
         if let Some(known) = &mut state.known {
             // Should the same epoch be found again, no lease from before is in it.
             known.epoch = known.epoch.without_its_locks();
@@ -221,6 +225,7 @@ impl Health {
                 let fault = state.clock.fault();
                 state.had_clock |= fault.is_none();
                 if fault == Some(STOOD_STILL) && before != fault {
+                    self.counts.stood_still();
                     tracing::warn!(
                         server = &*self.server,
                         "memcached stood still; it grants nothing until its clock is right"
@@ -228,6 +233,7 @@ impl Health {
                 }
             }
             Err(JumpedAhead) => {
+                self.counts.lost(Loss::ClockAhead);
                 let epoch = epoch.without_its_locks();
                 if let Some(known) = &mut state.known {
                     known.epoch = epoch;
@@ -257,7 +263,8 @@ impl Health {
 
     /// Tells an operator, once for each epoch, of one that nobody gave and that is ahead of the clock.
     pub(super) fn record_future(&self, epoch: u64, ahead: Duration) {
-        if self.state.lock().future.replace(epoch) != Some(epoch) {
+        let before = self.state.lock().future.replace((epoch, ahead));
+        if before.is_none_or(|(before, _)| before != epoch) {
             tracing::error!(
                 server = &*self.server,
                 epoch,
@@ -267,6 +274,11 @@ impl Health {
                  not be stopped"
             );
         }
+    }
+
+    /// How far its epoch is ahead of database time; zero where it is not.
+    pub(super) fn epoch_ahead(&self) -> Duration {
+        self.state.lock().future.map_or(Duration::ZERO, |(_, ahead)| ahead)
     }
 
     /// Whether the server's clock was seen to be right.

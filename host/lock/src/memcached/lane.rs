@@ -344,7 +344,10 @@ impl LaneTask {
                     phase,
                     dating,
                 }),
-                Err(CommandError::OutOfMemory) => Err(LaneError::OutOfMemory),
+                Err(CommandError::OutOfMemory) => {
+                    self.health.counts.out_of_memory();
+                    Err(LaneError::OutOfMemory)
+                }
                 Err(CommandError::Unanswered(reason)) => Err(LaneError::Unanswered(reason)),
             };
             request.answer(result);

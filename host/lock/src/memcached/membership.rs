@@ -175,6 +175,12 @@ impl Fleet {
         Some(reason.into())
     }
 
+    /// Whether this server's value, as far as it is known, agrees with this host's settings.
+    pub(super) fn agrees(&self, server: &str) -> bool {
+        let servers = self.servers.lock();
+        servers.get(server).is_none_or(|known| known.refusal.is_none())
+    }
+
     /// Why this host cannot serve where this is the value, if it cannot.
     pub(super) fn differs(&self, found: &Value) -> Option<String> {
         if is_removed(Safety::ListFingerprint) {

@@ -41,7 +41,12 @@ impl Server {
         let health = Arc::new(Health::new(name, config, clock));
         let lanes = (0..config.lanes).map(|_| Lane::spawn(name, config, &health, epochs, fleet));
         let name: Arc<str> = name.into();
-        let watch = watch_evictions(Arc::clone(&name), Arc::clone(config), Arc::clone(&fleet.dialer));
+        let watch = watch_evictions(
+            Arc::clone(&name),
+            Arc::clone(config),
+            Arc::clone(&fleet.dialer),
+            Arc::clone(&health),
+        );
         Self {
             lanes: lanes.collect(),
             eviction_watch: tokio::spawn(watch).abort_handle(),
@@ -88,6 +93,10 @@ impl Server {
             operations: 0,
             exchanges: Observed::default(),
             queued: 0,
+            mishaps: self
+                .health
+                .counts
+                .mishaps(self.health.epoch_ahead(), self.fleet.agrees(&self.name)),
         };
         for lane in &self.lanes {
             lane.add_to(&mut figures);
@@ -107,8 +116,8 @@ impl Drop for Server {
     }
 }
 
-/// Logs when the server evicts: what was evicted may have been a lock.
-async fn watch_evictions(name: Arc<str>, config: Arc<LockConfig>, dialer: Arc<Dialer>) {
+/// Logs and counts what the server evicts: it may have been a lock.
+async fn watch_evictions(name: Arc<str>, config: Arc<LockConfig>, dialer: Arc<Dialer>, health: Arc<Health>) {
     let mut evicted: Option<u64> = None;
     loop {
         tokio::time::sleep(config.watch_every).await;
@@ -117,6 +126,7 @@ async fn watch_evictions(name: Arc<str>, config: Arc<LockConfig>, dialer: Arc<Di
             Ok(Ok(now)) => {
                 let before = evicted.replace(now).unwrap_or(now);
                 if now > before {
+                    health.counts.evicted(now - before);
                     tracing::error!(
                         server = &*name,
                         evicted = now - before,

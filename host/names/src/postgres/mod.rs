@@ -35,6 +35,7 @@ mod turns;
 mod writes;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -54,6 +55,7 @@ use crate::config::NamesConfig;
 use crate::epoch::{EPOCH_STEP, EpochStanding, Epochs, NewEpoch};
 use crate::error::{ApplyError, NamesError, OpenError, SaveError};
 use crate::fair::NO_TENANT;
+use crate::figures::Figures;
 use crate::list::{ListQuery, Page};
 use crate::names::Names;
 use crate::past_request::PastRequest;
@@ -71,6 +73,7 @@ pub(crate) struct Postgres {
     saves: Batches<Saves>,
     finds: Batches<Finds>,
     purge: JoinHandle<()>,
+    purge_fails: Arc<AtomicBool>,
     ticks: JoinHandle<()>,
 }
 
@@ -80,16 +83,18 @@ impl Postgres {
     pub(crate) async fn open(url: &str, shown: &str, config: NamesConfig) -> Result<Self, OpenError> {
         let pool = Pool::new(url, shown, &config)?;
         let sql = Arc::new(Sql::new(stored_ms(config.timeout)));
-        let time = Arc::new(Time::default());
+        let time = Arc::new(Time::new());
         let ticks = tokio::spawn({
             let (pool, sql, time, retention) = (pool.clone(), Arc::clone(&sql), Arc::clone(&time), config.retention);
             async move { time.run(&pool, &sql, retention).await }
         });
         let quotas = Quotas::default();
+        let purge_fails = Arc::<AtomicBool>::default();
         let purge = tokio::spawn({
             let (pool, sql, time, retention) = (pool.clone(), Arc::clone(&sql), Arc::clone(&time), config.retention);
+            let fails = Arc::clone(&purge_fails);
             let wanted = Arc::clone(&quotas.purge_wanted);
-            async move { purge::run(pool, &sql, &time, retention, &wanted).await }
+            async move { purge::run(pool, &sql, &time, retention, &wanted, &fails).await }
         });
         let server = Arc::new(Server::new(sql, pool, time));
         let opened = Self {
@@ -99,6 +104,7 @@ impl Postgres {
             server,
             quotas,
             purge,
+            purge_fails,
             ticks,
         };
         let connection = async {
@@ -204,6 +210,17 @@ impl Names for Postgres {
 
     fn clock_off_ms(&self) -> i64 {
         self.server.time.off_ms()
+    }
+
+    fn figures(&self) -> Figures {
+        let (writes_overdue, writes_unanswered) = self.server.pool.overdue();
+        Figures {
+            writes_overdue,
+            writes_unanswered,
+            time_age: Some(self.server.time.age()),
+            time_jumped: self.server.time.jumped(),
+            purge_fails: self.purge_fails.load(Relaxed),
+        }
     }
 
     async fn ready(&self) -> Result<(), NamesError> {

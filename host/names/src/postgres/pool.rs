@@ -94,6 +94,11 @@ impl Pool {
         self.migrated.ensure(connection).await.map_err(ConnectError::Schema)
     }
 
+    /// Returns how many writes are overdue now, and how many ever were.
+    pub(super) fn overdue(&self) -> (usize, u64) {
+        self.turns.overdue()
+    }
+
     /// Returns how long a statement may take, including the wait for a connection.
     pub(super) fn deadline(&self) -> Duration {
         self.timeout + GRACE

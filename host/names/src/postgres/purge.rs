@@ -1,6 +1,7 @@
 //! Deletes the rows of names that have had no active registration for the retention time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use namelock_types::error_chain;
@@ -19,22 +20,22 @@ use crate::sweep::Sweep;
 /// How long the next purge waits at least, however many tenants are at their quota.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 
-/// Purges for as long as it is polled, and earlier than usual when it is `wanted`. Several hosts may purge at once: each
+/// Purges for as long as it is polled, and earlier than usual when it is `wanted`; `fails` says whether the last purge
+/// failed. Several hosts may purge at once: each
 /// skips the rows that another one has locked.
-pub(super) async fn run(pool: Pool, sql: &Sql, time: &Time, retention: Duration, wanted: &Notify) {
-    let mut fails = false;
+pub(super) async fn run(pool: Pool, sql: &Sql, time: &Time, retention: Duration, wanted: &Notify, fails: &AtomicBool) {
     let mut sweep = Sweep::default();
     loop {
         time.known().await;
         let purged = purge(&pool, sql, time, retention, &mut sweep).await;
         match &purged {
-            Err(error) if !fails => {
+            Err(error) if !fails.load(Relaxed) => {
                 tracing::warn!(%error, "rows whose retention is over cannot be deleted; it will be tried again");
             }
-            Ok(_) if fails => tracing::info!("rows whose retention is over are deleted again"),
+            Ok(_) if fails.load(Relaxed) => tracing::info!("rows whose retention is over are deleted again"),
             Ok(_) | Err(_) => {}
         }
-        fails = purged.is_err();
+        fails.store(purged.is_err(), Relaxed);
         let pause = purged.unwrap_or(PURGE_INTERVAL);
         if pause.is_zero() {
             continue;

@@ -12,6 +12,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -36,9 +37,13 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// What this host knows of database time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Time {
     belief: Mutex<Option<Belief>>,
+    /// When it was last compared; until it is known, when this host began.
+    compared: Mutex<Instant>,
+    /// By how much it jumped when this host came, in milliseconds.
+    jumped_ms: AtomicU64,
     known: Notify,
 }
 
@@ -58,6 +63,15 @@ struct Kept {
 }
 
 impl Time {
+    pub(super) fn new() -> Self {
+        Self {
+            belief: Mutex::default(),
+            compared: Mutex::new(Instant::now()),
+            jumped_ms: AtomicU64::default(),
+            known: Notify::new(),
+        }
+    }
+
     /// Returns the time, if it is known.
     pub(super) fn now_ms(&self) -> Option<i64> {
         let belief = *self.belief.lock();
@@ -76,6 +90,16 @@ impl Time {
     /// Returns how far the server's clock was ahead of database time when they were last compared.
     pub(super) fn off_ms(&self) -> i64 {
         self.belief.lock().map_or(0, |belief| belief.off_ms)
+    }
+
+    /// Returns how long ago it was last compared.
+    pub(super) fn age(&self) -> Duration {
+        self.compared.lock().elapsed()
+    }
+
+    /// Returns by how much it jumped when this host came.
+    pub(super) fn jumped(&self) -> Duration {
+        Duration::from_millis(self.jumped_ms.load(Relaxed))
     }
 
     /// Waits until the time is known.
@@ -129,8 +153,9 @@ impl Time {
                     // Whoever comes first takes the server's clock as it is.
                     connection.execute(&*sql.begin_time, &[]).await?;
                     let row = connection.query_one(&*sql.look, &[]).await?;
+                    let kept_ms: i64 = row.try_get("time_ms")?;
                     let Some(arrival) = newcomer.look(
-                        row.try_get("time_ms")?,
+                        kept_ms,
                         row.try_get("server_then_ms")?,
                         row.try_get("server_ms")?,
                         wall_ms(),
@@ -138,6 +163,10 @@ impl Time {
                         return Ok(None);
                     };
                     let Arrival { time_ms, jumped } = arrival;
+                    if jumped {
+                        let by_ms = time_ms.saturating_sub(kept_ms);
+                        self.jumped_ms.store(by_ms.unsigned_abs(), Relaxed);
+                    }
                     (Course::from(boottime_ms(), time_ms), jumped)
                 }
             };
@@ -160,6 +189,7 @@ impl Time {
         match compared.map_err(|error| error_chain(&error))? {
             Some(belief) => {
                 *self.belief.lock() = Some(belief);
+                *self.compared.lock() = Instant::now();
                 self.known.notify_waiters();
                 Ok(())
             }

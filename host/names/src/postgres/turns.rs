@@ -110,6 +110,11 @@ impl Turns {
         turn.unwrap_or(Err(NoTurn::Full))
     }
 
+    /// How many writes are overdue now, and how many ever were.
+    pub(super) fn overdue(&self) -> (usize, u64) {
+        self.0.lock().writes.overdue()
+    }
+
     /// Gives turns to those that wait, as far as they may begin, and refuses those that need not wait.
     fn serve(&self) {
         loop {

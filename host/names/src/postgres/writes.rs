@@ -35,6 +35,8 @@ pub(super) struct Writes {
     committed: Option<u64>,
     /// When each write was sent that is not answered although it should be, by its number.
     overdue: BTreeMap<u64, Instant>,
+    /// How many were ever among them.
+    unanswered: u64,
     /// How many of those under way began while it was half-open.
     probes: u32,
     /// When the last of them began.
@@ -81,9 +83,15 @@ impl Writes {
             sent: 0,
             committed: None,
             overdue: BTreeMap::new(),
+            unanswered: 0,
             probes: 0,
             last_probe: Instant::now(),
         }
+    }
+
+    /// How many writes are overdue now, and how many ever were.
+    pub(super) fn overdue(&self) -> (usize, u64) {
+        (self.overdue.len(), self.unanswered)
     }
 
     // Keeps P7: what would most likely not be answered is refused at once.
@@ -132,6 +140,7 @@ impl Writes {
     pub(super) fn note_overdue(&mut self, write: Write, now: Instant) -> Option<Unanswered> {
         let (number, sent) = write.sent?;
         self.overdue.insert(number, sent);
+        self.unanswered += 1;
         let opens = self.is_closed && self.committed.is_none_or(|committed| committed < number);
         self.is_closed &= !opens;
         let is_first = opens || (!self.is_closed && self.overdue.len() == 1);
@@ -209,6 +218,7 @@ mod tests {
         let later = now + DEADLINE;
         assert!(writes.note_overdue(stuck[0], later).is_some());
         assert!(writes.note_overdue(stuck[1], later).is_none(), "it is told once");
+        assert_eq!(writes.overdue(), (2, 2));
         let probe = send(&mut writes, later);
         let Verdict::Refused(refused) = writes.verdict(later) else {
             panic!("there is a probe")
@@ -246,6 +256,7 @@ mod tests {
         assert!(is_refused(&writes, now + DEADLINE));
         assert!(commit(&mut writes, stuck));
         assert_eq!(writes.verdict(now), Verdict::Begin);
+        assert_eq!(writes.overdue(), (0, 1), "it is counted still");
     }
 
     #[test]

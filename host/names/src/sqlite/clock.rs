@@ -7,7 +7,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, named_params};
@@ -15,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension, named_params};
 use crate::clock::{Course, KEPT_EVERY_MS, Steady, Watch, boottime_ms, wall_ms};
 use crate::manual_time::ManualTime;
 use crate::rules::stored_ms;
+use crate::sqlite::told::Told;
 
 /// How long ago the time may have been kept before a reader has it kept anew.
 const OLD_MS: i64 = 10_000;
@@ -49,8 +50,7 @@ pub(super) struct Clock {
     machine: Machine,
     retention_ms: i64,
     watch: Watch,
-    /// How far the wall clock is ahead of database time.
-    off_ms: Arc<AtomicI64>,
+    pub(super) told: Arc<Told>,
 }
 
 impl Machine {
@@ -94,12 +94,12 @@ impl Machine {
 }
 
 impl Clock {
-    pub(super) fn new(machine: Machine, retention: Duration, off_ms: Arc<AtomicI64>) -> Self {
+    pub(super) fn new(machine: Machine, retention: Duration, told: Arc<Told>) -> Self {
         Self {
             machine,
             retention_ms: stored_ms(retention),
             watch: Watch::default(),
-            off_ms,
+            told,
         }
     }
 
@@ -125,7 +125,7 @@ impl Clock {
             course = course.towards(boottime_ms, off_ms);
             keep(transaction, &self.machine.boot, &course, &steady)?;
         }
-        self.off_ms.store(off_ms, Ordering::Relaxed);
+        self.told.off_ms.store(off_ms, Ordering::Relaxed);
         self.watch.saw(off_ms, "this machine's clock");
         Ok(Time {
             now_ms: course.time_ms(boottime_ms),
@@ -142,6 +142,7 @@ impl Clock {
             believed = jump_ms > 0,
             "the machine was started since the time of the names database was kept; only its clock says how long ago that was"
         );
+        self.told.jumped_ms.store(jump_ms.max(0), Ordering::Relaxed);
         let now_ms = wall_ms.max(from_ms);
         let steady = kept.steady.after_jump(from_ms, now_ms, self.retention_ms);
         (Course::from(boottime_ms, now_ms), steady)

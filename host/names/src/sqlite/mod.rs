@@ -14,11 +14,12 @@ mod reader;
 mod rows;
 mod schema;
 mod statements;
+mod told;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -28,11 +29,13 @@ use tokio::sync::oneshot;
 
 use self::clock::{Clock, Machine};
 use self::reader::Read;
+use self::told::Told;
 use self::writer::{Write, Writer};
 use crate::config::NamesConfig;
 use crate::epoch::{EpochStanding, NewEpoch};
 use crate::error::{ApplyError, NamesError, OpenError, SaveError};
 use crate::fair::{FairQueue, NO_TENANT, Refused, Taker};
+use crate::figures::Figures;
 use crate::list::{ListQuery, Page};
 use crate::manual_time::ManualTime;
 use crate::names::Names;
@@ -53,8 +56,7 @@ pub(crate) struct Sqlite {
     writes: Arc<FairQueue<Write>>,
     reads: Arc<FairQueue<Read>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// How far this machine's clock is ahead of database time.
-    clock_off_ms: Arc<AtomicI64>,
+    told: Arc<Told>,
 }
 
 impl Sqlite {
@@ -69,15 +71,15 @@ impl Sqlite {
 
     fn open_blocking(path: &Path, config: NamesConfig, machine: Machine) -> Result<Self, OpenError> {
         let mut connection = schema::open(path, &config)?;
-        let clock_off_ms = Arc::default();
-        let mut clock = Clock::new(machine.clone(), config.retention, Arc::clone(&clock_off_ms));
+        let told = Arc::<Told>::default();
+        let mut clock = Clock::new(machine.clone(), config.retention, Arc::clone(&told));
         schema::begin_time(path, &mut connection, &mut clock, &config)?;
         // From here on whatever returns early closes the queues, and with them ends the threads.
         let opened = Self {
             writes: Arc::new(FairQueue::new(config.queue)),
             reads: Arc::new(FairQueue::new(config.queue)),
             threads: Mutex::default(),
-            clock_off_ms,
+            told,
             config,
         };
         let mut threads = vec![spawn("names writer", path, {
@@ -184,7 +186,11 @@ impl Names for Sqlite {
     }
 
     fn clock_off_ms(&self) -> i64 {
-        self.clock_off_ms.load(Ordering::Relaxed)
+        self.told.off_ms.load(Ordering::Relaxed)
+    }
+
+    fn figures(&self) -> Figures {
+        self.told.figures()
     }
 
     async fn ready(&self) -> Result<(), NamesError> {

@@ -20,6 +20,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
@@ -137,6 +138,7 @@ impl Writer {
                 if purges {
                     // A failure is no reason to refuse a write.
                     let pause = purge(&transaction, time.purge_before_ms, self.retention_ms, &mut self.sweep);
+                    self.clock.told.purge_fails.store(pause.is_err(), Ordering::Relaxed);
                     self.purge_at = Instant::now()
                         + pause.unwrap_or_else(|error| {
                             tracing::warn!(%error, "expired rows could not be deleted");

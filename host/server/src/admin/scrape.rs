@@ -26,6 +26,7 @@ pub(super) async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> R
             .into(),
         locks: Some(admin.locks.figures()),
         clock_off_ms: admin.names.clock_off_ms(),
+        names: admin.names.figures(),
         runtime: (runtime.num_alive_tasks(), runtime.global_queue_depth()),
         traces: admin.traces.map(|figures| figures.counts()).unwrap_or_default(),
         states: admin

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use namelock_names::{
-    ApplyError, EpochStanding, Free, ListQuery, Names, NamesError, NewEpoch, Page, PastRequest, Registration,
+    ApplyError, EpochStanding, Figures, Free, ListQuery, Names, NamesError, NewEpoch, Page, PastRequest, Registration,
     RequestKey, Save, SaveError, Update, Usage, WriteOne,
 };
 use parking_lot::Mutex;
@@ -120,6 +120,10 @@ impl Names for FaultyNames {
 
     fn clock_off_ms(&self) -> i64 {
         self.inner.clock_off_ms()
+    }
+
+    fn figures(&self) -> Figures {
+        self.inner.figures()
     }
 
     async fn ready(&self) -> Result<(), NamesError> {

@@ -7,12 +7,14 @@
 //! - `operation`: what a request asks for;
 //! - `now`: what others count, or what is true when somebody asks; `process`: what the kernel says of this process;
 //! - `exemplars`: requests that are traced, beside the buckets that they fell into;
+//! - `mishaps`: what has gone wrong with what the host needs;
 //! - `classic`: the same in the text format of before;
 //! - `tenants`: what the busiest tenants have used;
 //! - `write`: writes one family after the other.
 
 mod classic;
 mod exemplars;
+mod mishaps;
 mod now;
 mod operation;
 mod process;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use namelock_lock::figures::Figures;
 
+use super::mishaps;
 use super::tenants::TenantUsage;
 use super::write::{About, Labels, Writer};
 use crate::trace::figures::Counts;
@@ -36,6 +37,8 @@ pub struct Now {
     pub locks: Option<Figures>,
     /// By how much the clock that database time follows is ahead of it, in milliseconds.
     pub clock_off_ms: i64,
+    /// What has gone wrong in the names database.
+    pub names: namelock_names::Figures,
     /// Tasks of the runtime, and those that wait to run in its shared queue.
     pub runtime: (usize, usize),
     /// What is counted of traces.
@@ -85,6 +88,7 @@ impl Now {
         );
         writer.level(about, queued)?;
         write_traces(writer, &self.traces)?;
+        mishaps::write_names(writer, &self.names)?;
         match &self.locks {
             Some(figures) => write_locks(writer, figures),
             None => Ok(()),
@@ -129,6 +133,7 @@ fn write_locks(writer: &mut Writer<'_>, figures: &Figures) -> fmt::Result {
     if figures.servers.is_empty() {
         return Ok(());
     }
+    mishaps::write_servers(writer, &figures.servers)?;
     let servers = || {
         figures
             .servers
