@@ -12,6 +12,7 @@ mod port;
 mod postgres;
 mod process;
 mod protection;
+mod prometheus;
 mod raw;
 mod redis;
 
@@ -24,5 +25,6 @@ pub use port::free_port;
 pub use postgres::Postgres;
 pub use process::{Process, signal, wait_until, wait_until_ready};
 pub use protection::Protection;
+pub use prometheus::Prometheus;
 pub use raw::RawMemcached;
 pub use redis::Redis;

@@ -153,6 +153,25 @@ impl Postgres {
         psql.status.success().then(|| answer.trim_end().to_owned())
     }
 
+    /// Runs statements in a session of their own. It ends when what is returned is dropped, and so does a transaction that they
+    /// have begun.
+    ///
+    /// # Panics
+    ///
+    /// When there is no psql.
+    pub fn session(&self, sql: &str) -> Process {
+        let mut command = Process::command(binary("psql"), "install postgresql");
+        command.args(["-XAtq", "-d", &self.url()]);
+        let mut psql = Process::spawn(
+            command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        );
+        psql.tell(sql).expect("psql reads statements");
+        psql
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

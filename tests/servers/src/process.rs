@@ -76,6 +76,12 @@ impl Process {
         Some(line.recv_timeout(within).ok()?.trim_end().to_owned())
     }
 
+    /// Writes a line to its standard input, which has to be piped, and leaves it open.
+    pub(crate) fn tell(&mut self, line: &str) -> std::io::Result<()> {
+        let stdin = self.child.stdin.as_mut().ok_or(std::io::ErrorKind::NotConnected)?;
+        writeln!(stdin, "{line}")
+    }
+
     /// Its standard error, which has to be piped; none: it was taken already.
     pub fn take_stderr(&mut self) -> Option<std::process::ChildStderr> {
         self.child.stderr.take()
