@@ -8,6 +8,7 @@ mod fixture;
 
 mod admin;
 mod admission;
+mod alerts;
 mod authentication;
 mod bad_input;
 mod callers;
