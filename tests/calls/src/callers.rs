@@ -44,7 +44,7 @@ struct Caller {
 }
 
 enum Callee {
-    Fresh(Fresh),
+    Fresh(Box<Fresh>),
     Reused(Box<Instance>),
 }
 
@@ -95,7 +95,7 @@ impl Callers {
             number: self.made,
             calls: 0,
             calls_into: match &self.way {
-                Way::Fresh(fresh) => Callee::Fresh(fresh.clone()),
+                Way::Fresh(fresh) => Callee::Fresh(Box::new(fresh.clone())),
                 Way::Reused(reused) => Callee::Reused(Box::new(reused.instance().await?)),
             },
         })

@@ -11,8 +11,8 @@ mod pair;
 mod port;
 mod postgres;
 mod process;
-mod protection;
 mod prometheus;
+mod protection;
 mod raw;
 mod redis;
 
@@ -24,7 +24,7 @@ pub use pair::PostgresPair;
 pub use port::free_port;
 pub use postgres::Postgres;
 pub use process::{Process, signal, wait_until, wait_until_ready};
-pub use protection::Protection;
 pub use prometheus::Prometheus;
+pub use protection::Protection;
 pub use raw::RawMemcached;
 pub use redis::Redis;

@@ -189,7 +189,7 @@ mod tests {
         ] {
             let data = line_data(&line(text));
             assert!(
-                data.chars().all(|character| is_printable(character)),
+                data.chars().all(is_printable),
                 "{:?}",
                 data.chars().find(|character| !is_printable(*character))
             );
