@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::tls::{ClientTls, Stream};
 use super::token::Token;
 use crate::text::one_line;
 
@@ -27,6 +28,14 @@ pub(super) struct Question {
     pub(super) body: Option<Value>,
 }
 
+/// What an operator has to be let in.
+#[derive(Debug, Default)]
+pub(super) struct Access {
+    pub(super) token: Option<Token>,
+    /// None: hosts are asked without TLS.
+    pub(super) tls: Option<ClientTls>,
+}
+
 /// Why there is no answer to show.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
@@ -39,11 +48,11 @@ pub(super) enum AskError {
 }
 
 /// Asks a host, and returns the text of its answer.
-pub(super) fn ask(host: SocketAddr, token: Option<&Token>, question: &Question) -> Result<String, AskError> {
-    let answer = exchange(host, token, question).map_err(|source| {
+pub(super) fn ask(host: SocketAddr, access: &Access, question: &Question) -> Result<String, AskError> {
+    let answer = exchange(host, access, question).map_err(|source| {
         AskError::Unreached(match source.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => Error::other(format!("no answer within {TIMEOUT:?}")),
-            ErrorKind::InvalidData => Error::other("its answer is no text"),
+            ErrorKind::InvalidData if access.tls.is_none() => Error::other("its answer is no text"),
             _ => source,
         })
     })?;
@@ -62,21 +71,23 @@ pub(super) fn ask(host: SocketAddr, token: Option<&Token>, question: &Question) 
     if (200..300).contains(&status) {
         return Ok(body.to_owned());
     }
-    let hint = match (status, token) {
+    let hint = match (status, &access.token) {
         (401, None) => "; set NAMELOCK_ADMIN_TOKEN to a secret of `namelock token new --admin`, or pass --token-file",
+        (400, _) if access.tls.is_none() && body.contains("this port speaks TLS") => "; pass --tls-roots",
         _ => "",
     };
     Err(AskError::Refused(format!("{}{hint}", refusal(body))))
 }
 
-fn exchange(host: SocketAddr, token: Option<&Token>, question: &Question) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&host, TIMEOUT)?;
+fn exchange(host: SocketAddr, access: &Access, question: &Question) -> std::io::Result<String> {
+    let stream = TcpStream::connect_timeout(&host, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
+    let mut stream = Stream::open(stream, host, access.tls.as_ref())?;
     let Question { method, path, body } = question;
     // With HTTP/1.0 the end of the connection is that of the answer.
     let mut text = format!("{method} {path} HTTP/1.0\r\nhost: {host}\r\n");
-    if let Some(token) = token {
+    if let Some(token) = &access.token {
         text.push_str(&format!("authorization: Bearer {}\r\n", token.reveal()));
     }
     let body = body.as_ref().map(Value::to_string).unwrap_or_default();

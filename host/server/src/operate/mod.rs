@@ -1,10 +1,11 @@
 //! `namelock admin`: asks the admin listeners of running hosts, and prints what they say.
 //!
-//! - `client`: one question over HTTP; `token`: the secret that goes with it;
+//! - `client`: one question over HTTP; `token`: the secret that goes with it; `tls`: what it is encrypted with;
 //! - `table`: the answers as people read them.
 
 mod client;
 mod table;
+mod tls;
 mod token;
 
 use std::ffi::OsString;
@@ -15,8 +16,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use self::client::{AskError, Question, ask};
+use self::client::{Access, AskError, Question, ask};
 use self::table::{Asked, Shown};
+use self::tls::TlsFlags;
 use self::token::Token;
 use crate::config::source::ConfigError;
 use crate::config::units;
@@ -38,6 +40,8 @@ pub struct AdminFlags {
     /// File with the secret of a token, if the hosts ask for one [default: what NAMELOCK_ADMIN_TOKEN has]
     #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsFlags,
     /// Prints what the host answers, as JSON; of several hosts, an object with an answer for each
     #[arg(long, global = true)]
     json: bool,
@@ -166,7 +170,10 @@ impl AdminCommand {
 /// Does what an operator asks for: on every host, also where one before it cannot do it.
 pub fn run(flags: &AdminFlags, env: AdminEnv) -> Result<(), RunError> {
     let hosts = hosts(&flags.admin, env.hosts)?;
-    let token = Token::find(flags.token_file.as_deref(), env.token)?;
+    let access = Access {
+        token: Token::find(flags.token_file.as_deref(), env.token)?,
+        tls: flags.tls.read()?,
+    };
     if let (AdminCommand::EndLease { .. }, [_, _, ..]) = (&flags.command, hosts.as_slice()) {
         let problem = "the number of a lease is that of one host; pass the address of that one";
         return Err(ConfigError::new("--admin", problem).into());
@@ -174,7 +181,7 @@ pub fn run(flags: &AdminFlags, env: AdminEnv) -> Result<(), RunError> {
     let (question, asked) = (flags.command.question(), Asked::of(&hosts));
     let (mut answers, mut failed) = (Vec::new(), Vec::new());
     for host in hosts {
-        match ask(host, token.as_ref(), &question) {
+        match ask(host, &access, &question) {
             Ok(answer) => answers.push((host.to_string(), answer)),
             Err(AskError::Unreached(source)) => failed.push(RunError::Admin { admin: host, source }),
             Err(AskError::Refused(said)) => failed.push(RunError::Answered { admin: host, said }),
