@@ -11,6 +11,11 @@ use crate::fixture::{Builder, DEADLINE, Host, LONG_CALLS, LONG_LEASES, eventuall
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
+/// Calls that wait for a name do so while a test looks at them, also on a slow machine.
+fn long_waits() -> String {
+    LONG_LEASES.replace("[lock]", "[lock]\nmax_wait = \"4m\"")
+}
+
 /// Does one of the things that `tests/page/test.mjs` can do, with the page of this host.
 async fn browse(host: &Host, what: &str) {
     let installed = Path::new(ROOT).join("tests/page/node_modules/.installed-lock.json");
@@ -50,7 +55,7 @@ async fn a_fault_of_a_tenant_shows_on_the_page_within_two_seconds() {
 async fn the_keyboard_alone_finds_a_lock_that_is_held_and_waited_for_and_ends_its_lease() {
     let memcached = Memcached::start();
     let host = Builder::new()
-        .config(LONG_LEASES)
+        .config(&long_waits())
         .lock(&memcached)
         .demo()
         .tenant("traps", guests::TRAP_HOLDING_LEASE, "")
@@ -73,7 +78,7 @@ async fn the_page_says_that_there_is_nothing_that_the_host_is_stopping_and_that_
 async fn the_page_can_be_read_in_light_and_dark_and_on_a_telephone() {
     let memcached = Memcached::start();
     let host = Builder::new()
-        .config(LONG_LEASES)
+        .config(&long_waits())
         .lock(&memcached)
         .demo()
         .tenant("acme", ROOMS, "")
@@ -102,14 +107,15 @@ async fn another_site_can_neither_change_nor_read_anything() {
         answer.await.status
     };
     // There is no such lease, which is found out only for those who may end one.
-    for (headers, status) in [
-        (&[][..], 404),
+    let asked: [(&[(&str, &str)], u16); 6] = [
+        (&[], 404),
         (&[("origin", own.as_str())], 404),
         (&[("origin", "http://evil.example")], 403),
         (&[("origin", own.as_str()), ("sec-fetch-site", "cross-site")], 403),
         (&[("host", "evil.example")], 421),
         (&[("host", "host-3.example.net:8081")], 404),
-    ] {
+    ];
+    for (headers, status) in asked {
         assert_eq!(ask(Method::DELETE, "/locks/1", headers).await, status, "{headers:?}");
     }
     let evil = [("host", "evil.example")];

@@ -10,7 +10,7 @@ import { chromium } from "playwright-core";
 
 const { ADMIN, API, HOST_PID, PICTURES } = process.env;
 /** On any machine, waiting that long means that it never happens. */
-const DEADLINE_MS = 60_000;
+const DEADLINE_MS = 120_000;
 
 const post = async (tenant, name, attributes = {}) => {
   const answer = await fetch(`${API}/v1/${tenant}/names`, { method: "POST", body: JSON.stringify({ name, owner: "ann", attributes }) });
@@ -158,7 +158,10 @@ const tests = {
 
   async "how it looks"(browser) {
     const { page, errors } = await open(browser);
-    const held = [post("slow", "blue room"), post("slow", "green room"), post("sleepy", "a", { hold_ms: "200000" })];
+    // They hold their locks until the host ends.
+    for (const [tenant, name] of [["slow", "blue room"], ["slow", "green room"], ["sleepy", "a"]]) {
+      post(tenant, name, { hold_ms: "200000" }).catch(() => {});
+    }
     const busy = async (tenant, pause) => {
       for (let number = 0; !done; number += 1) {
         await post(tenant, `room ${number % 40}`);
@@ -169,7 +172,7 @@ const tests = {
     const load = [busy("demo", 5), busy("acme", 15), busy("rooms-of-a-hotel", 30), busy("traps", 250)];
     await until("there is something to see", async () => {
       const { host, locks, faults } = await admin("/overview");
-      return host.history.requests.filter((n) => n > 0).length >= 30 && locks.rows.length === 3 && faults.lately.length > 0;
+      return host.history.requests.filter((n) => n > 0).length >= 20 && locks.rows.length === 3 && faults.lately.length > 0;
     });
     for (const [landmark, name] of [["banner"], ["main"], ["region", "Tenants"], ["region", "Locks held on this host"], ["region", "Services"], ["region", "Faults of the last hour"]]) {
       assert.equal(await page.getByRole(landmark, { name }).count(), 1, `${landmark} ${name ?? ""}`);
@@ -196,7 +199,6 @@ const tests = {
     done = true;
     await Promise.all(load);
     assert.deepEqual(errors, []);
-    void held;
   },
 };
 

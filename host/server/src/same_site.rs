@@ -157,7 +157,7 @@ mod tests {
 
     fn judged(method: &str, path: &str, headers: &[(&str, &str)]) -> Result<(), Refused> {
         judged_with(
-            &Names::These(["host-3.example.net".parse().unwrap()].into()),
+            &Names::These(Arc::from(["host-3.example.net".parse::<HostName>().unwrap()])),
             method,
             path,
             headers,
