@@ -11,7 +11,7 @@ use crate::authentication::new_token;
 use crate::fixture::{Answer, Builder, DEADLINE, Host, LONG_CALLS, LONG_LEASES, eventually, lock_is_taken};
 
 /// Runs `namelock admin` for these hosts, with this token; tells its exit code, and what it printed on both outputs.
-fn admin_of(hosts: &[&str], token: Option<&str>, arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn admin_of(hosts: &[&str], token: Option<&str>, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_namelock"));
     command.args(["admin", "--admin", &hosts.join(",")]).args(arguments);
     if let Some(token) = token {

@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};
 
 use self::collector::{Collector, Manner, attribute, config, hex};
-use crate::fixture::{Answer, Builder, Host, eventually};
+use crate::fixture::{Answer, Builder, DEADLINE, Host, eventually};
 
 /// The span of the caller.
 const CALLER: &str = "00f067aa0ba902b7";
@@ -149,8 +149,17 @@ async fn a_request_is_followed_from_its_traceparent_to_the_tenants_log() {
     let mut command = builder.command();
     command.env("NAMELOCK_LOG_FORMAT", "json");
     let host = builder.start_command(command);
+    let mut follow = reqwest::get(format!("{}/v1/broken/log", host.url)).await.unwrap();
     let answer = post_traced(&host, "broken", "room", &sampled(1)).await;
     answer.is_problem(500, "handler_trapped");
+    let mut followed = String::new();
+    while !followed.contains("\"code\":\"handler_trapped\"") {
+        let chunk = tokio::time::timeout(DEADLINE, follow.chunk()).await.unwrap();
+        followed.push_str(std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap());
+    }
+    // What the handler has printed, why it broke down, and the end of the request.
+    let of_trace = format!("\"trace_id\":\"{}\"", trace_id(1));
+    assert!(followed.matches(&of_trace).count() >= 3, "{followed}");
 
     let spans = collector.trace(&trace_id(1)).await;
     let server = &spans[0];

@@ -13,6 +13,8 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::request::TraceId;
+
 /// How many bytes of events wait for one follower at most.
 const QUEUE_BYTES_MAX: usize = 256 << 10;
 
@@ -75,6 +77,8 @@ pub struct Line {
     pub at: SystemTime,
     /// The id of the request during which it was written.
     pub request_id: Box<str>,
+    /// The trace of the request, if it has one.
+    pub trace_id: Option<TraceId>,
     /// Who wrote it.
     pub from: Writer,
     /// The line without its end. It may hold any character, those that control a terminal too.

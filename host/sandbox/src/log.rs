@@ -183,6 +183,7 @@ impl Inner {
             What::Line(Line {
                 at: SystemTime::now(),
                 request_id: self.request_id.clone(),
+                trace_id: self.trace_id,
                 from,
                 text: text.into(),
             })

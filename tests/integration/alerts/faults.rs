@@ -29,6 +29,8 @@ faults! {
     MemcachedDies: "a memcached dies" raises NamelockMemcachedDown,
     LastMemcachedDies: "a memcached dies" raises NamelockBackendDown,
     NamesAreRefused: "a memcached dies" raises NamelockUnavailable,
+    PasswordIsWrong: "the certificate or the password of a memcached" raises NamelockMemcachedDown,
+    PasswordOfTheOnlyOneIsWrong: "the certificate or the password of a memcached" raises NamelockBackendDown,
     MemcachedIsRestarted: "a memcached is restarted or flushed" raises NamelockMemcachedLostLocks,
     MemcachedIsFlushed: "a memcached is restarted or flushed" raises NamelockMemcachedLostLocks,
     MemcachedStandsStill: "a memcached stands still" raises NamelockMemcachedDown,

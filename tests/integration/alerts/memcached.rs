@@ -1,7 +1,7 @@
 //! Faults of memcached and of the way to it.
 
 use namelock_chaos::proxy::{Mode, Proxy, end};
-use namelock_test_servers::Memcached;
+use namelock_test_servers::{Memcached, Protection};
 
 use super::faults::Fault;
 use super::{Watch, instance};
@@ -28,8 +28,29 @@ async fn faults_of_memcached_and_of_the_way_to_it_raise_alerts() {
     tokio::join!(
         a_memcached_dies_is_restarted_flushed_and_stopped(&watch),
         the_network_breaks_and_a_clock_stands_still(&watch),
-        a_memcached_is_full(&watch)
+        a_memcached_is_full(&watch),
+        a_host_has_the_wrong_password(&watch)
     );
+}
+
+async fn a_host_has_the_wrong_password(watch: &Watch) {
+    let memcached = Memcached::protected(&Protection {
+        login: Some(("ann", "right")),
+        ..Protection::default()
+    });
+    let server = memcached.address().to_string();
+    let start = |url: &str| Builder::new().config(CONFIG).lock_url(url).demo().start();
+    let right = start(&format!("memcached://ann:right@{server}"));
+    right.wait_until_ready();
+    watch.begin(&[&right]).await;
+    let wrong = start(&format!("memcached://ann:wrong@{server}"));
+    let instance = instance(&wrong);
+    let down = [("server", &*server), ("instance", &*instance)];
+    watch.raises(Fault::PasswordIsWrong, &down, || watch.add(&wrong)).await;
+    let down = [("backend", "lock"), ("instance", &*instance)];
+    watch
+        .raises_while(Fault::PasswordOfTheOnlyOneIsWrong, &down, async || {})
+        .await;
 }
 
 /// Whether a host can use one memcached.

@@ -12,6 +12,7 @@ use namelock_test_servers::{Authority, Identity};
 use serde_json::{Value, json};
 
 use self::client::{Client, Connection};
+use crate::admin::admin_of;
 use crate::admission::{rest, running, send};
 use crate::bad_input::refusal;
 use crate::fixture::{Builder, DEADLINE, Host, LONG_CALLS, LONG_LEASES, eventually};
@@ -215,6 +216,31 @@ async fn an_operator_shows_a_certificate_of_an_authority_that_the_host_knows() {
     let mut balancer = Client::new(admin, &authority).http1().await.unwrap();
     assert_eq!(balancer.get("/readyz").await.unwrap().status, 200);
     assert_eq!(balancer.get("/tenants").await.unwrap().status, 401);
+    let folder = host.folder();
+    for (file, text) in [
+        ("ca.crt", &authority.certificate()),
+        ("operator.crt", &operator.certificate),
+        ("operator.key", &operator.key),
+    ] {
+        fs::write(folder.join(file), text).unwrap();
+    }
+    let path = |file: &str| folder.join(file).display().to_string();
+    let (ca, certificate, key) = (path("ca.crt"), path("operator.crt"), path("operator.key"));
+    let command = |arguments: &[&str]| admin_of(&[&admin.to_string()], None, arguments);
+    let trusting = ["--tls-roots", &ca];
+    assert_eq!(
+        command(&[&["ready"], &trusting[..]].concat()),
+        (Some(0), "ready\n".to_owned())
+    );
+    let (code, said) = command(&[&["tenants"], &trusting[..]].concat());
+    assert!(code == Some(1) && said.contains("requires a token"), "{said}");
+    let shown = ["--tls-certificate", &certificate, "--tls-key", &key];
+    let (code, said) = command(&[&["tenants"], &trusting[..], &shown[..]].concat());
+    assert!(code == Some(0) && said.contains("demo"), "{said}");
+    let (code, said) = command(&["ready"]);
+    assert!(code == Some(1) && said.contains("pass --tls-roots"), "{said}");
+    let (code, said) = command(&["ready", "--tls-roots", &certificate]);
+    assert!(code == Some(1) && said.contains("certificate"), "{said}");
     let stranger = Authority::new().sign(&["operator.test"]);
     let stranger = Client::certified(admin, &authority, &stranger).http1().await;
     // The server checks after the client has begun to speak (TLS 1.3), so the first request may be what fails.

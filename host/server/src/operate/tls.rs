@@ -61,7 +61,9 @@ impl TlsFlags {
                 };
                 let key = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(&error))?;
                 let chain = certificates("--tls-certificate", certificate)?;
-                builder.with_client_auth_cert(chain, key).map_err(|error| wrong(&error))?
+                builder
+                    .with_client_auth_cert(chain, key)
+                    .map_err(|error| wrong(&error))?
             }
             _ => builder.with_no_client_auth(),
         };
@@ -78,7 +80,10 @@ impl TlsFlags {
 
 fn certificates(flag: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
     let wrong = |error: &dyn std::fmt::Display| {
-        ConfigError::new(flag, format!("cannot read {}: {error}; write a file in PEM", path.display()))
+        ConfigError::new(
+            flag,
+            format!("cannot read {}: {error}; write a file in PEM", path.display()),
+        )
     };
     let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;
     let read = read.collect::<Result<Vec<_>, _>>().map_err(|error| wrong(&error))?;

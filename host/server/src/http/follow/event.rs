@@ -20,6 +20,9 @@ use crate::tenants::Ready;
 struct LineData<'a> {
     time_ms: u64,
     request_id: &'a str,
+    /// Of its caller's trace, or of the host's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
     /// `handler` or `host`.
     from: &'static str,
     text: &'a str,
@@ -30,6 +33,9 @@ struct LineData<'a> {
 struct RequestData<'a> {
     time_ms: u64,
     request_id: &'a str,
+    /// Of its caller's trace, or of the host's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
     operation: &'static str,
     code: &'static str,
     /// What the caller was told.
@@ -72,6 +78,7 @@ pub(crate) fn ended(ready: &Ready, end: &RequestEnd<'_>, detail: Option<&str>) {
     let data = RequestData {
         time_ms: unix_ms(SystemTime::now()),
         request_id: end.request_id,
+        trace_id: end.trace_id.map(|id| id.to_string()),
         operation: end.operation.label(),
         code: end.outcome.label(),
         detail,
@@ -113,6 +120,7 @@ fn line_data(line: &Line) -> String {
     json(&LineData {
         time_ms: unix_ms(line.at),
         request_id: &line.request_id,
+        trace_id: line.trace_id.map(|id| id.to_string()),
         from: match line.from {
             Writer::Handler => "handler",
             Writer::Host => "host",
@@ -172,6 +180,7 @@ mod tests {
         Line {
             at: UNIX_EPOCH + Duration::from_millis(1500),
             request_id: "r".into(),
+            trace_id: None,
             from: Writer::Handler,
             text: text.into(),
         }
