@@ -141,7 +141,7 @@ fn wrong(key: &str, path: &Path, problem: &str) -> String {
 /// What is wrong where a handshake has no answer, or one that is none: a memcached without TLS waits, answers or closes the
 /// connection, as it happens to read the handshake, and that is one fault.
 pub(super) const NO_TLS: &str =
-    "there is no answer in TLS; if it is a memcached without TLS, start it with -Z, or write memcached:// in lock.url";
+    "there is no answer in TLS; either it stands still, or it is a memcached without TLS: start that with -Z";
 
 /// What is wrong where a server ends the connection after the handshake. One that wants a certificate says so only then, and
 /// what it says may be lost with the connection.

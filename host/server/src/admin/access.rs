@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::Method;
 use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -22,6 +22,9 @@ const ANYBODY: &str = "anybody (no admin.tokens)";
 
 /// Who is logged where a certificate was shown.
 const CERTIFIED: &str = "whoever shows a client certificate";
+
+/// What is said to who shows none where there are no tokens.
+const SHOW_ONE: &str = "the admin listener asks for a client certificate of an authority in admin.tls_client_roots";
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -44,7 +47,7 @@ fn operator(tokens: &Tokens<AdminRight>, certificates: bool, head: &Parts) -> Re
         name: name.into(),
         rights: Rights::all(),
     };
-    if head.extensions.get::<Certified>().is_some() {
+    if head.extensions.get::<Certified>().is_some_and(Certified::counts) {
         return Ok(with_all(CERTIFIED));
     }
     match tokens.find(&head.headers)? {
@@ -68,8 +71,14 @@ fn needed(method: &Method) -> AdminRight {
 /// Lets a request through whose sender has the right, and leaves the [`Operator`] with it.
 pub(super) async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     let (mut head, body) = request.into_parts();
+    let only_certificates = admin.certificates && admin.tokens.is_open();
     let operator = operator(&admin.tokens, admin.certificates, &head)
-        .map_err(Refusal::from)
+        .map_err(|denied| {
+            if only_certificates {
+                return Refusal::new(StatusCode::UNAUTHORIZED, SHOW_ONE);
+            }
+            Refusal::from(denied)
+        })
         .and_then(|operator| operator.check(needed(&head.method)).map(|()| operator));
     match operator {
         Ok(operator) => {

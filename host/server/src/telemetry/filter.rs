@@ -164,14 +164,21 @@ impl LogFilter {
     }
 }
 
-/// Reads a filter, to which what operators do is added.
+/// The library of HTTP/2 warns of what any peer can do, once for each connection; what it says at `error` is its own fault.
+const OF_PEERS: &str = "h2";
+
+/// Reads a filter, to which what operators do is added. What peers do with HTTP/2 is left out, unless the filter names it.
 fn parse(text: &str) -> Result<EnvFilter, FilterError> {
     if text.len() > FILTER_MAX {
         return Err(FilterError::TooLong);
     }
     let invalid = |error: tracing_subscriber::filter::ParseError| FilterError::Invalid(error.to_string());
     let always = format!("{OPERATOR}=info").parse().map_err(invalid)?;
-    Ok(EnvFilter::try_new(text).map_err(invalid)?.add_directive(always))
+    let filter = EnvFilter::try_new(text).map_err(invalid)?.add_directive(always);
+    if text.contains(OF_PEERS) {
+        return Ok(filter);
+    }
+    Ok(filter.add_directive(format!("{OF_PEERS}=error").parse().map_err(invalid)?))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// The longest file, in bytes.
@@ -105,6 +105,11 @@ impl Contents {
         Ok((certificates, key))
     }
 
+    /// Whether the authorities for clients are those of other contents.
+    pub(super) fn has_roots_of(&self, other: &Self) -> bool {
+        self.client_roots == other.client_roots
+    }
+
     /// The authorities for the certificates of clients.
     pub(super) fn client_roots(&self) -> Result<Option<Vec<CertificateDer<'static>>>, TlsError> {
         self.client_roots.as_ref().map(Pem::certificates).transpose()
@@ -149,7 +154,13 @@ impl Pem {
 
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         let read = CertificateDer::pem_slice_iter(&self.bytes).collect::<Result<Vec<_>, _>>();
-        let certificates = read.map_err(|error| self.unusable(error.to_string()))?;
+        let certificates = read.map_err(|error| {
+            self.unusable(match error {
+                // The library would show its end mark as numbers.
+                pem::Error::MissingSectionEnd { .. } => "a certificate in it has no end".to_owned(),
+                error => error.to_string(),
+            })
+        })?;
         if certificates.is_empty() {
             return Err(self.empty("certificate"));
         }

@@ -43,6 +43,8 @@ pub struct Tls {
 struct Current {
     contents: Contents,
     config: Arc<ServerConfig>,
+    /// Grows when the authorities of clients change.
+    roots: u64,
 }
 
 impl Tls {
@@ -58,9 +60,15 @@ impl Tls {
         })))
     }
 
-    /// What the next handshake is made with.
-    pub fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.read().config)
+    /// What the next handshake is made with, and the number of the authorities that it accepts.
+    pub fn current(&self) -> (Arc<ServerConfig>, u64) {
+        let current = self.current.read();
+        (Arc::clone(&current.config), current.roots)
+    }
+
+    /// Whether clients are still accepted by the authorities of this number.
+    pub fn accepts(&self, roots: u64) -> bool {
+        self.current.read().roots == roots
     }
 
     /// Takes up what the files become, for ever.
@@ -84,8 +92,15 @@ impl Tls {
         let Some(contents) = contents.filter(|contents| self.current.read().contents != *contents) else {
             return Ok(());
         };
-        *self.current.write() = Current::of(contents)?;
-        tracing::info!(listener = self.listener, "serving with the new certificate");
+        let mut fresh = Current::of(contents)?;
+        let mut current = self.current.write();
+        fresh.roots = current.roots + u64::from(!fresh.contents.has_roots_of(&current.contents));
+        *current = fresh;
+        drop(current);
+        tracing::info!(
+            listener = self.listener,
+            "serving with the new certificate and authorities"
+        );
         Ok(())
     }
 
@@ -108,7 +123,11 @@ impl Tls {
 impl Current {
     fn of(contents: Contents) -> Result<Self, TlsError> {
         let config = server_config(&contents)?;
-        Ok(Self { contents, config })
+        Ok(Self {
+            contents,
+            config,
+            roots: 0,
+        })
     }
 }
 

@@ -41,16 +41,39 @@ fn contents_are_taken_up_only_if_they_can_be_served_with() {
     let (before, after) = (authority.sign(&["localhost"]), authority.sign(&["localhost"]));
     let files = files(&dir, &before);
     let tls = Tls::open("http", &files).unwrap().unwrap();
-    let first = tls.current();
+    let (first, _) = tls.current();
     let take_up = || files.read().and_then(|contents| tls.take_up(contents));
     take_up().unwrap();
-    assert!(Arc::ptr_eq(&first, &tls.current()), "nothing has changed");
+    assert!(Arc::ptr_eq(&first, &tls.current().0), "nothing has changed");
     fs::write(dir.path().join("key"), &after.key).unwrap();
     assert!(matches!(take_up(), Err(TlsError::Unusable { .. })));
     fs::write(dir.path().join("crt"), "").unwrap();
     assert!(matches!(take_up(), Err(TlsError::Empty { .. })));
-    assert!(Arc::ptr_eq(&first, &tls.current()));
+    assert!(Arc::ptr_eq(&first, &tls.current().0));
     fs::write(dir.path().join("crt"), &after.certificate).unwrap();
     take_up().unwrap();
-    assert!(!Arc::ptr_eq(&first, &tls.current()));
+    assert!(!Arc::ptr_eq(&first, &tls.current().0));
+}
+
+#[test]
+fn new_authorities_end_what_those_before_have_vouched_for_and_a_new_certificate_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let roots = dir.path().join("roots");
+    fs::write(&roots, authority.certificate()).unwrap();
+    let files = TlsFiles {
+        client_roots: Some(roots.clone()),
+        ..files(&dir, &authority.sign(&["localhost"]))
+    };
+    let tls = Tls::open("admin", &files).unwrap().unwrap();
+    let (_, vouched) = tls.current();
+    let take_up = || files.read().and_then(|contents| tls.take_up(contents)).unwrap();
+    let renewed = authority.sign(&["localhost"]);
+    fs::write(dir.path().join("crt"), &renewed.certificate).unwrap();
+    fs::write(dir.path().join("key"), &renewed.key).unwrap();
+    take_up();
+    assert!(tls.accepts(vouched));
+    fs::write(&roots, Authority::new().certificate()).unwrap();
+    take_up();
+    assert!(!tls.accepts(vouched));
 }

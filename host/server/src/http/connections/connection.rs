@@ -63,7 +63,7 @@ impl Serving {
         let served = async {
             let opened = tokio::select! {
                 biased;
-                opened = Stream::open(stream, self.tls.as_deref()) => opened,
+                opened = Stream::open(stream, self.tls.as_ref()) => opened,
                 // Nothing has been asked for yet.
                 () = self.stopped_for(self.limits.last_request) => return Ok(()),
             };

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -35,8 +36,18 @@ pub(super) enum Protocol {
 }
 
 /// The peer has shown a certificate that one of the listener's authorities has signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Certified;
+#[derive(Clone, Debug)]
+pub struct Certified {
+    tls: Arc<Tls>,
+    roots: u64,
+}
+
+impl Certified {
+    /// Whether these are still the listener's authorities: an operator who is let in no more has connections that are open.
+    pub fn counts(&self) -> bool {
+        self.tls.accepts(self.roots)
+    }
+}
 
 /// A stream on which requests can come.
 #[derive(Debug)]
@@ -48,7 +59,7 @@ pub(super) struct Opened {
 
 impl Stream {
     /// Makes the handshake, if the listener has TLS. HTTP/2 is spoken only where the handshake has agreed on it.
-    pub(super) async fn open(stream: TcpStream, tls: Option<&Tls>) -> io::Result<Opened> {
+    pub(super) async fn open(stream: TcpStream, tls: Option<&Arc<Tls>>) -> io::Result<Opened> {
         let Some(tls) = tls else {
             return Ok(Opened {
                 stream: Self::Plain(stream),
@@ -57,7 +68,8 @@ impl Stream {
             });
         };
         let stream = expect_handshake(stream).await?;
-        let stream = TlsAcceptor::from(tls.current()).accept(stream).await?;
+        let (config, roots) = tls.current();
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
         let (_, session) = stream.get_ref();
         let protocol = match session.alpn_protocol() {
             Some(HTTP_2) => Protocol::Http2,
@@ -65,7 +77,10 @@ impl Stream {
         };
         Ok(Opened {
             protocol,
-            certified: session.peer_certificates().map(|_| Certified),
+            certified: session.peer_certificates().map(|_| Certified {
+                tls: Arc::clone(tls),
+                roots,
+            }),
             stream: Self::Tls(Box::new(stream)),
         })
     }

@@ -72,8 +72,8 @@ impl Watched {
                 resets: self.resets.clone(),
                 endless: false,
             });
-            if let Some(certified) = self.certified {
-                request.extensions_mut().insert(certified);
+            if let Some(certified) = &self.certified {
+                request.extensions_mut().insert(certified.clone());
             }
             // With HTTP/1 the library counts them.
             let fits = version < Version::HTTP_2 || request.headers().len() <= self.headers;
