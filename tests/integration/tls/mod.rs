@@ -233,7 +233,10 @@ async fn an_operator_shows_a_certificate_of_an_authority_that_the_host_knows() {
         (Some(0), "ready\n".to_owned())
     );
     let (code, said) = command(&[&["tenants"], &trusting[..]].concat());
-    assert!(code == Some(1) && said.contains("requires a token"), "{said}");
+    assert!(
+        code == Some(1) && said.contains("asks for a client certificate"),
+        "{said}"
+    );
     let shown = ["--tls-certificate", &certificate, "--tls-key", &key];
     let (code, said) = command(&[&["tenants"], &trusting[..], &shown[..]].concat());
     assert!(code == Some(0) && said.contains("demo"), "{said}");

@@ -78,7 +78,7 @@ async fn a_certificate_that_has_expired_is_refused() {
 async fn a_server_without_tls_is_refused_where_tls_is_wanted() {
     let (server, authority) = (Memcached::as_recommended(), Authority::new());
     let url = server.url().replace("memcached:", "memcacheds:");
-    is_refused(&url, trusts(&authority), &["-Z", "memcached://"]).await;
+    is_refused(&url, trusts(&authority), &["-Z", "stands still"]).await;
 }
 
 #[tokio::test]
