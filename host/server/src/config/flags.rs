@@ -18,7 +18,7 @@ pub struct ServeFlags {
     /// The address to listen on for /healthz, /readyz, /tenants and /metrics [env: NAMELOCK_ADMIN] [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<OsString>,
-    /// The lock service: memory: or memcached://[user:password@]host:port[,host:port…], memcacheds:// over TLS [env: NAMELOCK_LOCK] [default: memory:]
+    /// The lock service: memory: or memcached://host:port[,host:port…] (memcacheds:// over TLS; user:password@ before the first host) [env: NAMELOCK_LOCK] [default: memory:]
     #[arg(long, value_name = "URL")]
     pub lock: Option<OsString>,
     /// The names database: sqlite:PATH or postgres://… [env: NAMELOCK_NAMES] [default: sqlite:namelock.db]
