@@ -2,15 +2,15 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::config::source::ConfigError;
+use crate::tls::{self, TlsError};
 
 /// What an operator gives for TLS.
 #[derive(Args, Clone, Debug, Default)]
@@ -49,21 +49,19 @@ impl TlsFlags {
         let Some(roots) = &self.tls_roots else {
             return Ok(None);
         };
-        let unusable = |error: rustls::Error| ConfigError::new("--tls-roots", format!("cannot use TLS: {error}"));
+        let wrong = |flag| move |error: TlsError| ConfigError::new(flag, error.to_string());
+        let unusable = |flag| move |error: rustls::Error| ConfigError::new(flag, format!("cannot use TLS: {error}"));
         let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(unusable)?
-            .with_root_certificates(roots_of(roots)?);
+            .map_err(unusable("--tls-roots"))?
+            .with_root_certificates(tls::roots(roots).map_err(wrong("--tls-roots"))?);
         let config = match (&self.tls_certificate, &self.tls_key) {
             (Some(certificate), Some(key)) => {
-                let wrong = |error: &dyn std::fmt::Display| {
-                    ConfigError::new("--tls-key", format!("cannot use {}: {error}", key.display()))
-                };
-                let key = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(&error))?;
-                let chain = certificates("--tls-certificate", certificate)?;
+                let chain = tls::certificates(certificate).map_err(wrong("--tls-certificate"))?;
+                let key = tls::private_key(key).map_err(wrong("--tls-key"))?;
                 builder
                     .with_client_auth_cert(chain, key)
-                    .map_err(|error| wrong(&error))?
+                    .map_err(unusable("--tls-key"))?
             }
             _ => builder.with_no_client_auth(),
         };
@@ -76,30 +74,6 @@ impl TlsFlags {
             name: name.transpose()?,
         }))
     }
-}
-
-fn certificates(flag: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        ConfigError::new(
-            flag,
-            format!("cannot read {}: {error}; write a file in PEM", path.display()),
-        )
-    };
-    let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;
-    let read = read.collect::<Result<Vec<_>, _>>().map_err(|error| wrong(&error))?;
-    if read.is_empty() {
-        return Err(wrong(&"there is no certificate in it"));
-    }
-    Ok(read)
-}
-
-fn roots_of(path: &Path) -> Result<RootCertStore, ConfigError> {
-    let mut roots = RootCertStore::empty();
-    for root in certificates("--tls-roots", path)? {
-        let added = roots.add(root);
-        added.map_err(|error| ConfigError::new("--tls-roots", format!("cannot use {}: {error}", path.display())))?;
-    }
-    Ok(roots)
 }
 
 impl Stream {

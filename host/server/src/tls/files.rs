@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -100,9 +101,7 @@ impl TlsFiles {
 impl Contents {
     /// The certificate with those between it and the authority's, and its key.
     pub(super) fn identity(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
-        let certificates = self.certificate.certificates()?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key.bytes).map_err(|_| self.key.empty("private key"))?;
-        Ok((certificates, key))
+        Ok((self.certificate.certificates()?, self.key.private_key()?))
     }
 
     /// Whether the authorities for clients are those of other contents.
@@ -111,8 +110,8 @@ impl Contents {
     }
 
     /// The authorities for the certificates of clients.
-    pub(super) fn client_roots(&self) -> Result<Option<Vec<CertificateDer<'static>>>, TlsError> {
-        self.client_roots.as_ref().map(Pem::certificates).transpose()
+    pub(super) fn client_roots(&self) -> Result<Option<RootCertStore>, TlsError> {
+        self.client_roots.as_ref().map(Pem::roots).transpose()
     }
 
     /// The certificate, or its key, cannot be used.
@@ -131,6 +130,33 @@ impl Contents {
             .unwrap_or(&self.certificate)
             .unusable(error.to_string())
     }
+}
+
+/// Reads the certificates in a file.
+///
+/// # Errors
+///
+/// It cannot be read, or has none.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    Pem::read(path)?.certificates()
+}
+
+/// Reads the private key in a file.
+///
+/// # Errors
+///
+/// It cannot be read, or has none.
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    Pem::read(path)?.private_key()
+}
+
+/// Reads the authorities that are to be trusted.
+///
+/// # Errors
+///
+/// The file cannot be read, or has no certificate, or one that no authority can have.
+pub fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    Pem::read(path)?.roots()
 }
 
 impl Pem {
@@ -165,6 +191,18 @@ impl Pem {
             return Err(self.empty("certificate"));
         }
         Ok(certificates)
+    }
+
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
+        PrivateKeyDer::from_pem_slice(&self.bytes).map_err(|_| self.empty("private key"))
+    }
+
+    fn roots(&self) -> Result<RootCertStore, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for root in self.certificates()? {
+            roots.add(root).map_err(|error| self.unusable(error.to_string()))?;
+        }
+        Ok(roots)
     }
 
     fn empty(&self, what: &'static str) -> TlsError {

@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 
 use self::files::Contents;
-pub use self::files::{TlsError, TlsFiles};
+pub use self::files::{TlsError, TlsFiles, certificates, private_key, roots};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -139,11 +139,7 @@ fn server_config(contents: &Contents) -> Result<Arc<ServerConfig>, TlsError> {
         .map_err(|error| contents.unusable(&error))?;
     let builder = match contents.client_roots()? {
         None => builder.with_no_client_auth(),
-        Some(authorities) => {
-            let mut roots = RootCertStore::empty();
-            for authority in authorities {
-                roots.add(authority).map_err(|error| contents.unusable_roots(&error))?;
-            }
+        Some(roots) => {
             // Who shows no certificate may still have a token, and may ask whether the host is ready.
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
                 .allow_unauthenticated()
