@@ -1,5 +1,5 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
-.PHONY: help run test hostile rename lint build build-handlers build-bench build-languages bench bench-quick bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-check \
+.PHONY: help run test hostile rename deploys lint build build-handlers build-bench build-languages bench bench-quick bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-check \
 	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node setup-chromium
 
 COMPONENTS := target/components
@@ -10,6 +10,7 @@ help:
 	@echo 'make test   every test, with real memcached and PostgreSQL'
 	@echo 'make hostile  all hostile guests at once for 30 s, with figures'
 	@echo 'make rename   64 callers that swap and rename 8 names for 30 s, while hosts are killed'
+	@echo 'make deploys  50 components are put in a row, 10 of them bad, under load: no request fails'
 	@echo 'make lint   formatting, clippy and rustdoc, warnings denied'
 	@echo 'make build  target/release/namelock and target/components/<handler>.wasm'
 	@echo 'make python  tests the SDK for Python, and builds its examples into target/components/<example>-python.wasm'
@@ -183,6 +184,10 @@ $(COMPONENTS)/%-js.wasm: guest/js/examples/%.js $(JS_SDK)
 
 hostile: setup
 	NAMELOCK_HOSTILE_SECONDS=30 cargo test --package namelock --test hostile -- --nocapture
+
+# 50 components in a row, 10 of them bad, while a tenant is called 1,000 times a second.
+deploys: setup
+	NAMELOCK_DEPLOYS=50 NAMELOCK_DEPLOY_RATE=1000 cargo nextest run --workspace --no-capture -E 'test(no_request_fails_while_components_are_replaced)'
 
 rename: setup
 	NAMELOCK_RENAME_SECONDS=30 cargo test --package namelock --test integration rename:: -- --nocapture

@@ -38,14 +38,15 @@ ends! {
     (500, "handler_trapped"):
         acquire_broken_text acquire_into_nowhere acquire_wild_pointer big_frames call_in_realloc dirty_memory_and_trap
         dirty_memory_in_start drop_twice exit_holding_lease fail_as_named forge_lease forge_log_line forge_registration lie_in_realloc
-        log_then_trap panic_holding_lease panic_in_drop recurse recurse_in_start return_broken_text return_endless_list
+        log_then_trap panic_holding_lease panic_in_drop recurse return_broken_text return_endless_list
         return_odd_pointer return_unknown_case return_wild_pointer sparse_data straight_line symbols_in_frames
-        trap_after_return trap_holding_lease trap_in_long_name trap_in_mangled_name trap_in_start use_after_release;
+        trap_after_return trap_holding_lease trap_in_long_name trap_in_mangled_name use_after_release;
     (503, "lease_lost"):
         save_too_late;
     (503, "tenant_unavailable"):
-        no_export too_big_memory too_big_table too_many_memories;
+        no_export recurse_in_start spin_in_start too_big_memory too_big_table too_many_memories
+        trap_in_start;
     (504, super::DEADLINE):
         dirty_memory_and_sleep fill_memory renew_for_ever save_then_sleep sleep_for_ever sleep_holding_lease spin_holding_lease
-        spin_in_realloc spin_in_start wait_long;
+        spin_in_realloc wait_long;
 }

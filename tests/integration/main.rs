@@ -13,6 +13,7 @@ mod authentication;
 mod bad_input;
 mod callers;
 mod compat;
+mod deploy;
 mod develop;
 mod documents;
 mod fleet;

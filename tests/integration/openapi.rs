@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use namelock_test_artifacts::ROOMS;
+use namelock_test_artifacts::{ROOMS, guests};
 use reqwest::{Client, Method};
 use serde_json::Value;
 
@@ -132,6 +132,7 @@ fn find(part: &Value, examples: &mut Vec<Value>) {
 fn start(given: &Value) -> Host {
     let settings = given["tenant_toml"].as_str().unwrap_or_default();
     let builder = match given["handler"].as_str() {
+        Some("grow_memory") => Builder::new().tenant("demo", guests::GROW_MEMORY, settings),
         Some(path) => Builder::new().tenant_bytes("demo", &fs::read(format!("{ROOT}/{path}")).unwrap(), settings),
         None => Builder::new().tenant("demo", ROOMS, settings),
     };

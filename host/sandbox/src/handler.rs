@@ -127,7 +127,7 @@ impl Handler {
         repeatable: Option<Repeatable>,
     ) -> Result<Written, CallError> {
         let operation = Operation::Register(request);
-        written(self.call(powers, tenant, context, operation, repeatable).await?)
+        written(self.call(powers, tenant, context, Some(operation), repeatable).await?)
     }
 
     /// Whether the component lets registrations be changed.
@@ -152,7 +152,7 @@ impl Handler {
             return Err(CallError::Unsupported);
         }
         let operation = Operation::Update(request);
-        written(self.call(powers, tenant, context, operation, repeatable).await?)
+        written(self.call(powers, tenant, context, Some(operation), repeatable).await?)
     }
 
     /// Runs the handler's `free`.
@@ -168,8 +168,18 @@ impl Handler {
         name: String,
         owner: String,
     ) -> Result<(), CallError> {
-        self.call(powers, tenant, context, Operation::Free { name, owner }, None)
-            .await?;
+        let operation = Operation::Free { name, owner };
+        self.call(powers, tenant, context, Some(operation), None).await?;
+        Ok(())
+    }
+
+    /// Instantiates the component and calls nothing of it, so that one whose start breaks down is known before it is called.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`].
+    pub async fn instantiate(&self, powers: &Powers, tenant: &Arc<Tenant>, context: &Context) -> Result<(), CallError> {
+        self.call(powers, tenant, context, None, None).await?;
         Ok(())
     }
 
@@ -190,7 +200,7 @@ impl Handler {
         }
         let frees = matches!(operation, Operation::Free { .. });
         let context = Context::new(&*recording.request_id);
-        let ended = self.call(powers, tenant, &context, operation, None).await?;
+        let ended = self.call(powers, tenant, &context, Some(operation), None).await?;
         if frees {
             return Ok(None);
         }
@@ -204,26 +214,22 @@ impl Handler {
         self.long_runs.place(account).run(work).await
     }
 
+    /// Without an operation the component is instantiated, and nothing of it is called.
     async fn call(
         &self,
         powers: &Powers,
         tenant: &Arc<Tenant>,
         context: &Context,
-        operation: Operation,
+        operation: Option<Operation>,
         repeatable: Option<Repeatable>,
     ) -> Result<Option<Written>, CallError> {
         let (limits, phases) = (&tenant.limits, &context.phases);
         phases.enter(Phase::Instantiate);
         let tape = &self.tape;
-        tape.begin(|| {
-            taping::about(
-                self.origin,
-                tenant,
-                &context.request_id,
-                &operation,
-                repeatable.is_some(),
-            )
-        });
+        if let Some(operation) = &operation {
+            let (id, keyed) = (&context.request_id, repeatable.is_some());
+            tape.begin(|| taping::about(self.origin, tenant, id, operation, keyed));
+        }
         let meter = Meter::default();
         let place = self.long_runs.place(&tenant.account);
         let mut store = Store::new(
@@ -313,11 +319,14 @@ impl Handler {
     async fn run(
         &self,
         store: &mut Store<State>,
-        operation: Operation,
+        operation: Option<Operation>,
         phases: &Phases,
     ) -> wasmtime::Result<Result<Option<wit::Registration>, Rejection>> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         phases.enter(Phase::Guest);
+        let Some(operation) = operation else {
+            return Ok(Ok(None));
+        };
         match operation {
             Operation::Register(request) => {
                 let registrar = self.registrar.load(&mut *store, &instance)?;

@@ -59,7 +59,7 @@ mod trap;
 mod unfit;
 mod wit;
 
-pub use cache::{CacheError, Digest};
+pub use cache::{CacheError, Digest, InvalidDigest};
 pub use config::{CacheConfig, CallLimits, CompilerConfig, SandboxConfig, Settings, Tenant};
 pub use database_time::DatabaseTime;
 pub use error::{CallError, Cause, LoadError, SandboxError};

@@ -140,7 +140,7 @@ pub(super) mod trap_in_start {
     use crate::ends::trap_in_start::ENDS;
 
     #[tokio::test]
-    async fn ends_as_a_trap() {
+    async fn is_refused_before_anybody_calls_it() {
         Bench::new(guests::TRAP_IN_START, ENDS).ends(ENDS).await;
     }
 }

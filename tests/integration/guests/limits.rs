@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use namelock_test_artifacts::guests;
 
-use super::{Bench, check};
+use super::{Bench, SHORT_CALLS, check};
 use crate::fixture::LONG_LEASES;
 
 pub(super) mod spin_in_start {
@@ -13,8 +13,9 @@ pub(super) mod spin_in_start {
     use crate::ends::spin_in_start::ENDS;
 
     #[tokio::test]
-    async fn ends_at_the_cpu_time() {
-        Bench::new(guests::SPIN_IN_START, ENDS).ends(ENDS).await;
+    async fn is_refused_after_its_cpu_time() {
+        let bench = Bench::with(guests::SPIN_IN_START, LONG_LEASES, SHORT_CALLS);
+        bench.ends(ENDS).await;
     }
 }
 
@@ -386,7 +387,7 @@ pub(super) mod recurse_in_start {
     use crate::ends::recurse_in_start::ENDS;
 
     #[tokio::test]
-    async fn ends_as_a_trap() {
+    async fn is_refused_before_anybody_calls_it() {
         Bench::new(guests::RECURSE_IN_START, ENDS).ends(ENDS).await;
     }
 }

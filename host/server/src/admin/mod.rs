@@ -7,7 +7,8 @@
 //! - `answer`: how refusals and answers are written, and how questions are read;
 //! - `health`: whether the host lives and is ready, for whoever asks;
 //! - `scrape`: the metrics;
-//! - `locks`: the locks that calls hold; `tenants`: the tenants, and those that are being loaded;
+//! - `locks`: the locks that calls hold; `tenants`: the tenants, and those that are being loaded; `versions`: which version of
+//!   a component is served;
 //! - `steer`: the log and the end of the host.
 //!
 //! `docs/admin.openapi.yaml` describes every route. To add one, add it to `GUARDED` and describe it there.
@@ -20,6 +21,7 @@ mod locks;
 mod scrape;
 mod steer;
 mod tenants;
+mod versions;
 
 use axum::Router;
 use axum::extract::State;
@@ -62,6 +64,10 @@ const GUARDED: &[Route] = &[
     ("/tenants/{id}", || get(tenants::one)),
     ("/tenants/{id}/disable", || post(tenants::disable)),
     ("/tenants/{id}/enable", || post(tenants::enable)),
+    ("/tenants/{id}/versions", || get(versions::list)),
+    ("/tenants/{id}/rollback", || post(versions::roll_back)),
+    ("/tenants/{id}/promote", || post(versions::promote)),
+    ("/reload", || post(versions::reload)),
     ("/overview", || get(overview)),
     ("/compiling", || get(tenants::compiling)),
     ("/log", || get(steer::log).put(steer::set_log)),

@@ -83,7 +83,7 @@ pub(super) async fn compiling(State(admin): State<Admin>, Asked(query): Asked<Co
     json(StatusCode::OK, &admin.tenants.loading(query.limit.min(TENANTS_MAX)))
 }
 
-fn unknown(id: &str) -> Refusal {
+pub(super) fn unknown(id: &str) -> Refusal {
     let id = quoted(id, 80);
     Refusal::new(StatusCode::NOT_FOUND, format!("no tenant of this host has the id {id}"))
 }

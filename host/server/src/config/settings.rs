@@ -12,7 +12,7 @@ use crate::error::ErrorKind::{
 };
 
 /// The sections of the file and what each is about, in the order of the documents.
-pub(super) const SECTIONS: [(&str, &str); 12] = [
+pub(super) const SECTIONS: [(&str, &str); 13] = [
     (
         "http",
         "The public listener, and the limits of what comes in through it",
@@ -36,6 +36,10 @@ pub(super) const SECTIONS: [(&str, &str); 12] = [
         "The processes that compile components, one for each component",
     ),
     ("tenants", "The directory of tenants"),
+    (
+        "versions",
+        "The versions of components that were served, so that one command serves them again",
+    ),
     (
         "record",
         "Recordings of calls that failed, of tenants whose tenant.toml asks for them",
@@ -329,6 +333,13 @@ pub(super) const HOST: &[Host] = &[
         .flag("tenants", |flags| flags.tenants.clone()),
     Host::time("tenants.wait", 0, HOUR, |c| (&mut c.tenants_wait).into())
         .says("How long the start waits for components that take long to compile"),
+    Host::switch("tenants.watch", |c| (&mut c.tenants_watch).into())
+        .says("Whether a change in the directory is served by itself, half a second later, and not only after SIGHUP"),
+    Host::text("versions.dir", |c| (&mut c.versions.dir).into())
+        .says("The directory of the versions of components that were served"),
+    Host::count("versions.keep", 0, 100, |c| (&mut c.versions.keep).into())
+        .says("Versions that are kept of a tenant, with the one that is served; 0: none, and there is no way back")
+        .limit(Reached::Dropped, "versions::as_many_are_kept_as_the_host_says_and_the_last_good_one_stays"),
     Host::text("record.dir", |c| (&mut c.record.dir).into())
         .says("The directory of recordings, one below it for each tenant")
         .absent("recordings", "nothing is recorded"),

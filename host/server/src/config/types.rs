@@ -15,6 +15,7 @@ use super::limits::Limits;
 use super::record::RecordConfig;
 use super::trace::TraceConfig;
 use crate::tenants::TenantId;
+use crate::tenants::versions::VersionsConfig;
 use crate::tls::TlsFiles;
 
 /// The configuration of `namelock serve`.
@@ -46,6 +47,10 @@ pub struct Config {
     pub tenants: PathBuf,
     /// How long the start waits for tenants whose components take long; they are served once they are ready.
     pub tenants_wait: Duration,
+    /// Whether what changes in it is served without being told.
+    pub tenants_watch: bool,
+    /// How versions of components are kept.
+    pub versions: VersionsConfig,
     /// What is kept of calls that failed.
     pub record: RecordConfig,
     /// Which requests are traced, and where their spans are sent.
@@ -125,6 +130,11 @@ impl Default for Config {
             compiler: CompilerConfig::default(),
             tenants: PathBuf::from("tenants"),
             tenants_wait: Duration::from_secs(30),
+            tenants_watch: true,
+            versions: VersionsConfig {
+                dir: PathBuf::from("namelock-versions"),
+                keep: 3,
+            },
             record: RecordConfig::default(),
             trace: TraceConfig::default(),
             log_queue: 4 << 20,

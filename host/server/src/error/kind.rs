@@ -96,7 +96,7 @@ error_kinds! {
         why: "The `Authorization: Bearer` header is missing, or its secret is not one of this tenant's tokens.",
         caller: "Send a current token of this tenant.",
         handler: "",
-        operator: "Make a token with `namelock token new`, add it to the tenant's `tenant.toml`, and send the host SIGHUP.",
+        operator: "Make a token with `namelock token new`, add it to the tenant's `tenant.toml`.",
     }
     /// The token lacks the right for this call, or the handler does not allow this owner to do it.
     Forbidden {
@@ -107,7 +107,7 @@ error_kinds! {
         why: "The token is valid but lacks the right (`register`, `find`, `free`, `update`, `list` or `log`), or the handler returned `forbidden`.",
         caller: "Use a token that has the right, or the owner that holds the name.",
         handler: "The text of `forbidden` is shown to the caller as `detail`.",
-        operator: "Add the right to the token in `tenant.toml`, and send the host SIGHUP.",
+        operator: "Add the right to the token in `tenant.toml`.",
     }
     /// No tenant has this id.
     UnknownTenant {
@@ -118,7 +118,7 @@ error_kinds! {
         why: "The directory of tenants has no subdirectory of this name, or it was added or removed since the directory was last read.",
         caller: "Check the tenant id in the path.",
         handler: "",
-        operator: "Each host reads its own directory: copy the tenant to every host, and send each SIGHUP.",
+        operator: "Each host reads its own directory: copy the tenant to every host.",
     }
     /// The name has no active registration, or there is nothing at this path.
     NotFound {
@@ -284,7 +284,7 @@ error_kinds! {
         why: "The component is missing, too large, does not compile or imports what the host does not offer; or `tenant.toml` has an error; or the handler returned `unavailable` without the lock or the database being the reason.",
         caller: "Where `retry_after_ms` is given, the component is being loaded: send the request again after that. Otherwise report it to the tenant. If `detail` is the handler's own text, it may have saved the name before: send the request again with its `Idempotency-Key` to find out.",
         handler: "Build the component for the world `registrar`; `unavailable` is meant for a dependency that is down.",
-        operator: "`/tenants` on the admin listener and the log say why. Correct the files, and send the host SIGHUP. A tenant that is `disabled` there waits for `namelock admin enable`.",
+        operator: "`/tenants` on the admin listener and the log say why. Correct the files. A tenant that is `disabled` there waits for `namelock admin enable`.",
     }
     /// This host runs as many calls as it can.
     Overloaded {

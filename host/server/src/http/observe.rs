@@ -10,19 +10,23 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use namelock_account::{Account, Counter};
-use namelock_sandbox::{Context, Phases};
+use namelock_sandbox::{Context, Phase, Phases};
 
 use super::address::{LOG, NAME, NAMES, decode, tenant_segment};
 use super::app::App;
 use super::follow::ended;
 use crate::error::{ErrorKind, Outcome, Problem};
 use crate::metrics::Operation;
+use crate::recordings::is_of_handler;
 use crate::telemetry::{self, RequestEnd};
 use crate::tenants::{Ready, TenantId};
 use crate::trace::{self, About, End, Parent, SEGMENTS_MAX, Traced};
 
 /// The header with a request's id, in both directions.
 pub(super) const REQUEST_ID: &str = "x-request-id";
+
+/// The header with the SHA-256 of the component that ran.
+const COMPONENT: &str = "namelock-component";
 
 /// Longest body, in bytes, that may be left unread without ending the connection: it has arrived with the head.
 const UNREAD_BODY_MAX: u64 = 4096;
@@ -91,10 +95,16 @@ impl Begun {
         }
     }
 
-    /// Counts and logs how it ended; `status` is that of the answer, if there is one.
-    fn end(&mut self, outcome: Outcome, status: Option<StatusCode>, problem: Option<&Problem>) {
+    /// Counts and logs how it ended; `status` is that of the answer, if there is one. Returns the version of the tenant whose
+    /// component was run, or was about to be.
+    fn end(&mut self, outcome: Outcome, status: Option<StatusCode>, problem: Option<&Problem>) -> Option<Arc<Ready>> {
         self.ended = true;
         let (phases, timeline) = self.context.phases.end();
+        let ready = self.served.0.get();
+        let ran = ready.filter(|_| !phases[Phase::Instantiate as usize].is_zero());
+        if let Some(ready) = ran {
+            ready.count(matches!(outcome, Outcome::Failed(kind) if is_of_handler(kind)));
+        }
         self.app.metrics.record(self.operation, outcome, &phases);
         let tenant = self.account.as_ref().map(|account| &**account.tenant());
         self.app.faults.note(outcome, tenant, &self.context.request_id);
@@ -123,14 +133,16 @@ impl Begun {
             tenant: self.tenant.as_ref().map(TenantId::as_str),
             operation: self.operation,
             outcome,
+            component: ran.map(|ready| &*ready.component),
             error: problem.map(Problem::for_log),
             phases: &phases,
         };
         telemetry::log_end(&end, self.account.as_deref());
         // A stranger's requests are not the tenant's, and would displace those that are.
-        if let Some(ready) = self.served.0.get() {
+        if let Some(ready) = ready {
             ended(ready, &end, problem.map(Problem::detail));
         }
+        ran.cloned()
     }
 }
 
@@ -188,7 +200,10 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     let outcome = problem
         .as_ref()
         .map_or(Outcome::Ok, |problem| Outcome::Failed(problem.kind()));
-    begun.end(outcome, Some(response.status()), problem.as_ref());
+    let ran = begun.end(outcome, Some(response.status()), problem.as_ref());
+    if let Some(component) = ran.and_then(|ready| HeaderValue::from_str(&ready.component).ok()) {
+        response.headers_mut().insert(COMPONENT, component);
+    }
     if let (Outcome::Failed(ErrorKind::TenantLimit), Some(account)) = (outcome, &begun.account) {
         // Keeps P6: nothing is held any more but the connection.
         let turn = account.refusal_turn();

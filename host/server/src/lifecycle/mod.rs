@@ -39,6 +39,8 @@ use crate::rlimit;
 use crate::same_site;
 use crate::telemetry::Log;
 use crate::tenants::directory::{self, Candidate};
+use crate::tenants::versions::Versions;
+use crate::tenants::watch::{Changed, Watch};
 use crate::tenants::{Rules, Tenants};
 use crate::trace::Tracer;
 
@@ -107,7 +109,8 @@ pub async fn serve(
     let recorder = Recorder::open(&config.record)?;
     let traces = Traces::open(&config.trace)?;
     let sandbox = Sandbox::new(&sandbox_config(&config), config.compiler.clone()).map_err(RunError::Sandbox)?;
-    let tenants = Arc::new(Tenants::new(sandbox));
+    let versions = Versions::open(config.versions.clone())?;
+    let tenants = Arc::new(Tenants::with_versions(sandbox, versions, &config.lock, &config.names));
     let loaded = Notify::new();
     let loading = keep_loading(&config, &tenants, candidates, &loaded, reload);
     let serving = serve_tenants(
@@ -129,7 +132,7 @@ pub async fn serve(
 }
 
 /// Applies the candidates, notifies `loaded` once their components are loaded, and scans and applies again whenever `reload`
-/// returns. A compile that takes long delays nothing but its own tenant's new version.
+/// returns, an operator says so, or something has changed. A compile that takes long delays nothing but its own tenant's new version.
 async fn keep_loading(
     config: &Config,
     tenants: &Tenants,
@@ -137,6 +140,13 @@ async fn keep_loading(
     loaded: &Notify,
     mut reload: impl AsyncFnMut(),
 ) {
+    let watch = match config.tenants_watch {
+        true => Watch::begin(&config.tenants).unwrap_or_else(|error| {
+            tracing::warn!(dir = %config.tenants.display(), %error, "cannot watch the tenants; send SIGHUP when something has changed");
+            Watch::nothing()
+        }),
+        false => Watch::nothing(),
+    };
     tenants.apply(candidates);
     let started = async {
         tenants.settled().await;
@@ -144,24 +154,39 @@ async fn keep_loading(
     };
     let reloading = async {
         loop {
-            reload().await;
-            tracing::info!(dir = %config.tenants.display(), "reading the tenants again");
-            let again = config.clone();
-            let scan = move || directory::scan(&again.tenants, &rules(&again), &again.compiler.cache.dir);
-            let scan = tokio::task::spawn_blocking(scan);
-            let panicked = |panic: JoinError| Err(ConfigError::new("tenants.dir", panic.to_string()));
-            match scan.await.unwrap_or_else(panicked) {
-                Ok(mut candidates) => {
-                    if !checks::open_is_allowed(&config.http) {
-                        directory::refuse_open(&mut candidates);
-                    }
-                    tenants.apply(candidates);
-                }
-                Err(error) => tracing::error!(%error, "cannot reload the tenants; they are served as they were"),
-            }
+            let changed = tokio::select! {
+                () = reload() => Changed::All,
+                () = tenants.to_read_again() => Changed::All,
+                changed = watch.changed() => changed,
+            };
+            read_again(config, tenants, changed).await;
         }
     };
     let ((), (), ()) = tokio::join!(tenants.work(), started, reloading);
+}
+
+/// Reads what has changed, and applies it.
+async fn read_again(config: &Config, tenants: &Tenants, changed: Changed) {
+    let (again, which) = (config.clone(), changed.clone());
+    let scan = move || match which {
+        Changed::All => {
+            tracing::info!(dir = %again.tenants.display(), "reading the tenants again");
+            directory::scan(&again.tenants, &rules(&again), &again.compiler.cache.dir)
+        }
+        Changed::These(ids) => Ok(directory::scan_these(&again.tenants, &rules(&again), &ids)),
+    };
+    let panicked = |panic: JoinError| Err(ConfigError::new("tenants.dir", panic.to_string()));
+    let mut candidates = match tokio::task::spawn_blocking(scan).await.unwrap_or_else(panicked) {
+        Ok(candidates) => candidates,
+        Err(error) => return tracing::error!(%error, "cannot reload the tenants; they are served as they were"),
+    };
+    if !checks::open_is_allowed(&config.http) {
+        directory::refuse_open(&mut candidates);
+    }
+    match changed {
+        Changed::All => tenants.apply(candidates),
+        Changed::These(ids) => tenants.apply_to(&ids, candidates),
+    }
 }
 
 /// What the configuration says about every `tenant.toml`.

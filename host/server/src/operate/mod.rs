@@ -90,6 +90,29 @@ enum AdminCommand {
         /// The tenant
         tenant: String,
     },
+    /// Lists the versions of a tenant's component that are kept, the newest first [right: read]
+    Versions {
+        /// The tenant
+        tenant: String,
+    },
+    /// Serves an earlier version of a tenant's component, and takes back what was put after it [right: write]
+    ///
+    /// It holds, also after a restart, until another component is put into the directory of the tenant: what was taken back is not
+    /// served although it may still lie there. Name all hosts of a fleet.
+    Rollback {
+        /// The tenant
+        tenant: String,
+        /// The SHA-256 of the version, as `versions` lists it; a later one, too [default: the version before]
+        #[arg(long, value_name = "SHA256")]
+        to: Option<String>,
+    },
+    /// Serves all calls of a tenant with the version that is tried by its `[canary]` [right: write]
+    Promote {
+        /// The tenant
+        tenant: String,
+    },
+    /// Has the hosts read the directory of tenants again, as SIGHUP does [right: write]
+    Reload,
     /// Lists the tenants whose components are being read, compiled, or wait for that [right: read]
     Compiling {
         /// How many are listed of each host
@@ -137,6 +160,13 @@ impl AdminCommand {
             Self::Tenants { limit, after } => ("GET", format!("/tenants?limit={limit}&after={}", encoded(after)), None),
             Self::Disable { tenant } => ("POST", format!("/tenants/{}/disable", encoded(tenant)), None),
             Self::Enable { tenant } => ("POST", format!("/tenants/{}/enable", encoded(tenant)), None),
+            Self::Versions { tenant } => ("GET", format!("/tenants/{}/versions", encoded(tenant)), None),
+            Self::Rollback { tenant, to } => {
+                let path = format!("/tenants/{}/rollback", encoded(tenant));
+                ("POST", path, Some(json!({ "to": to })))
+            }
+            Self::Promote { tenant } => ("POST", format!("/tenants/{}/promote", encoded(tenant)), None),
+            Self::Reload => ("POST", "/reload".to_owned(), None),
             Self::Compiling { limit } => ("GET", format!("/compiling?limit={limit}"), None),
             Self::Log { filter: None, .. } => ("GET", "/log".to_owned(), None),
             Self::Log { filter, time } => {
@@ -159,6 +189,11 @@ impl AdminCommand {
             Self::EndLease { id } => Shown::Line(format!("the lease {id} was ended")),
             Self::Tenants { .. } => table::tenants(answer),
             Self::Disable { .. } | Self::Enable { .. } => table::state(answer),
+            Self::Versions { .. } => table::versions(answer),
+            Self::Rollback { .. } | Self::Promote { .. } => table::serves(answer),
+            Self::Reload => {
+                Shown::Line("the tenants are read again; `namelock admin tenants` shows what came of it".to_owned())
+            }
             Self::Compiling { .. } => table::compiling(answer),
             Self::Log { .. } => table::log(answer),
             Self::Drain => table::drain(answer),

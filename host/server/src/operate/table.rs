@@ -1,5 +1,7 @@
 //! What a host answers, as a table or a line for people.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::Value;
 
 use crate::text::quoted;
@@ -130,6 +132,57 @@ pub(super) fn tenants(answer: &Value) -> Shown {
         ]
     };
     Shown::Table(head, rows(answer, row))
+}
+
+/// The versions of a tenant.
+pub(super) fn versions(answer: &Value) -> Shown {
+    let row = |version: &Value| {
+        let (component, standing) = (&version["component"], &version["standing"]);
+        let now = if *component == answer["component"] {
+            "serves"
+        } else if *component == answer["tried"] {
+            "is tried"
+        } else {
+            ""
+        };
+        let (standing, why) = match standing["taken_back"].as_str() {
+            Some(why) => ("taken back".to_owned(), why.to_owned()),
+            None => (text(standing), String::new()),
+        };
+        vec![
+            text(component),
+            now.to_owned(),
+            since(&version["served_ms"]),
+            standing,
+            why,
+        ]
+    };
+    Shown::Table(
+        vec!["version", "now", "put", "standing", "why"],
+        rows(&answer["versions"], row),
+    )
+}
+
+/// Which version of a tenant serves now.
+pub(super) fn serves(answer: &Value) -> Shown {
+    Shown::Line(format!(
+        "{} is served by version {}",
+        text(&answer["tenant"]),
+        text(&answer["component"])
+    ))
+}
+
+/// How long an instant is ago.
+fn since(at_ms: &Value) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let ago = namelock_types::milliseconds(now).saturating_sub(at_ms.as_u64().unwrap_or_default()) / 1000;
+    let (number, unit) = match ago {
+        0..120 => (ago, "s"),
+        120..7200 => (ago / 60, "min"),
+        7200..172_800 => (ago / 3600, "h"),
+        _ => (ago / 86_400, "d"),
+    };
+    format!("{number} {unit} ago")
 }
 
 /// The tenants whose components are being loaded.

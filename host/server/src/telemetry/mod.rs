@@ -108,6 +108,8 @@ pub struct RequestEnd<'a> {
     pub operation: Operation,
     /// How it ended.
     pub outcome: Outcome,
+    /// The SHA-256 of the component that ran, if one did.
+    pub component: Option<&'a str>,
     /// What the log is to know of its failure, if it failed.
     pub error: Option<&'a str>,
     /// What each of its phases took; together, the time from its head to its answer.
@@ -137,7 +139,8 @@ pub fn log_end(end: &RequestEnd<'_>, account: Option<&Account>) {
             if tracing::enabled!(Level::$Level) {
                 let error = end.error.map(|error| quoted(error, ERROR_MAX));
                 let trace_id = end.trace_id.map_or(0, |_| " trace_id=".len() + TraceId::DIGITS);
-                let ids = end.request_id.len() + trace_id + end.tenant.map_or(0, str::len);
+                let component = end.component.map_or(0, |digest| " component=".len() + digest.len());
+                let ids = end.request_id.len() + trace_id + component + end.tenant.map_or(0, str::len);
                 let phases = phases_ms(end.phases);
                 let bytes = LINE_REST + ids + phases.len() + error.as_ref().map_or(0, String::len);
                 if $account.is_none_or(|account: &Account| account.log(bytes)) {
@@ -147,6 +150,7 @@ pub fn log_end(end: &RequestEnd<'_>, account: Option<&Account>) {
                         tenant = end.tenant,
                         operation = end.operation.label(),
                         code = end.outcome.label(),
+                        component = end.component,
                         duration_ms = end.phases.iter().sum::<Duration>().as_micros() as f64 / 1e3,
                         phases_ms = %phases,
                         error = error.map(tracing::field::display),
@@ -239,6 +243,8 @@ mod tests {
     /// Longer than any request takes, so with as many digits as there may be.
     static LONG: Times = [Duration::from_secs(10_000); Phase::ALL.len()];
 
+    const DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
     fn trapped<'a>(request_id: &'a str, tenant: &'a str, error: &'a str) -> RequestEnd<'a> {
         RequestEnd {
             request_id,
@@ -246,6 +252,7 @@ mod tests {
             tenant: Some(tenant),
             operation: Operation::Register,
             outcome: Outcome::Failed(ErrorKind::HandlerTrapped),
+            component: Some(DIGEST),
             error: Some(error),
             phases: &LONG,
         }
@@ -281,7 +288,7 @@ mod tests {
         );
         assert!(text.contains(&format!(" trace_id={} ", "ab".repeat(16))), "{text}");
         assert!(
-            text.len() < ERROR_MAX + LINE_REST + 127 + 42 + phases_ms(&LONG).len(),
+            text.len() < ERROR_MAX + LINE_REST + 127 + 42 + 75 + phases_ms(&LONG).len(),
             "{}",
             text.len()
         );

@@ -1,5 +1,6 @@
 //! Finds the tenants of a directory.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -70,6 +71,20 @@ pub fn scan(dir: &Path, rules: &Rules<'_>, cache: &Path) -> Result<Vec<Candidate
     }
     candidates.sort_by(|a, b| a.id.as_str().cmp(b.id.as_str()));
     Ok(candidates)
+}
+
+/// Reads the `tenant.toml` of these tenants, those of them that have a directory in `dir`.
+pub fn scan_these(dir: &Path, rules: &Rules<'_>, tenants: &BTreeSet<TenantId>) -> Vec<Candidate> {
+    let candidate = |id: &TenantId| {
+        let path = dir.join(id.as_str());
+        // As in `scan`: a link is not followed.
+        let is_dir = fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
+        is_dir.then(|| Candidate {
+            plan: Plan::read(id, &path, rules),
+            id: id.clone(),
+        })
+    };
+    tenants.iter().filter_map(candidate).collect()
 }
 
 /// The first tenant that anybody may call, because it has no tokens.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use namelock_sandbox::LoadError;
+use namelock_sandbox::{CallError, Digest, LoadError};
 
 use crate::config::source::ConfigError;
 
@@ -46,6 +46,43 @@ pub enum TenantError {
         #[source]
         source: LoadError,
     },
+    /// The component is another one than its `tenant.toml` names.
+    #[error(
+        "{path} has the SHA-256 {found}, and `sha256` in its tenant.toml is {pinned}; put that component, or change the other"
+    )]
+    Pinned {
+        /// The component.
+        path: PathBuf,
+        /// Its digest.
+        found: Digest,
+        /// The one that it should have.
+        pinned: Digest,
+    },
+    /// The component was served before, and taken back.
+    #[error(
+        "version {component} was taken back: {why}; put another component, or serve this one again with \
+         `namelock admin rollback TENANT --to {component}`"
+    )]
+    TakenBack {
+        /// Its digest.
+        component: Digest,
+        /// Why.
+        why: String,
+    },
+    /// The component breaks down when it is instantiated.
+    #[error("its component does not start")]
+    Start(#[source] CallError),
+    /// The component does not answer the request of `[canary.request]` as it should.
+    #[error("its component answers [canary.request] with {came}, where {expected} is expected")]
+    Canary {
+        /// The code that is expected, or `ok`.
+        expected: String,
+        /// The code that came, and what it says.
+        came: String,
+    },
+    /// The component could not be tried, because of the host.
+    #[error("cannot try its component: {0}")]
+    Rehearsal(String),
     /// Anybody on the network could call it.
     #[error(
         "{0} has no tokens, and other machines can reach this host; make one with `namelock token new`, \
@@ -77,6 +114,11 @@ impl TenantError {
             }
             Self::Read { .. } | Self::NotAFile(_) => "its component cannot be read".into(),
             Self::TooLarge { max, .. } => format!("its component is longer than {max} bytes"),
+            Self::Pinned { .. } => "its component is not the one that its tenant.toml names".into(),
+            Self::TakenBack { .. } => "its component was taken back".into(),
+            Self::Start(_) => "its component does not start".into(),
+            Self::Canary { .. } => "its component does not answer its canary request as expected".into(),
+            Self::Rehearsal(_) => "its component could not be tried now".into(),
             Self::Load { source, .. } => match source {
                 LoadError::Compile(_) => "its component is not valid".into(),
                 LoadError::TooMuch { limit, most } => {

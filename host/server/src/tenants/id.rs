@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// The id of a tenant: `[a-z0-9][a-z0-9-]{0,62}`.
 ///
 /// It is part of a path, a lock key and a log field, so it has no character that means something in any of them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantId(Arc<str>);
 
 /// The text is not the id of a tenant.

@@ -1,33 +1,48 @@
 //! The tenants of this host: which exist, and which of them can be served.
 //!
-//! The directory is read at the start and again at every SIGHUP. What is in files applies at once ([`Tenants::apply`]): tokens,
-//! limits, settings, who is gone. Components are loaded behind it ([`Tenants::work`]), and each is swapped in once it is good,
-//! whatever becomes of the others. A tenant that was never good stays in the table with the reason, so that its callers get
-//! `tenant_unavailable` and not `unknown_tenant`. A tenant whose directory is gone is unknown. Calls in progress keep
-//! the version that they began with.
+//! The directory is read at the start, and again when something in it has changed ([`watch`]), at every SIGHUP, and when an operator
+//! says so. What is in files applies at once ([`Tenants::apply`]): tokens, limits, settings, who is gone. Components are loaded
+//! behind it ([`Tenants::work`]), and each is swapped in once it is good, whatever becomes of the others. A tenant that was never
+//! good stays in the table with the reason, so that its callers get `tenant_unavailable` and not `unknown_tenant`. A tenant whose
+//! directory is gone is unknown. Calls in progress keep the version that they began with.
 //!
 //! A component that the compiler has refused is not compiled again until it changes, so a bomb costs its time once. A
 //! good one that many tenants bring is compiled once.
 //!
 //! - [`directory`], `plan`, `files`: what is in the directory;
-//! - `table`: what is served of each tenant; `state`: whether it is, and why not; `glance`: what there is to see of each; `loader`:
-//!   loads components, and is fair between tenants.
+//! - `table`, `entry`: what is served of each tenant; `state`: whether it is, and why not; `glance`: what there is to see of each; `loader`:
+//!   loads components, and is fair between tenants;
+//! - `rehearsal`: a component is tried before it serves; `canary`: it serves a share of the calls first; [`versions`]: those that
+//!   were served before, and the way back to them.
 
+mod canary;
 pub mod directory;
+mod entry;
 mod error;
 mod files;
 mod glance;
 mod id;
 mod loader;
 pub(crate) mod plan;
+mod rehearsal;
+mod rehearsed;
 mod state;
 mod table;
+pub mod versions;
+pub mod watch;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use namelock_account::Account;
-use namelock_sandbox::Sandbox;
+use namelock_lock::LockConfig;
+use namelock_names::NamesConfig;
+use namelock_sandbox::{Digest, Sandbox};
+use tokio::sync::Notify;
 
+pub use self::canary::{Tally, TrialStatus};
+pub use self::entry::Ready;
 pub use self::error::TenantError;
 pub use self::glance::Glance;
 pub use self::id::{InvalidTenantId, TenantId};
@@ -35,27 +50,49 @@ pub use self::loader::{Loading, Stage};
 pub use self::plan::Rules;
 #[cfg(fuzzing)]
 pub use self::plan::fuzz_tenant_toml;
-pub use self::state::{Disabled, NotServed, State, Status};
-pub use self::table::Ready;
+pub use self::state::{Disabled, NotServed, State, Status, TriedStatus};
 
+use self::canary::Verdict;
 use self::directory::Candidate;
 use self::loader::Loader;
+use self::rehearsal::Rehearsal;
+use self::state::Refused;
 use self::table::Table;
+use self::versions::{RollbackError, Standing, Version, Versions};
 use crate::metrics::TenantUsage;
+
+/// How often it is looked whether a trial has ended, while there is one.
+const JUDGED_EVERY: Duration = Duration::from_millis(250);
 
 /// All tenants of this host.
 pub struct Tenants {
     table: Arc<Table>,
     loader: Loader,
+    versions: Arc<Versions>,
+    /// Notified when an operator wants the directory to be read again.
+    read_again: Notify,
 }
 
 impl Tenants {
-    /// Creates a table with no tenants.
+    /// Creates a table with no tenants, of whose components no earlier versions are kept.
     pub fn new(sandbox: Sandbox) -> Self {
-        let table = Arc::<Table>::default();
+        Self::with_versions(
+            sandbox,
+            Versions::none(),
+            &LockConfig::default(),
+            &NamesConfig::default(),
+        )
+    }
+
+    /// Creates a table with no tenants. New components are tried with locks and names that have these limits.
+    pub fn with_versions(sandbox: Sandbox, versions: Versions, lock: &LockConfig, names: &NamesConfig) -> Self {
+        let (table, versions) = (Arc::<Table>::default(), Arc::new(versions));
+        let rehearsal = Rehearsal::new(lock, names);
         Self {
-            loader: Loader::new(sandbox, Arc::clone(&table)),
+            loader: Loader::new(sandbox, Arc::clone(&table), Arc::clone(&versions), rehearsal),
             table,
+            versions,
+            read_again: Notify::new(),
         }
     }
 
@@ -110,9 +147,112 @@ impl Tenants {
         self.loader.push(self.table.apply(candidates));
     }
 
-    /// Loads the components that are queued, now and later; never ends.
+    /// Makes the table match these candidates as far as these tenants go, and queues their components.
+    pub fn apply_to(&self, tenants: &BTreeSet<TenantId>, candidates: Vec<Candidate>) {
+        self.loader.push(self.table.apply_to(tenants, candidates));
+    }
+
+    /// Has the directory of tenants read again.
+    pub fn read_again(&self) {
+        self.read_again.notify_one();
+    }
+
+    /// Waits until an operator wants the directory of tenants to be read again.
+    pub async fn to_read_again(&self) {
+        self.read_again.notified().await;
+    }
+
+    /// Loads the components that are queued, now and later, and ends trials; never ends.
     pub async fn work(&self) {
-        self.loader.work().await;
+        tokio::join!(self.loader.work(), self.judge());
+    }
+
+    /// The versions of a tenant that are kept, the newest last; none if there is no such tenant.
+    pub async fn versions(&self, id: &str) -> Option<Vec<Version>> {
+        let (id, versions) = (self.known(id)?, Arc::clone(&self.versions));
+        let list = tokio::task::spawn_blocking(move || versions.list(&id));
+        Some(list.await.unwrap_or_default())
+    }
+
+    /// Takes back what was put after the version `to` of a tenant, and serves this one; without `to` it is the one before the newest
+    /// that has calls. Returns it once it serves, or could not be loaded; none if there is no such tenant.
+    ///
+    /// # Errors
+    ///
+    /// See [`RollbackError`].
+    pub async fn roll_back(&self, id: &str, to: Option<Digest>) -> Option<Result<Digest, RollbackError>> {
+        let (tenant, account) = (self.known(id)?, self.account(id)?);
+        let (versions, newest) = (Arc::clone(&self.versions), self.table.newest(id));
+        let returned = {
+            let tenant = tenant.clone();
+            tokio::task::spawn_blocking(move || versions.roll_back(&tenant, newest, to))
+        };
+        let returned = returned
+            .await
+            .unwrap_or_else(|panic| Err(RollbackError::Io(std::io::Error::other(panic))));
+        let to = match returned {
+            Ok(to) => to,
+            Err(error) => return Some(Err(error)),
+        };
+        self.table.end_trial(id, &Verdict::Open);
+        self.loader.push(vec![(tenant, account)]);
+        self.loader.done(id).await;
+        Some(Ok(to))
+    }
+
+    /// Serves all calls of a tenant with the version that is tried, and returns this; none if there is none.
+    pub async fn promote(&self, id: &str) -> Option<Digest> {
+        let (tenant, digest) = (self.known(id)?, self.table.end_trial(id, &Verdict::Good)?);
+        self.note(&tenant, digest, Standing::Good).await;
+        Some(digest)
+    }
+
+    /// The id of a tenant of this host.
+    fn known(&self, id: &str) -> Option<TenantId> {
+        self.table.account(id)?;
+        id.parse().ok()
+    }
+
+    /// Ends trials when it is known what becomes of the new version; never ends.
+    async fn judge(&self) {
+        loop {
+            let (judged, others) = self.table.judge(Instant::now());
+            for (tenant, digest, verdict) in judged {
+                let Verdict::Bad { old, new } = verdict else {
+                    tracing::info!(tenant = %tenant, component = %digest, "the version that was tried serves all calls");
+                    self.note(&tenant, digest, Standing::Good).await;
+                    continue;
+                };
+                let why = format!(
+                    "as a canary it failed {} of {} calls, and the version before it {} of {}",
+                    new.faults, new.calls, old.faults, old.calls
+                );
+                tracing::error!(tenant = %tenant, component = %digest, why, "the version that was tried is taken back");
+                let refused = Refused::because(&TenantError::TakenBack {
+                    component: digest,
+                    why: why.clone(),
+                });
+                self.table.took_back(&tenant, refused);
+                self.note(&tenant, digest, Standing::TakenBack(why)).await;
+            }
+            let looked_at = async {
+                match others {
+                    true => tokio::time::sleep(JUDGED_EVERY).await,
+                    false => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.table.trials_changed() => {}
+                () = looked_at => {}
+            }
+        }
+    }
+
+    async fn note(&self, tenant: &TenantId, digest: Digest, standing: Standing) {
+        let (versions, tenant) = (Arc::clone(&self.versions), tenant.clone());
+        let noted = tokio::task::spawn_blocking(move || versions.set(&tenant, digest, standing));
+        // A panic is logged where it happens; the version is tried again at the next start.
+        let _ = noted.await;
     }
 
     /// Waits until every component was loaded or refused.

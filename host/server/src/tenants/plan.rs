@@ -8,16 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use namelock_account::{Account, Budgets};
-use namelock_sandbox::{Tenant, Wasm};
+use namelock_sandbox::{Digest, Tenant, Wasm};
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
+use super::canary::{Canary, CanarySection};
 use super::error::TenantError;
 use super::files::{open_if_there, open_regular};
 use super::id::TenantId;
 use crate::admission::AdmissionLimits;
 use crate::config::source::{ConfigError, Source};
 use crate::config::{Limits, LimitsSection};
+use crate::text::one_line;
 use crate::tokens::right::Right;
 use crate::tokens::{TokenSection, Tokens};
 
@@ -51,6 +53,10 @@ pub(crate) struct Plan {
     pub(crate) tokens: Tokens<Right>,
     /// Which of its calls are recorded; none: none of them.
     pub(crate) record: Option<Record>,
+    /// The digest that the component must have.
+    sha256: Option<Digest>,
+    /// How a new version comes into use.
+    pub(crate) canary: Canary,
 }
 
 /// Which calls of a tenant are recorded, if the host keeps recordings.
@@ -75,6 +81,8 @@ impl fmt::Debug for Plan {
 struct TenantFile {
     namespace: Option<String>,
     record: Option<Record>,
+    sha256: Option<String>,
+    canary: CanarySection,
     names: NamesSection,
     settings: BTreeMap<String, SettingValue>,
     limits: LimitsSection,
@@ -168,6 +176,20 @@ impl Plan {
             wrong.extend(errors);
             Tokens::default()
         });
+        let sha256 = file.sha256.map(|text| {
+            text.parse().map_err(|error| {
+                let problem = format!("`{}`: {error}; `sha256sum handler.wasm` prints it", one_line(&text, 80));
+                ConfigError::new(location("sha256"), problem)
+            })
+        });
+        let sha256 = sha256.transpose().unwrap_or_else(|error| {
+            wrong.push(error);
+            None
+        });
+        let canary = file.canary.checked(location).unwrap_or_else(|errors| {
+            wrong.extend(errors);
+            Canary::default()
+        });
         if !wrong.is_empty() {
             return Err(TenantError::Config(wrong));
         }
@@ -190,6 +212,8 @@ impl Plan {
             log_followers: limits.log_followers,
             tokens,
             record: file.record,
+            sha256,
+            canary,
         })
     }
 
@@ -202,6 +226,18 @@ impl Plan {
         tenant.settings = all.into_iter().collect();
         self.tokens = Tokens::default();
         (self.admission.rate, self.admission.burst) = (u32::MAX, u32::MAX);
+    }
+
+    /// Refuses a component of the directory that is not the one that the file names.
+    pub(super) fn check_digest(&self, found: Digest) -> Result<(), TenantError> {
+        match self.sha256 {
+            Some(pinned) if pinned != found => Err(TenantError::Pinned {
+                path: self.component.clone(),
+                found,
+                pinned,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Reads the component, up to its limit, on a thread that may block.

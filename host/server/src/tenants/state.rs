@@ -7,6 +7,7 @@ use namelock_account::Limit;
 use namelock_sandbox::{Digest, LoadError};
 use serde::Serialize;
 
+use super::canary::TrialStatus;
 use super::error::TenantError;
 use super::plan::Plan;
 use crate::text::{chain, one_line};
@@ -134,6 +135,16 @@ pub enum Disabled {
     No,
 }
 
+/// A version that is tried, for an operator.
+#[derive(Debug, Serialize)]
+pub struct TriedStatus {
+    /// The SHA-256 of the component.
+    pub component: String,
+    /// How the trial stands.
+    #[serde(flatten)]
+    pub trial: TrialStatus,
+}
+
 /// The state of a tenant, for an operator.
 #[derive(Debug, Serialize)]
 pub struct Status {
@@ -144,6 +155,9 @@ pub struct Status {
     /// The SHA-256 of the component that is served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
+    /// A newer one that serves a share of the calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tried: Option<TriedStatus>,
     /// Why the contents of the directory are not served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,

@@ -1,173 +1,22 @@
 //! The table of tenants: what is served of each, and why not.
-//!
-//! A tenant has two parts, which change apart from each other:
-//!
-//! - what its `tenant.toml` says: tokens, limits, settings. It applies at once. If it cannot be read, nobody knows any more who
-//!   may call the tenant, so its calls are refused, also if it was served before;
-//! - its component, which may take minutes to compile. A bad version leaves the good one before it in place.
-//!
-//! Beside them an entry has what outlives both: the account, the calls that are admitted, and those who follow the log.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use namelock_account::{Account, Budgets, Level};
-use namelock_sandbox::{Feed, Handler, Loaded, Tenant};
+use namelock_sandbox::{Digest, Loaded};
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 
+use super::canary::{Trial, Verdict};
 use super::directory::Candidate;
-use super::error::TenantError;
+use super::entry::{Entry, Ready, Tried};
 use super::glance::Glance;
 use super::id::TenantId;
-use super::plan::{Plan, Record};
+use super::plan::Plan;
 use super::state::{Disabled, NotServed, REASON_MAX, Refused, State, Status};
-use crate::admission::Admission;
 use crate::text::quoted;
-use crate::tokens::Tokens;
-use crate::tokens::right::Right;
-use crate::usage::Usage;
-
-/// A tenant that can be served.
-pub struct Ready {
-    /// Its id, settings and limits.
-    pub tenant: Arc<Tenant>,
-    /// Its compiled component.
-    pub handler: Handler,
-    /// What it uses of the host, and how much it may use.
-    pub admission: Arc<Admission>,
-    /// Who may call it.
-    pub tokens: Tokens<Right>,
-    /// How many may follow its log at once.
-    pub log_followers: usize,
-    /// Whether its calls that fail are recorded, if the host keeps recordings.
-    pub records_failures: bool,
-}
-
-/// One tenant in the table.
-struct Entry {
-    /// Where everything is booked that the tenant causes, for as long as the tenant is in the table.
-    account: Arc<Account>,
-    /// Those who follow its log.
-    feed: Arc<Feed>,
-    /// What it uses of the host; none before its `tenant.toml` could be read. A new one would forget the calls that run.
-    admission: Option<Arc<Admission>>,
-    settings: Result<Arc<Plan>, NotServed>,
-    component: Option<Loaded>,
-    /// Why the newest component is not served.
-    refused: Option<Refused>,
-    /// Kept when the directory is read again; the host forgets it when it stops.
-    disabled: Disabled,
-    /// What the parts make together, if they make a tenant that can be served.
-    ready: Option<Arc<Ready>>,
-}
-
-impl Entry {
-    fn new(account: Arc<Account>) -> Self {
-        Self {
-            account,
-            feed: Arc::default(),
-            admission: None,
-            settings: Err(NotServed::loading()),
-            component: None,
-            refused: None,
-            disabled: Disabled::No,
-            ready: None,
-        }
-    }
-
-    /// Applies what the `tenant.toml` says now.
-    // Keeps P7: where nobody knows who may call a tenant, nobody may.
-    fn apply(&mut self, plan: Result<Plan, TenantError>) -> Result<(), Arc<str>> {
-        self.settings = match plan {
-            Ok(mut plan) => {
-                self.account.update(&plan.budgets);
-                // What a tenant has used is not forgotten when it is read again.
-                let tenant = Arc::make_mut(&mut plan.tenant);
-                (tenant.account, tenant.feed) = (Arc::clone(&self.account), Arc::clone(&self.feed));
-                let new = Arc::new(Admission::new(&plan.admission, Arc::clone(&plan.tenant.account)));
-                self.admission = Some(match &self.admission {
-                    Some(existing) => new.merge_into(existing),
-                    None => new,
-                });
-                // What was too long before may not be any more.
-                if let Some(refused) = self.refused.as_mut().filter(|refused| refused.limit.is_some()) {
-                    refused.digest = None;
-                }
-                Ok(Arc::new(plan))
-            }
-            Err(error) => Err(NotServed::because(&error)),
-        };
-        self.make_ready();
-        self.feed.look();
-        self.settings
-            .as_ref()
-            .map(drop)
-            .map_err(|refused| Arc::clone(&refused.reason))
-    }
-
-    fn make_ready(&mut self) {
-        self.ready = match (&self.settings, &self.component, &self.admission) {
-            (Ok(plan), Some(component), Some(admission)) => Some(Arc::new(Ready {
-                tenant: Arc::clone(&plan.tenant),
-                handler: component.handler.clone(),
-                admission: Arc::clone(admission),
-                tokens: plan.tokens.clone(),
-                log_followers: plan.log_followers,
-                records_failures: plan.record == Some(Record::Failures),
-            })),
-            _ => None,
-        };
-    }
-
-    fn get(&self) -> Result<Arc<Ready>, NotServed> {
-        if self.disabled == Disabled::Yes {
-            return Err(NotServed::disabled());
-        }
-        let refused = || match (&self.settings, &self.refused) {
-            (Err(refused), _) => refused.clone(),
-            (Ok(_), Some(refused)) => refused.why.clone(),
-            (Ok(_), None) => NotServed::loading(),
-        };
-        self.ready.clone().ok_or_else(refused)
-    }
-
-    fn unread_settings(&self) -> Vec<String> {
-        let plan = self.settings.as_ref().ok();
-        let unread = plan.into_iter().flat_map(|plan| plan.tenant.settings.unread());
-        unread.map(str::to_owned).collect()
-    }
-
-    fn state(&self) -> State {
-        if self.disabled == Disabled::Yes {
-            return State::Disabled;
-        }
-        match (&self.ready, &self.settings, &self.refused) {
-            (Some(_), _, None) => State::Serving,
-            (Some(_), _, Some(_)) => State::ServingPrevious,
-            (None, Ok(_), None) => State::Loading,
-            (None, ..) => State::Unavailable,
-        }
-    }
-
-    fn status(&self, id: &TenantId) -> Status {
-        let refused = match (&self.settings, &self.refused) {
-            (Err(refused), _) => Some(refused.clone()),
-            (Ok(_), Some(refused)) => Some(refused.why.clone()),
-            (Ok(_), None) => self.component.is_none().then(NotServed::loading),
-        };
-        Status {
-            tenant: id.to_string(),
-            state: self.state(),
-            component: self.component.as_ref().map(|loaded| loaded.digest.to_string()),
-            refused: refused.map(|refused| refused.reason.to_string()),
-            unread_settings: self.unread_settings(),
-            usage: self
-                .admission
-                .as_ref()
-                .map(|admission| Usage::of(&self.account, admission)),
-        }
-    }
-}
 
 /// What has to be known to load a tenant's component.
 pub(super) struct ToLoad {
@@ -179,10 +28,36 @@ pub(super) struct ToLoad {
     pub(super) refused: Option<Refused>,
 }
 
+/// A component that was loaded, and how it comes to be served.
+pub(super) struct Put {
+    pub(super) loaded: Loaded,
+    /// Why it is not the one of the directory.
+    pub(super) instead_of: Option<Refused>,
+    /// Whether the tenant was never served it before, so that its `[canary]` applies.
+    pub(super) is_new: bool,
+}
+
+/// What became of a component that was loaded, or refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finished {
+    /// It serves all calls.
+    Serves,
+    /// It serves a share of them.
+    Tried,
+    /// It is refused, and another version serves.
+    Refused,
+    /// It is refused, and there is none that serves.
+    NothingServes,
+    /// The tenant is gone.
+    Gone,
+}
+
 /// All tenants of this host.
 #[derive(Default)]
 pub(super) struct Table {
     entries: RwLock<HashMap<TenantId, Entry>>,
+    /// Notified when a trial begins, or should end.
+    trials: Arc<Notify>,
 }
 
 impl Table {
@@ -237,26 +112,27 @@ impl Table {
     pub(super) fn apply(&self, candidates: Vec<Candidate>) -> Vec<(TenantId, Arc<Account>)> {
         let mut entries = self.entries.write();
         let mut before = std::mem::take(&mut *entries);
-        let mut to_load = Vec::new();
-        for Candidate { id, plan } in candidates {
-            let mut entry = before.remove(&id).unwrap_or_else(|| {
-                let budgets = plan
-                    .as_ref()
-                    .map_or_else(|_| Budgets::default(), |plan| plan.budgets.clone());
-                Entry::new(Arc::new(Account::new(id.as_str(), &budgets)))
-            });
-            match entry.apply(plan) {
-                Ok(()) => to_load.push((id.clone(), Arc::clone(&entry.account))),
-                Err(error) => {
-                    tracing::error!(tenant = %id, error = %quoted(&error, REASON_MAX), "tenant refused; it cannot be served");
-                }
-            }
-            entries.insert(id, entry);
-        }
-        for (id, entry) in before {
-            tracing::info!(tenant = %id, "tenant removed");
-            entry.feed.look();
-        }
+        let to_load = candidates
+            .into_iter()
+            .filter_map(|candidate| apply(&mut entries, &mut before, candidate))
+            .collect();
+        before.into_iter().for_each(removed);
+        to_load
+    }
+
+    /// As [`apply`](Self::apply), for these tenants alone: those that are no candidates are gone.
+    pub(super) fn apply_to(
+        &self,
+        tenants: &BTreeSet<TenantId>,
+        candidates: Vec<Candidate>,
+    ) -> Vec<(TenantId, Arc<Account>)> {
+        let mut entries = self.entries.write();
+        let mut before: HashMap<_, _> = tenants.iter().filter_map(|id| entries.remove_entry(id)).collect();
+        let to_load = candidates
+            .into_iter()
+            .filter_map(|candidate| apply(&mut entries, &mut before, candidate))
+            .collect();
+        before.into_iter().for_each(removed);
         to_load
     }
 
@@ -273,30 +149,142 @@ impl Table {
 
     /// Puts a component in place, or says why it is not. A tenant that was removed meanwhile, and perhaps came again, is not
     /// touched: its account is not the one for which the component was loaded.
-    pub(super) fn finish(&self, id: &TenantId, account: &Arc<Account>, loaded: Result<Loaded, Refused>) {
+    pub(super) fn finish(&self, id: &TenantId, account: &Arc<Account>, put: Result<Put, Refused>) -> Finished {
         let mut entries = self.entries.write();
         let Some(entry) = entries.get_mut(id).filter(|entry| Arc::ptr_eq(&entry.account, account)) else {
-            return;
+            return Finished::Gone;
         };
-        match loaded {
-            Ok(loaded) => {
-                tracing::info!(tenant = %id, component = %loaded.digest, "tenant loaded");
-                account.set(Level::ArtifactBytes, loaded.artifact_bytes);
-                (entry.component, entry.refused) = (Some(loaded), None);
-                entry.make_ready();
+        match put {
+            Ok(put) => {
+                account.set(Level::ArtifactBytes, put.loaded.artifact_bytes);
+                self.put(id, entry, put)
             }
             Err(refused) => {
-                let served = if entry.ready.is_some() {
-                    "it is served as it was"
+                let (served, finished) = if entry.ready.is_some() {
+                    ("it is served as it was", Finished::Refused)
                 } else {
-                    "it cannot be served"
+                    ("it cannot be served", Finished::NothingServes)
                 };
                 tracing::error!(tenant = %id, error = %quoted(&refused.why.reason, REASON_MAX), "tenant refused; {served}");
                 if let Some(limit) = refused.limit {
                     account.refuse(limit);
                 }
                 entry.refused = Some(refused);
+                finished
             }
         }
     }
+
+    fn put(&self, id: &TenantId, entry: &mut Entry, put: Put) -> Finished {
+        let Put {
+            loaded,
+            instead_of,
+            is_new,
+        } = put;
+        let component = loaded.digest;
+        if entry
+            .tried
+            .as_ref()
+            .is_some_and(|tried| tried.loaded.digest == component)
+        {
+            return Finished::Tried;
+        }
+        let canary = entry.settings.as_ref().ok().map(|plan| plan.canary.clone());
+        let share = canary.as_ref().and_then(|canary| Some((canary.share?, canary.time)));
+        let other_serves = entry
+            .component
+            .as_ref()
+            .is_some_and(|served| served.digest != component);
+        entry.tried = None;
+        if let Some((share, time)) = share.filter(|_| is_new && other_serves && instead_of.is_none()) {
+            tracing::info!(tenant = %id, %component, share = %share, ?time, "tenant loaded; a share of its calls tries it");
+            entry.tried = Some(Tried {
+                loaded,
+                trial: Arc::new(Trial::begin(share, time, Arc::clone(&self.trials))),
+                ready: None,
+            });
+            entry.refused = None;
+            entry.make_ready();
+            self.trials.notify_one();
+            return Finished::Tried;
+        }
+        match &instead_of {
+            None => tracing::info!(tenant = %id, %component, "tenant loaded"),
+            Some(refused) => {
+                let error = quoted(&refused.why.reason, REASON_MAX);
+                tracing::warn!(tenant = %id, %component, %error, "tenant loaded with an earlier version");
+            }
+        }
+        (entry.component, entry.refused) = (Some(loaded), instead_of);
+        entry.make_ready();
+        Finished::Serves
+    }
+
+    /// The newest version of a tenant that has calls.
+    pub(super) fn newest(&self, id: &str) -> Option<Digest> {
+        self.entries.read().get(id)?.newest()
+    }
+
+    /// Waits until a trial begins, or should end.
+    pub(super) async fn trials_changed(&self) {
+        self.trials.notified().await;
+    }
+
+    /// Ends the trials whose verdict is known, and returns these, and whether others go on.
+    pub(super) fn judge(&self, now: Instant) -> (Vec<(TenantId, Digest, Verdict)>, bool) {
+        let mut entries = self.entries.write();
+        let (mut judged, mut others) = (Vec::new(), false);
+        for (id, entry) in entries.iter_mut() {
+            let Some(verdict) = entry.tried.as_ref().map(|tried| tried.trial.verdict(now)) else {
+                continue;
+            };
+            others |= verdict == Verdict::Open;
+            if verdict != Verdict::Open
+                && let Some(digest) = entry.end_trial(&verdict)
+            {
+                judged.push((id.clone(), digest, verdict));
+            }
+        }
+        (judged, others)
+    }
+
+    /// Ends the trial of a tenant as an operator says, and returns the version that was tried.
+    pub(super) fn end_trial(&self, id: &str, verdict: &Verdict) -> Option<Digest> {
+        self.entries.write().get_mut(id)?.end_trial(verdict)
+    }
+
+    /// Notes why the newest component of a tenant is not served, if this one does not serve.
+    pub(super) fn took_back(&self, id: &TenantId, refused: Refused) {
+        if let Some(entry) = self.entries.write().get_mut(id) {
+            entry.refused = Some(refused);
+        }
+    }
+}
+
+/// Applies what a `tenant.toml` says now; returns the tenant with its account if its component is to be loaded.
+fn apply(
+    entries: &mut HashMap<TenantId, Entry>,
+    before: &mut HashMap<TenantId, Entry>,
+    Candidate { id, plan }: Candidate,
+) -> Option<(TenantId, Arc<Account>)> {
+    let mut entry = before.remove(&id).unwrap_or_else(|| {
+        let budgets = plan
+            .as_ref()
+            .map_or_else(|_| Budgets::default(), |plan| plan.budgets.clone());
+        Entry::new(Arc::new(Account::new(id.as_str(), &budgets)))
+    });
+    let to_load = match entry.apply(plan) {
+        Ok(()) => Some((id.clone(), Arc::clone(&entry.account))),
+        Err(error) => {
+            tracing::error!(tenant = %id, error = %quoted(&error, REASON_MAX), "tenant refused; it cannot be served");
+            None
+        }
+    };
+    entries.insert(id, entry);
+    to_load
+}
+
+fn removed((id, entry): (TenantId, Entry)) {
+    tracing::info!(tenant = %id, "tenant removed");
+    entry.feed.look();
 }

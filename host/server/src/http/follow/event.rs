@@ -45,7 +45,7 @@ struct RequestData<'a> {
     phases_ms: PhasesMs<'a>,
     /// The SHA-256 of the component, if it ran.
     #[serde(skip_serializing_if = "Option::is_none")]
-    component: Option<String>,
+    component: Option<&'a str>,
 }
 
 /// The data of the event `dropped`.
@@ -84,7 +84,7 @@ pub(crate) fn ended(ready: &Ready, end: &RequestEnd<'_>, detail: Option<&str>) {
         detail,
         duration_ms: end.phases.iter().sum::<std::time::Duration>().as_micros() as f64 / 1e3,
         phases_ms: PhasesMs(end.phases),
-        component: ran(end.phases).then(|| ready.handler.digest().to_string()),
+        component: end.component,
     };
     let text = json(&data);
     if account.tell(text.len()) {
@@ -92,11 +92,6 @@ pub(crate) fn ended(ready: &Ready, end: &RequestEnd<'_>, detail: Option<&str>) {
     } else {
         feed.lost(1);
     }
-}
-
-/// Whether the component was run, or was about to be.
-fn ran(phases: &Times) -> bool {
-    !phases[Phase::Instantiate as usize].is_zero()
 }
 
 /// What a follower is sent of an event.

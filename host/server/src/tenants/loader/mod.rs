@@ -1,0 +1,344 @@
+//! Loads components behind the tenants that are served, in one queue that is fair between tenants.
+//!
+//! - A tenant is in the queue at most once. Read again while it waits, it is loaded as it is then; read again while it is being
+//!   loaded, it is loaded once more.
+//! - Every component is first read and looked for in the cache, one after another, before any is compiled. So what was compiled
+//!   before is served at once, and nothing is removed from the cache that is about to be used.
+//! - Every component is first tried for a few seconds; one that takes longer comes after all that were not tried yet. So who
+//!   brings bombs does not keep others out for as long as a compiler may run, also where nothing is known of anybody, such as
+//!   at the first start or after an upgrade.
+//! - Of equals the tenant comes first that has used the compiler least. Who brings bombs waits behind all others, whose
+//!   components take no time.
+//!
+//! What a tenant was not served before is tried before it is served (`rehearsal`); a tenant that nothing serves yet is served its
+//! last good version meanwhile, and instead, if what its directory has is refused (`versions`). So a host that starts serves at
+//! once what it served before.
+//!
+//! Components are read into memory of their own length, and what waits for the compiler holds none: otherwise a directory full
+//! of long components would take processors and memory from the tenants that are being served.
+
+mod queue;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use namelock_account::{Account, Counter, Limit};
+use namelock_sandbox::compiler::Effort;
+use namelock_sandbox::{Digest, LoadError, Loaded, Sandbox, Wasm};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use self::queue::{Job, Queue, Then};
+pub use self::queue::{Loading, Stage};
+use super::error::TenantError;
+use super::id::TenantId;
+use super::plan::Plan;
+use super::rehearsal::Rehearsal;
+use super::state::Refused;
+use super::table::{Finished, Put, Table, ToLoad};
+use super::versions::{Standing, Versions};
+
+/// What is found of a component before it is compiled.
+enum Found {
+    /// It can be served.
+    Put(Box<Put>),
+    /// It is in the cache, and is to be tried.
+    ToTry,
+    /// It is to be compiled.
+    Nothing,
+}
+
+/// What a job is to load.
+struct Wanted {
+    wasm: Wasm,
+    /// Why it is not what the directory has.
+    instead_of: Option<Refused>,
+}
+
+/// Loads components.
+pub(super) struct Loader {
+    sandbox: Sandbox,
+    table: Arc<Table>,
+    versions: Arc<Versions>,
+    rehearsal: Rehearsal,
+    queue: Mutex<Queue>,
+    changed: Notify,
+}
+
+impl Loader {
+    pub(super) fn new(sandbox: Sandbox, table: Arc<Table>, versions: Arc<Versions>, rehearsal: Rehearsal) -> Self {
+        Self {
+            sandbox,
+            table,
+            versions,
+            rehearsal,
+            queue: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    /// At most `limit` of the tenants whose components are being loaded.
+    pub(super) fn list(&self, limit: usize) -> Vec<Loading> {
+        self.queue.lock().list(limit)
+    }
+
+    /// Queues these tenants, without waiting for anything.
+    pub(super) fn push(&self, tenants: Vec<(TenantId, Arc<Account>)>) {
+        let mut queue = self.queue.lock();
+        for (id, account) in tenants {
+            queue.push(Job::new(id, account));
+        }
+        drop(queue);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until nothing is queued and nothing is being loaded.
+    pub(super) async fn settled(&self) {
+        self.wait_for(|queue| queue.is_empty().then_some(())).await;
+    }
+
+    /// Waits until nothing of this tenant is queued or being loaded.
+    pub(super) async fn done(&self, id: &str) {
+        self.wait_for(|queue| (!queue.has(id)).then_some(())).await;
+    }
+
+    /// Loads whatever is queued, for ever.
+    pub(super) async fn work(&self) {
+        let read = async {
+            loop {
+                let job = self.wait_for(Queue::next_to_read).await;
+                let then = self.read(&job).await;
+                self.end(job, |queue, job| {
+                    queue.reading = false;
+                    queue.end(job, then);
+                });
+            }
+        };
+        let compile = async || {
+            loop {
+                let job = self.wait_for(Queue::next_to_compile).await;
+                let then = self.compile(&job).await;
+                self.end(job, |queue, job| queue.end(job, then));
+            }
+        };
+        let compilers = join_all((0..self.sandbox.compilers()).map(|_| compile()));
+        let ((), _) = tokio::join!(read, compilers);
+    }
+
+    async fn wait_for<T>(&self, mut found: impl FnMut(&mut Queue) -> Option<T>) -> T {
+        loop {
+            // Before the look, so that no change in between is missed.
+            let changed = self.changed.notified();
+            if let Some(found) = found(&mut self.queue.lock()) {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
+    fn end(&self, job: Job, end: impl FnOnce(&mut Queue, Job)) {
+        end(&mut self.queue.lock(), job);
+        self.changed.notify_waiters();
+    }
+
+    /// Reads a component and serves it, unless it must be compiled or tried.
+    async fn read(&self, job: &Job) -> Then {
+        let Some(to_load) = self.table.to_load(&job.id, &job.account) else {
+            return Then::Done;
+        };
+        let began = Instant::now();
+        let nothing_serves = to_load.serving.is_none();
+        let found = self.look_up(job, to_load).await;
+        if nothing_serves && matches!(found, Ok(Found::ToTry | Found::Nothing)) && job.instead_of.is_none() {
+            self.serve_last_version(job).await;
+        }
+        job.account.charge_time(Counter::HostNanos, began.elapsed());
+        match found {
+            Ok(Found::Put(put)) => self.finish(job, Ok(*put)),
+            Ok(Found::ToTry) => Then::Try,
+            Ok(Found::Nothing) => Then::Compile,
+            Err(refused) => self.finish(job, Err(refused)),
+        }
+    }
+
+    /// Reads what is to be served: what the directory has, or a version that was kept.
+    async fn wanted(&self, job: &Job, plan: &Arc<Plan>) -> Result<Wanted, Refused> {
+        let (versions, id) = (Arc::clone(&self.versions), job.id.clone());
+        if let Some(refused) = &job.instead_of {
+            let kept = blocking(move || versions.read(versions.newest_good(&id)?)).await;
+            return match kept {
+                Some(wasm) => Ok(Wanted {
+                    wasm,
+                    instead_of: Some(refused.clone()),
+                }),
+                None => Err(refused.clone()),
+            };
+        }
+        let refused = |error: TenantError| Refused::because(&error);
+        let wasm = plan.read_component().await.map_err(refused)?;
+        let found = wasm.digest();
+        let limit = plan.component_max as u64;
+        job.account.note(Limit::Component, wasm.bytes() as u64, limit);
+        plan.check_digest(found).map_err(refused)?;
+        let taken_back = blocking(move || {
+            let (why, instead) = versions.taken_back(&id, found)?;
+            Some((why, versions.read(instead?)))
+        });
+        match taken_back.await {
+            None => Ok(Wanted { wasm, instead_of: None }),
+            Some((why, instead)) => {
+                let refused = refused(TenantError::TakenBack { component: found, why });
+                let wasm = instead.ok_or_else(|| refused.clone())?;
+                Ok(Wanted {
+                    wasm,
+                    instead_of: Some(refused),
+                })
+            }
+        }
+    }
+
+    /// Finds what need not be compiled: what is served already, what was refused already, and what is in the cache.
+    async fn look_up(&self, job: &Job, to_load: ToLoad) -> Result<Found, Refused> {
+        let ToLoad { plan, serving, refused } = to_load;
+        let Wanted { wasm, instead_of } = self.wanted(job, &plan).await?;
+        let digest = wasm.digest();
+        // Keeps P6: a component that the compiler has refused costs its time once.
+        if let Some(refused) = refused.filter(|refused| refused.digest == Some(digest)) {
+            return Err(refused);
+        }
+        let within = |serving: &Loaded| serving.digest == digest && serving.artifact_bytes <= plan.artifact_max as u64;
+        let put = |loaded| Put {
+            loaded,
+            instead_of: instead_of.clone(),
+            is_new: false,
+        };
+        if let Some(serving) = serving.filter(within) {
+            return Ok(Found::Put(put(serving).into()));
+        }
+        let found = self.sandbox.load_compiled(digest, plan.artifact_max).await;
+        let Some(loaded) = found.map_err(|error| Refused::because_of_load(&plan, error, digest))? else {
+            return Ok(Found::Nothing);
+        };
+        if !self.was_good(&job.id, digest).await {
+            return Ok(Found::ToTry);
+        }
+        if instead_of.is_none() {
+            self.keep(job, wasm, Standing::Good).await;
+        }
+        Ok(Found::Put(put(loaded).into()))
+    }
+
+    /// Serves the last good version of a tenant that nothing serves, if it need not be compiled, while what its directory has is
+    /// compiled and tried.
+    async fn serve_last_version(&self, job: &Job) {
+        let (versions, id) = (Arc::clone(&self.versions), job.id.clone());
+        let Some(digest) = blocking(move || versions.newest_good(&id)).await else {
+            return;
+        };
+        let Some(ToLoad { plan, .. }) = self.table.to_load(&job.id, &job.account) else {
+            return;
+        };
+        if let Ok(Some(loaded)) = self.sandbox.load_compiled(digest, plan.artifact_max).await {
+            let put = Put {
+                loaded,
+                instead_of: None,
+                is_new: false,
+            };
+            self.table.finish(&job.id, &job.account, Ok(put));
+        }
+    }
+
+    /// Compiles a component, which is read again: nobody keeps it while it waits.
+    async fn compile(&self, job: &Job) -> Then {
+        let Some(ToLoad { plan, .. }) = self.table.to_load(&job.id, &job.account) else {
+            return Then::Done;
+        };
+        let effort = if job.takes_long { Effort::Full } else { Effort::Short };
+        let compile = async {
+            let permit = self.sandbox.compiler().await;
+            let Wanted { wasm, instead_of } = self.wanted(job, &plan).await?;
+            let digest = wasm.digest();
+            let compiled = self
+                .sandbox
+                .compile(permit, &wasm, plan.artifact_max, &job.account, effort)
+                .await;
+            let loaded = match compiled {
+                Err(LoadError::TakesLong) => return Ok(None),
+                compiled => compiled.map_err(|error| Refused::because_of_load(&plan, error, digest))?,
+            };
+            let is_new = instead_of.is_none() && !self.was_good(&job.id, digest).await;
+            if is_new {
+                let began = Instant::now();
+                let tried = self.rehearsal.run(&plan, &loaded.handler).await;
+                // Keeps P6: whose components are tried for long waits behind the others too.
+                job.account.charge_time(Counter::CompileNanos, began.elapsed());
+                tried.map_err(|error| Refused::because(&error))?;
+            }
+            Ok(Some((
+                wasm,
+                Put {
+                    loaded,
+                    instead_of,
+                    is_new,
+                },
+            )))
+        };
+        let (wasm, put) = match compile.await {
+            Ok(None) => return Then::CompileForLong,
+            Ok(Some(put)) => put,
+            Err(refused) => return self.finish(job, Err(refused)),
+        };
+        let artifact_max = plan.artifact_max as u64;
+        job.account
+            .note(Limit::Artifact, put.loaded.artifact_bytes, artifact_max);
+        let from_directory = put.instead_of.is_none();
+        let finished = self.table.finish(&job.id, &job.account, Ok(put));
+        let standing = match finished {
+            Finished::Serves => Standing::Good,
+            Finished::Tried => Standing::Tried,
+            Finished::Refused | Finished::NothingServes | Finished::Gone => return Then::Done,
+        };
+        if from_directory {
+            self.keep(job, wasm, standing).await;
+        }
+        Then::Done
+    }
+
+    /// Puts a component in place, or says why not; then the last good version comes in its place if nothing serves.
+    fn finish(&self, job: &Job, put: Result<Put, Refused>) -> Then {
+        if let Ok(put) = &put
+            && let Some(ToLoad { plan, .. }) = self.table.to_load(&job.id, &job.account)
+        {
+            let artifact = (put.loaded.artifact_bytes, plan.artifact_max as u64);
+            job.account.note(Limit::Artifact, artifact.0, artifact.1);
+        }
+        let refused = put.as_ref().err().cloned();
+        match (self.table.finish(&job.id, &job.account, put), refused) {
+            (Finished::NothingServes, Some(refused)) if job.instead_of.is_none() => Then::FallBack(refused),
+            _ => Then::Done,
+        }
+    }
+
+    /// Whether a tenant was served a version, and it was not taken back.
+    async fn was_good(&self, id: &TenantId, digest: Digest) -> bool {
+        let (versions, id) = (Arc::clone(&self.versions), id.clone());
+        blocking(move || versions.is_good(&id, digest).then_some(()))
+            .await
+            .is_some()
+    }
+
+    async fn keep(&self, job: &Job, wasm: Wasm, standing: Standing) {
+        let (versions, id) = (Arc::clone(&self.versions), job.id.clone());
+        let kept = blocking(move || {
+            versions.keep(&id, &wasm, standing);
+            Some(())
+        });
+        kept.await;
+    }
+}
+
+/// Reads or writes what is kept on a thread that may block; a panic there finds nothing.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok().flatten()
+}
