@@ -21,24 +21,24 @@ const REFUSAL_MAX: usize = 2048;
 
 /// What is asked.
 #[derive(Debug)]
-pub(super) struct Question {
-    pub(super) method: &'static str,
-    pub(super) path: String,
+pub(crate) struct Question {
+    pub(crate) method: &'static str,
+    pub(crate) path: String,
     /// As JSON; none: there is no body.
-    pub(super) body: Option<Value>,
+    pub(crate) body: Option<Value>,
 }
 
 /// What an operator has to be let in.
 #[derive(Debug, Default)]
-pub(super) struct Access {
-    pub(super) token: Option<Token>,
+pub(crate) struct Access {
+    pub(crate) token: Option<Token>,
     /// None: hosts are asked without TLS.
-    pub(super) tls: Option<ClientTls>,
+    pub(crate) tls: Option<ClientTls>,
 }
 
 /// Why there is no answer to show.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AskError {
+pub(crate) enum AskError {
     /// The host does not answer.
     #[error(transparent)]
     Unreached(Error),
@@ -48,7 +48,7 @@ pub(super) enum AskError {
 }
 
 /// Asks a host, and returns the text of its answer.
-pub(super) fn ask(host: SocketAddr, access: &Access, question: &Question) -> Result<String, AskError> {
+pub(crate) fn ask(host: SocketAddr, access: &Access, question: &Question) -> Result<String, AskError> {
     let answer = exchange(host, access, question).map_err(|source| {
         AskError::Unreached(match source.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => Error::other(format!("no answer within {TIMEOUT:?}")),

@@ -1,47 +1,36 @@
-//! `namelock admin`: asks the admin listeners of running hosts, and prints what they say.
+//! `namelock admin`: asks the admin listeners of running hosts, and prints what they say. `namelock top` asks in the same way.
 //!
+//! - `hosts`: which hosts, and what an operator has to be let in;
 //! - `client`: one question over HTTP; `token`: the secret that goes with it; `tls`: what it is encrypted with;
 //! - `table`: the answers as people read them.
 
 mod client;
+mod hosts;
 mod table;
 mod tls;
 mod token;
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use self::client::{Access, AskError, Question, ask};
+pub(crate) use self::client::{Access, AskError, Question, ask};
+pub use self::hosts::AdminEnv;
+pub(crate) use self::hosts::HostFlags;
+
 use self::table::{Asked, Shown};
-use self::tls::TlsFlags;
-use self::token::Token;
 use crate::config::source::ConfigError;
 use crate::config::units;
 use crate::lifecycle::RunError;
 use crate::output::print;
 
-/// The variable of the environment that has the addresses of the hosts.
-const HOSTS: &str = "NAMELOCK_ADMIN";
-
-/// How many hosts are asked at most.
-const HOSTS_MAX: usize = 100;
-
 /// The arguments of `namelock admin`.
 #[derive(Args, Debug)]
 pub struct AdminFlags {
-    /// The admin listener of the host, or of several hosts, separated by commas [env: NAMELOCK_ADMIN] [default: 127.0.0.1:8081]
-    #[arg(long, value_name = "ADDR", value_delimiter = ',', global = true)]
-    admin: Vec<SocketAddr>,
-    /// File with the secret of a token, if the hosts ask for one [default: what NAMELOCK_ADMIN_TOKEN has]
-    #[arg(long, value_name = "FILE", global = true)]
-    token_file: Option<PathBuf>,
     #[command(flatten)]
-    tls: TlsFlags,
+    hosts: HostFlags,
     /// Prints what the host answers, as JSON; of several hosts, an object with an answer for each
     #[arg(long, global = true)]
     json: bool,
@@ -135,23 +124,6 @@ enum AdminCommand {
     Ready,
 }
 
-/// What `namelock admin` takes from the environment.
-#[derive(Debug, Default)]
-pub struct AdminEnv {
-    hosts: Option<OsString>,
-    token: Option<OsString>,
-}
-
-impl AdminEnv {
-    /// Reads the environment of this process.
-    pub fn of_process() -> Self {
-        Self {
-            hosts: std::env::var_os(HOSTS),
-            token: std::env::var_os(token::VARIABLE),
-        }
-    }
-}
-
 impl AdminCommand {
     fn question(&self) -> Question {
         let (method, path, body) = match self {
@@ -204,11 +176,7 @@ impl AdminCommand {
 
 /// Does what an operator asks for: on every host, also where one before it cannot do it.
 pub fn run(flags: &AdminFlags, env: AdminEnv) -> Result<(), RunError> {
-    let hosts = hosts(&flags.admin, env.hosts)?;
-    let access = Access {
-        token: Token::find(flags.token_file.as_deref(), env.token)?,
-        tls: flags.tls.read()?,
-    };
+    let (hosts, access) = flags.hosts.read(env)?;
     if let (AdminCommand::EndLease { .. }, [_, _, ..]) = (&flags.command, hosts.as_slice()) {
         let problem = "the number of a lease is that of one host; pass the address of that one";
         return Err(ConfigError::new("--admin", problem).into());
@@ -218,11 +186,23 @@ pub fn run(flags: &AdminFlags, env: AdminEnv) -> Result<(), RunError> {
     for host in hosts {
         match ask(host, &access, &question) {
             Ok(answer) => answers.push((host.to_string(), answer)),
-            Err(AskError::Unreached(source)) => failed.push(RunError::Admin { admin: host, source }),
-            Err(AskError::Refused(said)) => failed.push(RunError::Answered { admin: host, said }),
+            Err(error) => failed.push(failure(host, error)),
         }
     }
     show(flags, asked, answers)?;
+    all_did(failed)
+}
+
+/// Why a host did not do it.
+pub(crate) fn failure(host: SocketAddr, error: AskError) -> RunError {
+    match error {
+        AskError::Unreached(source) => RunError::Admin { admin: host, source },
+        AskError::Refused(said) => RunError::Answered { admin: host, said },
+    }
+}
+
+/// Whether all hosts did it.
+pub(crate) fn all_did(mut failed: Vec<RunError>) -> Result<(), RunError> {
     match failed.len() {
         0 => Ok(()),
         1 => Err(failed.swap_remove(0)),
@@ -252,56 +232,7 @@ fn show(flags: &AdminFlags, asked: Asked, answers: Vec<(String, String)>) -> Res
     }
 }
 
-/// The hosts that are asked.
-fn hosts(given: &[SocketAddr], env: Option<OsString>) -> Result<Vec<SocketAddr>, ConfigError> {
-    let default = SocketAddr::from(([127, 0, 0, 1], 8081));
-    let hosts = match (given, env.filter(|text| !text.is_empty())) {
-        ([_, ..], _) => given.to_vec(),
-        ([], None) => vec![default],
-        ([], Some(text)) => {
-            let text = text.to_string_lossy();
-            let read = |address: &str| {
-                address.trim().parse().map_err(|_| {
-                    let problem =
-                        format!("`{address}` is not an address; write an IP address with a port, as in {default}");
-                    ConfigError::new(HOSTS, problem)
-                })
-            };
-            text.split(',').map(read).collect::<Result<_, _>>()?
-        }
-    };
-    if hosts.len() > HOSTS_MAX {
-        let problem = format!(
-            "{} hosts are too many for one command; write at most {HOSTS_MAX}",
-            hosts.len()
-        );
-        return Err(ConfigError::new("--admin", problem));
-    }
-    Ok(hosts)
-}
-
 /// A part of a path as it is sent; a host says what is wrong with it.
-fn encoded(part: &str) -> impl std::fmt::Display + '_ {
+pub(crate) fn encoded(part: &str) -> impl std::fmt::Display + '_ {
     percent_encoding::utf8_percent_encode(part, percent_encoding::NON_ALPHANUMERIC)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_are_found_by_flag_variable_or_default() {
-        let flag = ["127.0.0.1:1".parse().unwrap()];
-        let ports = |given: &[SocketAddr], env: Option<&str>| -> Vec<_> {
-            let hosts = hosts(given, env.map(OsString::from)).unwrap();
-            hosts.iter().map(SocketAddr::port).collect()
-        };
-        assert_eq!(ports(&flag, Some("127.0.0.1:2")), [1]);
-        assert_eq!(ports(&[], Some("127.0.0.1:2, [::1]:3")), [2, 3]);
-        assert_eq!(ports(&[], None), [8081]);
-        assert_eq!(ports(&[], Some("")), [8081]);
-        let error = hosts(&[], Some("here".into())).unwrap_err().to_string();
-        assert!(error.starts_with("NAMELOCK_ADMIN: `here` is not an address"), "{error}");
-        assert!(hosts(&[flag[0]; HOSTS_MAX + 1], None).is_err());
-    }
 }

@@ -31,7 +31,7 @@ pub(super) struct TlsFlags {
 
 /// How hosts are spoken to where they have TLS.
 #[derive(Clone, Debug)]
-pub(super) struct ClientTls {
+pub(crate) struct ClientTls {
     config: Arc<ClientConfig>,
     /// None: each by its address.
     name: Option<ServerName<'static>>,

@@ -16,7 +16,7 @@ const SECRET_MAX: u64 = 200;
 
 /// A secret, which is in no error and no debug output.
 #[derive(Clone)]
-pub(super) struct Token(String);
+pub(crate) struct Token(String);
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
