@@ -44,7 +44,7 @@ async fn operate(host: &Host, method: &str, path: &str, authorization: Option<&s
 }
 
 /// Makes a token of an operator: its secret, and the lines for the file of the host.
-fn admin_token(rights: &str) -> (String, String) {
+pub(crate) fn admin_token(rights: &str) -> (String, String) {
     new_token(&["--admin", "--name", &rights.replace(',', "-"), "--rights", rights])
 }
 

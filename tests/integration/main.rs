@@ -5,6 +5,7 @@
 
 mod ends;
 mod fixture;
+mod terminal;
 
 mod admin;
 mod admission;
@@ -38,6 +39,7 @@ mod rolling;
 mod scenarios;
 mod story;
 mod tls;
+mod top;
 mod traces;
 mod updates;
 mod usage;

@@ -12,7 +12,7 @@ use crate::fixture::{Builder, DEADLINE, Host, LONG_CALLS, LONG_LEASES, eventuall
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Calls that wait for a name do so while a test looks at them, also on a slow machine.
-fn long_waits() -> String {
+pub(crate) fn long_waits() -> String {
     LONG_LEASES.replace("[lock]", "[lock]\nmax_wait = \"4m\"")
 }
 

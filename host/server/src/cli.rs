@@ -23,6 +23,7 @@ use crate::output::print;
 use crate::telemetry::{self, LogWriter};
 use crate::tokens::right::{AdminRight, InvalidRight, Right, TokenRight};
 use crate::tokens::{NewToken, NewTokenError};
+use crate::top::{self, TopFlags};
 
 /// Registers names for many tenants under a lock that holds across machines.
 #[derive(Debug, Parser)]
@@ -112,6 +113,16 @@ enum Command {
     ///
     /// Exit codes: 0 if all hosts did it, 1 if one cannot, or does not answer, 2 for bad usage.
     Admin(AdminFlags),
+    /// Shows live in the terminal what running hosts do: their tenants, locks, services and faults.
+    ///
+    /// It asks hosts as `admin` does and needs the right `read`. `?` shows the keys; `e` ends the lease of the selected lock, which
+    /// needs the right `write`. A host that does not answer is shown as such. With NO_COLOR nothing is coloured.
+    ///
+    /// With --once it prints what there is as text, for scripts; this needs no terminal.
+    ///
+    /// Exit codes: 0 once it was left, also by a signal; with --once, if all hosts have answered. 2 for bad usage, also
+    /// without a terminal. 1 for everything else.
+    Top(TopFlags),
     /// Creates secrets for callers.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -207,6 +218,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), RunError
         Command::Dev(flags) => dev::run(&flags),
         Command::CheckConfig(flags) => inspect::check_config(&flags),
         Command::Admin(flags) => operate::run(&flags, AdminEnv::of_process()),
+        Command::Top(flags) => top::run(&flags, AdminEnv::of_process()),
         Command::Token(TokenCommand::New(flags)) => flags.run(),
         Command::Compile(flags) => compile(&flags),
     }
@@ -331,6 +343,7 @@ mod tests {
             help_of("namelock admin locks --help"),
             help_of("namelock admin disable --help"),
             help_of("namelock admin log --help"),
+            help_of("namelock top --help"),
             help_of("namelock token new --help"),
         ]
         .join("\n");

@@ -14,7 +14,8 @@
 //! - [`error`]: the closed list of codes, and the one place that turns them into answers;
 //! - [`limits`]: renders the page of all limits from what `config` declares;
 //! - [`documents`]: the documents that are generated from declarations;
-//! - [`inspect`]: says what a host would be configured with; [`operate`]: asks a running one; `output`: what commands print;
+//! - [`inspect`]: says what a host would be configured with; [`operate`]: asks a running one; [`top`]: watches
+//!   some in a terminal; `output`: what commands print;
 //! - [`text`]: errors with their causes, on one bounded line; [`hex`]: bytes as digits;
 //! - [`develop`]: what the author of a handler uses;
 //! - [`admin`], [`usage`], [`metrics`], [`telemetry`], [`trace`]: what an operator sees; [`readiness`]: whether what the host
@@ -53,6 +54,7 @@ pub mod documents;
 pub mod inspect;
 pub mod operate;
 mod output;
+pub mod top;
 
 pub mod hex;
 pub mod text;

@@ -127,6 +127,9 @@ pub enum RunError {
     /// The requested output could not be written.
     #[error("cannot write to standard output")]
     Print(#[source] io::Error),
+    /// The terminal cannot be drawn on, or keys cannot be read from it.
+    #[error("cannot use this terminal; `--once` needs none")]
+    Screen(#[source] io::Error),
     /// The operating system refuses what every server needs.
     #[error("cannot start")]
     Runtime(#[source] io::Error),
@@ -159,6 +162,7 @@ impl RunError {
             | Self::Answered { .. }
             | Self::Hosts(_)
             | Self::Print(_)
+            | Self::Screen(_)
             | Self::Runtime(_) => 1,
         }
     }
