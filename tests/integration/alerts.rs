@@ -3,8 +3,9 @@
 //!
 //! - `faults`: which fault raises which alert;
 //! - `rules`: the rules with shorter times;
-//! - `hosts`, `memcached`, `databases`, `tenants`: the faults.
+//! - `hosts`, `memcached`, `databases`, `tenants`, `certificates`: the faults.
 
+mod certificates;
 mod databases;
 mod faults;
 mod hosts;

@@ -21,6 +21,8 @@ pub struct CheckConfigFlags {
 
 /// Says all that a host would refuse this file for, or that of its tenants, and prints that it would not.
 ///
+/// A host would serve with a certificate that has ended, so that is a warning.
+///
 /// Variables of the environment do not count: they configure the hosts of this machine, and the file may be for another one.
 pub fn check_config(flags: &CheckConfigFlags) -> Result<(), RunError> {
     let given = ServeFlags {
@@ -29,10 +31,11 @@ pub fn check_config(flags: &CheckConfigFlags) -> Result<(), RunError> {
     };
     let config = Config::load(&given, &|_| None)?;
     checks::refuse_contradictions(&config)?;
-    Identities::open(&config)?;
+    let warnings = Identities::open(&config)?.warnings();
     let tenants = check_tenants(&config)?;
+    let warnings: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
     print(&format!(
-        "{}: nothing is wrong with it; {tenants}\n",
+        "{}: nothing is wrong with it; {tenants}\n{warnings}",
         flags.file.display()
     ))
 }

@@ -49,6 +49,8 @@ faults! {
     NobodyKeptTime: "that clock is wrong when nobody was there" raises NamelockTimeJumped,
     TimeCannotBeKept: "database time cannot be kept" raises NamelockTimeNotKept,
     RowsCannotBeDeleted: "rows cannot be deleted" raises NamelockPurgeFails,
+    CertificateEndsSoon: "the certificate of a listener ends soon" raises NamelockCertificateEndsSoon,
+    CertificateHasExpired: "the certificate of a listener has expired" raises NamelockCertificateExpired,
     ComponentIsRefused: "what is in a tenant's directory is refused" raises NamelockTenantRefused,
     HandlerTraps: "a handler breaks down" raises NamelockHandlerBroken,
     NameIsHot: "many want one name" raises NamelockLocksWait,

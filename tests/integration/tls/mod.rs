@@ -6,6 +6,7 @@ mod replaced;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use namelock_test_artifacts::guests;
 use namelock_test_servers::{Authority, Identity};
@@ -18,7 +19,7 @@ use crate::bad_input::refusal;
 use crate::fixture::{Builder, DEADLINE, Host, LONG_CALLS, LONG_LEASES, eventually};
 
 /// Puts a certificate and its key where a host looks for them.
-fn put(folder: &Path, identity: &Identity) {
+pub(crate) fn put(folder: &Path, identity: &Identity) {
     // As whatever renews certificates does: the new file takes the place of the old one at once.
     for (file, contents) in [("tls.crt", &identity.certificate), ("tls.key", &identity.key)] {
         let new = folder.join(format!("{file}.new"));
@@ -28,7 +29,7 @@ fn put(folder: &Path, identity: &Identity) {
 }
 
 /// A host whose public listener shows a certificate of this authority; `config` comes before its section `http`.
-fn builder(authority: &Authority, config: &str) -> Builder {
+pub(crate) fn builder(authority: &Authority, config: &str) -> Builder {
     let builder = Builder::new();
     put(builder.folder(), &authority.sign(&["127.0.0.1"]));
     let tls = "http.tls_certificate = 'tls.crt'\nhttp.tls_key = 'tls.key'\n";
@@ -182,6 +183,50 @@ async fn a_certificate_that_cannot_be_used_is_refused_with_words_that_help() {
     }
     let words = refusal(&Builder::new().config(both).demo(), &[], 2);
     assert!(words.contains("cannot read tls.crt"), "{words}");
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_served_and_warned_of() {
+    let authority = Authority::new();
+    let builder = builder(&authority, "");
+    put(builder.folder(), &authority.sign_expired(&["127.0.0.1"]));
+    let host = builder.demo().start();
+    let expect = "the certificate ended at 2020-02-01T00:00:00Z, and clients refuse it; renew it";
+    eventually("the log warns of it", async || host.log().contains(expect)).await;
+    let refused = client(&host, &authority)
+        .http1()
+        .await
+        .err()
+        .expect("it has expired")
+        .to_string();
+    assert!(
+        refused.contains("invalid peer certificate: certificate expired"),
+        "{refused}"
+    );
+
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_namelock"));
+        let checked = command
+            .current_dir(host.folder())
+            .args(["check-config", "namelock.toml"]);
+        let output = checked.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = check();
+    assert_eq!(code, Some(0), "a host would start: {said}");
+    assert!(
+        said.ends_with(&format!("warning: http.tls_certificate: {expect}\n")),
+        "{said}"
+    );
+
+    put(host.folder(), &authority.sign(&["127.0.0.1"]));
+    eventually("the new one is served", async || {
+        client(&host, &authority).http1().await.is_ok()
+    })
+    .await;
+    assert_eq!(host.log().matches(expect).count(), 1, "it is not said again");
+    let (code, said) = check();
+    assert!(code == Some(0) && !said.contains("warning"), "{said}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -65,16 +66,25 @@ impl Authority {
         self.issue(&params_for(names))
     }
 
+    /// Signs one that ends at this time.
+    ///
+    /// # Panics
+    ///
+    /// As [`sign`](Self::sign) does.
+    pub fn sign_until(&self, names: &[&str], end: SystemTime) -> Identity {
+        let mut params = params_for(names);
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = end.into();
+        self.issue(&params)
+    }
+
     /// Signs one that has expired long ago.
     ///
     /// # Panics
     ///
     /// As [`sign`](Self::sign) does.
     pub fn sign_expired(&self, names: &[&str]) -> Identity {
-        let mut params = params_for(names);
-        params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(2020, 2, 1);
-        self.issue(&params)
+        self.sign_until(names, date_time_ymd(2020, 2, 1).into())
     }
 
     fn issue(&self, params: &CertificateParams) -> Identity {

@@ -13,6 +13,7 @@ use crate::overview::Overview;
 use crate::same_site;
 use crate::telemetry::Log;
 use crate::tenants::Tenants;
+use crate::tls::Tls;
 use crate::tokens::Tokens;
 use crate::tokens::right::AdminRight;
 use crate::trace::figures::Figures;
@@ -24,6 +25,8 @@ pub struct Admin {
     pub tokens: Tokens<AdminRight>,
     /// Whether operators can show certificates instead.
     pub certificates: bool,
+    /// The TLS of this listener and of the public one, as far as they have it.
+    pub tls: Vec<Arc<Tls>>,
     /// The lock service.
     pub locks: Locks,
     /// The names database.

@@ -24,6 +24,11 @@ pub(super) async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> R
                 up: check.is_ok(),
             })
             .into(),
+        certificates: admin
+            .tls
+            .iter()
+            .filter_map(|tls| Some((tls.listener(), tls.end()?.unix_seconds())))
+            .collect(),
         locks: Some(admin.locks.figures()),
         clock_off_ms: admin.names.clock_off_ms(),
         names: admin.names.figures(),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -58,6 +59,20 @@ impl Identities {
             public: open("http", &config.http.tls)?,
             admin: open("admin", &config.admin.tls)?,
         })
+    }
+
+    /// That of each listener that has it.
+    pub(super) fn all(&self) -> Vec<Arc<Tls>> {
+        [&self.public, &self.admin].into_iter().flatten().cloned().collect()
+    }
+
+    /// What an operator should know of the certificates, a sentence for each.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let warning = |tls: Arc<Tls>| {
+            let warning = tls.warning(SystemTime::now())?;
+            Some(format!("{}.tls_certificate: {warning}", tls.listener()))
+        };
+        self.all().into_iter().filter_map(warning).collect()
     }
 
     /// Takes up what their files become, for ever.

@@ -245,6 +245,7 @@ async fn serve_tenants(
     let admin = Admin {
         tokens: config.admin.tokens.tokens.clone(),
         certificates: config.admin.tls.client_roots.is_some(),
+        tls: identities.all(),
         locks: locks.clone(),
         names: Arc::clone(&names),
         metrics: Arc::<Metrics>::clone(&app.metrics),

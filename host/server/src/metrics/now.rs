@@ -33,6 +33,8 @@ pub struct Now {
     pub draining: bool,
     /// The services that it needs.
     pub backends: Vec<Backend>,
+    /// For each listener with a certificate when that ends, in seconds since 1970.
+    pub certificates: Vec<(&'static str, u64)>,
     /// What the locks have counted.
     pub locks: Option<Figures>,
     /// By how much the clock that database time follows is ahead of it, in milliseconds.
@@ -70,6 +72,15 @@ impl Now {
         writer.gauge(
             about,
             backends.map(|backend| (vec![("backend", backend.name)], usize::from(backend.up))),
+        )?;
+        let about = About::seconds(
+            "tls_certificate_not_after",
+            "When the certificate that a listener shows ends, as a time since 1970.",
+        );
+        let certificates = self.certificates.iter();
+        writer.gauge(
+            about,
+            certificates.map(|(listener, end)| (vec![("listener", *listener)], *end)),
         )?;
         let about = About::seconds(
             "clock_off",

@@ -2,21 +2,26 @@
 //!
 //! Certificates are short-lived today, and whatever renews them replaces files. So the files are looked at every second, and
 //! what they have become is served to whoever connects from then on. A file that is half written, or a certificate whose key is
-//! not there yet, replaces nothing: what was served before still is, and the log says why if that lasts.
+//! not there yet, replaces nothing: what was served before still is, and the log says why if that lasts. The log says as well
+//! when what is served ends soon, or has ended (`certificate`): it is served all the same, because whoever looks at the host to
+//! mend it comes the same way.
 //!
 //! rustls with *ring*, as for the names database: no C library, and no protocol before TLS 1.2. What else was considered:
 //! OpenSSL, which the container would have to bring; and to leave TLS to a proxy, which stays possible, but then whoever is on
 //! the network between the two reads the tokens.
 
+mod certificate;
 mod files;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::RwLock;
 use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 
+pub use self::certificate::{End, Warning};
 use self::files::Contents;
 pub use self::files::{TlsError, TlsFiles, certificates, private_key, roots};
 
@@ -43,6 +48,8 @@ pub struct Tls {
 struct Current {
     contents: Contents,
     config: Arc<ServerConfig>,
+    /// When the certificate ends, if it can be read.
+    end: Option<End>,
     /// Grows when the authorities of clients change.
     roots: u64,
 }
@@ -71,10 +78,29 @@ impl Tls {
         self.current.read().roots == roots
     }
 
-    /// Takes up what the files become, for ever.
+    /// Which listener it is, as in the configuration: `http` or `admin`.
+    pub fn listener(&self) -> &'static str {
+        self.listener
+    }
+
+    /// When the certificate that is shown ends, if it can be read.
+    pub fn end(&self) -> Option<End> {
+        self.current.read().end
+    }
+
+    /// What an operator should know of that end at this time.
+    pub fn warning(&self, now: SystemTime) -> Option<Warning> {
+        match self.end() {
+            Some(end) => end.warning(now),
+            None => Some(Warning::Unknown),
+        }
+    }
+
+    /// Takes up what the files become, for ever, and tells the log when what is shown ends.
     pub async fn keep_fresh(&self) {
-        let mut refused = None;
+        let (mut refused, mut told) = (None, None);
         loop {
+            self.warn_once(&mut told);
             tokio::time::sleep(LOOK_EVERY).await;
             let files = self.files.clone();
             let Ok(read) = tokio::task::spawn_blocking(move || files.read()).await else {
@@ -84,6 +110,19 @@ impl Tls {
                 Ok(()) => refused = None,
                 Err(error) => self.refuse(error, &mut refused),
             }
+        }
+    }
+
+    /// Tells the log what an operator should know of the certificate, unless it was told so already.
+    fn warn_once(&self, told: &mut Option<Warning>) {
+        let warning = self.warning(SystemTime::now());
+        if warning == *told {
+            return;
+        }
+        *told = warning;
+        if let Some(warning) = warning {
+            let (listener, file) = (self.listener, self.files.certificate.as_ref());
+            tracing::warn!(listener, file = file.map(tracing::field::debug), "{warning}");
         }
     }
 
@@ -122,18 +161,24 @@ impl Tls {
 
 impl Current {
     fn of(contents: Contents) -> Result<Self, TlsError> {
-        let config = server_config(&contents)?;
+        let (chain, key) = contents.identity()?;
+        let end = End::of(&chain);
+        let config = server_config(&contents, chain, key)?;
         Ok(Self {
             contents,
             config,
+            end,
             roots: 0,
         })
     }
 }
 
-fn server_config(contents: &Contents) -> Result<Arc<ServerConfig>, TlsError> {
+fn server_config(
+    contents: &Contents,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let (certificates, key) = contents.identity()?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| contents.unusable(&error))?;
@@ -149,7 +194,7 @@ fn server_config(contents: &Contents) -> Result<Arc<ServerConfig>, TlsError> {
         }
     };
     let mut config = builder
-        .with_single_cert(certificates, key)
+        .with_single_cert(chain, key)
         .map_err(|error| contents.unusable(&error))?;
     config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
     Ok(Arc::new(config))

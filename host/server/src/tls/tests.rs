@@ -56,6 +56,38 @@ fn contents_are_taken_up_only_if_they_can_be_served_with() {
 }
 
 #[test]
+fn an_end_is_warned_of_from_two_weeks_before_on() {
+    let dir = tempfile::tempdir().unwrap();
+    // A certificate has whole seconds.
+    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+    let (authority, second) = (Authority::new(), Duration::from_secs(1));
+    let tls = Tls::open("http", &files(&dir, &authority.sign_until(&["localhost"], end)))
+        .unwrap()
+        .unwrap();
+    let ends = tls.end().unwrap();
+    assert_eq!(ends.unix_seconds(), 2_000_000_000);
+    let soon = end - certificate::SOON;
+    assert_eq!(tls.warning(SystemTime::UNIX_EPOCH), None);
+    assert_eq!(tls.warning(soon), None);
+    assert_eq!(tls.warning(soon + second), Some(Warning::EndsSoon(ends)));
+    assert_eq!(tls.warning(end), Some(Warning::EndsSoon(ends)));
+    assert_eq!(tls.warning(end + second), Some(Warning::HasEnded(ends)));
+    let said = Warning::EndsSoon(ends).to_string();
+    assert!(said.contains("2033-05-18T03:33:20Z"), "{said}");
+}
+
+#[test]
+fn what_ends_first_of_what_is_shown_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let end = |days: u32| SystemTime::UNIX_EPOCH + Duration::from_hours(24) * (20_000 + days);
+    let mut identity = authority.sign_until(&["localhost"], end(9));
+    identity.certificate += &authority.sign_until(&["between"], end(5)).certificate;
+    let tls = Tls::open("http", &files(&dir, &identity)).unwrap().unwrap();
+    assert_eq!(tls.end().unwrap().unix_seconds(), 20_005 * 24 * 3600);
+}
+
+#[test]
 fn new_authorities_end_what_those_before_have_vouched_for_and_a_new_certificate_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::new();
