@@ -102,6 +102,50 @@ async fn each_right_of_an_operator_is_needed_and_is_enough() {
 }
 
 #[tokio::test]
+async fn who_is_not_let_in_is_counted_and_the_log_says_where_from() {
+    let (secret, lines) = admin_token("read");
+    let host = Builder::new().config(&lines).demo().start();
+    let read = format!("Bearer {secret}");
+    for _ in 0..3 {
+        for (method, path, shown, status) in [
+            ("GET", "/tenants", None, 401),
+            ("GET", "/tenants", Some("Bearer nlk_guess"), 401),
+            ("POST", "/drain", Some(&*read), 403),
+            ("GET", "/locks?names=true", Some(&*read), 403),
+            ("GET", "/tenants", Some(&*read), 200),
+        ] {
+            assert_eq!(
+                operate(&host, method, path, shown).await.status,
+                status,
+                "{method} {path}"
+            );
+        }
+    }
+    let metrics = operate(&host, "GET", "/metrics", Some(&read)).await.body;
+    let count = |reason: &str| {
+        let series = format!("namelock_admin_not_let_in_total{{reason=\"{reason}\"}} ");
+        let mut lines = metrics.as_str().unwrap().lines();
+        lines.find_map(|line| line.strip_prefix(&series)).unwrap().to_owned()
+    };
+    let reasons = ["nothing_shown", "unknown_token", "unknown_certificate", "missing_right"];
+    assert_eq!(reasons.map(count), ["3", "3", "0", "6"]);
+    let told = |reason: &str| {
+        let log = host.log();
+        let of_reason = |line: &&str| line.contains("somebody was not let in") && line.contains(reason);
+        log.lines().filter(of_reason).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for reason in ["unknown_token", "missing_right"] {
+        eventually("the log says where from", async || !told(reason).is_empty()).await;
+        let lines = told(reason);
+        assert!(
+            lines[0].contains("address=127.0.0.1") && lines[0].contains("refused=1"),
+            "{lines:?}"
+        );
+    }
+    assert!(told("nothing_shown").is_empty());
+}
+
+#[tokio::test]
 async fn a_command_takes_its_token_from_the_environment_or_a_file() {
     let (secret, lines) = admin_token("read");
     let host = Builder::new().config(&lines).demo().start();

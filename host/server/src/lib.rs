@@ -9,7 +9,7 @@
 //! - [`tenants`]: the directory of tenants, and which of them can be served;
 //! - [`admission`]: which calls may run now;
 //! - [`recordings`]: keeps calls that failed;
-//! - [`tls`]: the certificates of the listeners;
+//! - [`tls`]: the certificates of the listeners; [`logins`]: who was not let in at the admin listener;
 //! - [`http`]: connections, the calls, and what they read and write;
 //! - [`error`]: the closed list of codes, and the one place that turns them into answers;
 //! - [`limits`]: renders the page of all limits from what `config` declares;
@@ -41,6 +41,7 @@ pub mod admission;
 
 pub mod recordings;
 
+pub mod logins;
 pub mod tls;
 
 pub mod http;

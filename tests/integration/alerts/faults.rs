@@ -51,6 +51,7 @@ faults! {
     RowsCannotBeDeleted: "rows cannot be deleted" raises NamelockPurgeFails,
     CertificateEndsSoon: "the certificate of a listener ends soon" raises NamelockCertificateEndsSoon,
     CertificateHasExpired: "the certificate of a listener has expired" raises NamelockCertificateExpired,
+    TokensAreTried: "somebody tries tokens" raises NamelockAdminStrangers,
     ComponentIsRefused: "what is in a tenant's directory is refused" raises NamelockTenantRefused,
     HandlerTraps: "a handler breaks down" raises NamelockHandlerBroken,
     NameIsHot: "many want one name" raises NamelockLocksWait,

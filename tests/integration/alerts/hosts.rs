@@ -2,8 +2,10 @@
 
 use std::process::{Command, Stdio};
 
-use namelock_test_servers::Memcached;
+use namelock::hex::hex;
+use namelock_test_servers::{Memcached, SCRAPER};
 use rusqlite::Connection;
+use sha2::{Digest, Sha256};
 
 use super::faults::Fault;
 use super::{Watch, instance};
@@ -36,7 +38,8 @@ async fn faults_of_hosts_and_of_what_they_share_raise_alerts() {
         watch.begin(&hosts),
         a_host_stands_still_differs_and_dies(&watch),
         the_lock_service_is_away_or_from_the_future(&watch),
-        a_file_cannot_grow(&watch)
+        a_file_cannot_grow(&watch),
+        tokens_are_tried(&watch)
     );
     // The others have ended with what was done to them.
     watch.raises(Fault::AllHostsAreGone, &[], || drop(last)).await;
@@ -122,6 +125,24 @@ async fn the_lock_service_is_away_or_from_the_future(watch: &Watch) {
         .await;
     memcached.restart();
     watch.is_quiet(Fault::LastMemcachedDies, &lock).await;
+}
+
+async fn tokens_are_tried(watch: &Watch) {
+    let sha256 = hex(&Sha256::digest(SCRAPER));
+    let config = format!("[[admin.tokens]]\nname = 'scraper'\nsha256 = '{sha256}'\nrights = ['read']\n");
+    let host = Builder::new().config(&config).demo().start();
+    host.wait_until_ready();
+    watch.begin(&[&host]).await;
+    let of_host = instance(&host);
+    let strangers = [("reason", "unknown_token"), ("instance", &*of_host)];
+    watch.is_quiet(Fault::TokensAreTried, &strangers).await;
+    watch
+        .raises_while(Fault::TokensAreTried, &strangers, async || {
+            let path = format!("{}/tenants", host.admin);
+            let answer = host.send(|client, _| client.get(path).bearer_auth("nlk_guess")).await;
+            assert_eq!(answer.status, 401);
+        })
+        .await;
 }
 
 async fn a_file_cannot_grow(watch: &Watch) {

@@ -297,6 +297,11 @@ async fn an_operator_shows_a_certificate_of_an_authority_that_the_host_knows() {
         Ok(mut connection) => connection.get("/tenants").await.is_err(),
     };
     assert!(refused);
+    eventually("he is counted", async || {
+        let metrics = known.get("/metrics").await.unwrap().body;
+        metrics.contains("namelock_admin_not_let_in_total{reason=\"unknown_certificate\"} 1\n")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,7 +24,7 @@ pub use pair::PostgresPair;
 pub use port::free_port;
 pub use postgres::Postgres;
 pub use process::{Process, signal, wait_until, wait_until_ready};
-pub use prometheus::Prometheus;
+pub use prometheus::{Prometheus, SCRAPER};
 pub use protection::Protection;
 pub use raw::RawMemcached;
 pub use redis::Redis;

@@ -20,9 +20,13 @@ const CONFIG: &str = "global:
 rule_files: [rules.yml]
 scrape_configs:
   - job_name: namelock
+    authorization: {credentials: SCRAPER}
     file_sd_configs:
       - files: [targets.json]
 ";
+
+/// The secret that it shows to hosts, for those that ask for one.
+pub const SCRAPER: &str = "nlk_scraper";
 
 /// A running Prometheus on a free port of loopback.
 #[derive(Debug)]
@@ -43,7 +47,7 @@ impl Prometheus {
             let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
             let folder = tempfile::tempdir().expect("a temporary folder");
             let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file in its folder");
-            put("prometheus.yml", CONFIG);
+            put("prometheus.yml", &CONFIG.replace("SCRAPER", SCRAPER));
             put("rules.yml", rules);
             put("targets.json", "[]");
             let mut server = Self {

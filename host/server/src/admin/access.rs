@@ -1,8 +1,9 @@
 //! Who may use the admin listener, and for what.
 //!
 //! Keeps P7: whoever is not known, or has not the right, is refused before anything else is looked at; a route whose method
-//! nobody has thought of needs the right to change things.
+//! nobody has thought of needs the right to change things. Who is refused is counted, and the log says where from ([`Logins`]).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -13,7 +14,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::answer::Refusal;
 use super::host::Admin;
-use crate::http::connections::Certified;
+use crate::http::connections::{Certified, PeerAddress};
+use crate::logins::{Logins, NotLetIn};
 use crate::tokens::right::AdminRight;
 use crate::tokens::{Denied, Rights, Tokens};
 
@@ -32,32 +34,51 @@ pub(super) struct Operator {
     /// The name of the token, for the log.
     pub(super) name: Arc<str>,
     rights: Rights<AdminRight>,
+    address: Option<IpAddr>,
 }
 
 impl Operator {
-    /// Whether he may do this.
-    pub(super) fn check(&self, right: AdminRight) -> Result<(), Refusal> {
-        Ok(self.rights.check(right)?)
+    /// Checks that he may do this.
+    pub(super) fn check(&self, right: AdminRight, logins: &Logins) -> Result<(), Refusal> {
+        let checked = self.rights.check(right);
+        Ok(checked.inspect_err(|_| logins.refuse(NotLetIn::MissingRight, self.address))?)
     }
 }
 
 /// Tells who sends a request, by its head alone; `certificates` says whether operators can show those instead of tokens.
-fn operator(tokens: &Tokens<AdminRight>, certificates: bool, head: &Parts) -> Result<Operator, Denied<AdminRight>> {
-    let with_all = |name: &str| Operator {
-        name: name.into(),
-        rights: Rights::all(),
+fn operator(
+    tokens: &Tokens<AdminRight>,
+    certificates: bool,
+    head: &Parts,
+) -> Result<Operator, (NotLetIn, Denied<AdminRight>)> {
+    let with = |name: &Arc<str>, rights: Rights<AdminRight>| Operator {
+        name: Arc::clone(name),
+        rights,
+        address: address(head),
     };
-    if head.extensions.get::<Certified>().is_some_and(Certified::counts) {
-        return Ok(with_all(CERTIFIED));
+    let certified = head.extensions.get::<Certified>();
+    if certified.is_some_and(Certified::counts) {
+        return Ok(with(&CERTIFIED.into(), Rights::all()));
     }
-    match tokens.find(&head.headers)? {
-        Some(token) => Ok(Operator {
-            name: Arc::clone(&token.name),
-            rights: token.rights,
-        }),
-        None if certificates => Err(Denied::Missing),
-        None => Ok(with_all(ANYBODY)),
+    let nothing = match certified {
+        // Its authority is no more among those of the listener.
+        Some(_) => NotLetIn::UnknownCertificate,
+        None => NotLetIn::NothingShown,
+    };
+    match tokens.find(&head.headers) {
+        Ok(Some(token)) => Ok(with(&token.name, token.rights)),
+        Ok(None) if certificates => Err((nothing, Denied::Missing)),
+        Ok(None) => Ok(with(&ANYBODY.into(), Rights::all())),
+        Err(Denied::Missing) => Err((nothing, Denied::Missing)),
+        Err(denied) => Err((NotLetIn::UnknownToken, denied)),
     }
+}
+
+/// Where a request comes from.
+fn address(head: &Parts) -> Option<IpAddr> {
+    head.extensions
+        .get::<PeerAddress>()
+        .map(|PeerAddress(address)| *address)
 }
 
 /// The right that a request needs whatever it asks for.
@@ -73,13 +94,17 @@ pub(super) async fn guard(State(admin): State<Admin>, request: Request, next: Ne
     let (mut head, body) = request.into_parts();
     let only_certificates = admin.certificates && admin.tokens.is_open();
     let operator = operator(&admin.tokens, admin.certificates, &head)
-        .map_err(|denied| {
+        .map_err(|(why, denied)| {
+            admin.logins.refuse(why, address(&head));
             if only_certificates {
                 return Refusal::new(StatusCode::UNAUTHORIZED, SHOW_ONE);
             }
             Refusal::from(denied)
         })
-        .and_then(|operator| operator.check(needed(&head.method)).map(|()| operator));
+        .and_then(|operator| {
+            operator.check(needed(&head.method), &admin.logins)?;
+            Ok(operator)
+        });
     match operator {
         Ok(operator) => {
             head.extensions.insert(operator);

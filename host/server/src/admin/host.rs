@@ -8,6 +8,7 @@ use namelock_names::Names;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Calls;
+use crate::logins::Logins;
 use crate::metrics::Metrics;
 use crate::overview::Overview;
 use crate::same_site;
@@ -27,6 +28,8 @@ pub struct Admin {
     pub certificates: bool,
     /// The TLS of this listener and of the public one, as far as they have it.
     pub tls: Vec<Arc<Tls>>,
+    /// Who was not let in here.
+    pub logins: Arc<Logins>,
     /// The lock service.
     pub locks: Locks,
     /// The names database.

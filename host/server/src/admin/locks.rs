@@ -91,7 +91,7 @@ pub(super) async fn list(
     Asked(query): Asked<LocksQuery>,
 ) -> Result<Response, Refusal> {
     if query.names {
-        operator.check(AdminRight::Names)?;
+        operator.check(AdminRight::Names, &admin.logins)?;
     }
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)

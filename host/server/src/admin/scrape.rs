@@ -24,6 +24,7 @@ pub(super) async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> R
                 up: check.is_ok(),
             })
             .into(),
+        not_let_in: admin.logins.counts(),
         certificates: admin
             .tls
             .iter()

@@ -36,7 +36,7 @@ use self::connection::Serving;
 pub use self::limits::ConnectionLimits;
 use self::room::{Room, Slot, Verdict};
 pub use self::stream::Certified;
-pub use self::watched::Endless;
+pub use self::watched::{Endless, PeerAddress};
 use crate::tls::Tls;
 
 /// How long to wait after `accept` failed, which is most often for a lack of file descriptors.

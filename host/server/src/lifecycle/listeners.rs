@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use super::RunError;
 use crate::config::Config;
 use crate::config::source::ConfigError;
+use crate::logins::Logins;
 use crate::tls::{Tls, TlsFiles};
 
 /// How many connections the kernel keeps until they are accepted; it has a limit of its own, `net.core.somaxconn`,
@@ -64,6 +65,14 @@ impl Identities {
     /// That of each listener that has it.
     pub(super) fn all(&self) -> Vec<Arc<Tls>> {
         [&self.public, &self.admin].into_iter().flatten().cloned().collect()
+    }
+
+    /// Who was not let in at the admin listener: the handshake notes it too.
+    pub(super) fn logins(&self) -> Arc<Logins> {
+        self.admin
+            .as_ref()
+            .map(|tls| Arc::clone(tls.logins()))
+            .unwrap_or_default()
     }
 
     /// What an operator should know of the certificates, a sentence for each.

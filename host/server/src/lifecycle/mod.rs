@@ -246,6 +246,7 @@ async fn serve_tenants(
         tokens: config.admin.tokens.tokens.clone(),
         certificates: config.admin.tls.client_roots.is_some(),
         tls: identities.all(),
+        logins: identities.logins(),
         locks: locks.clone(),
         names: Arc::clone(&names),
         metrics: Arc::<Metrics>::clone(&app.metrics),

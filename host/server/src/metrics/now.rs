@@ -33,6 +33,8 @@ pub struct Now {
     pub draining: bool,
     /// The services that it needs.
     pub backends: Vec<Backend>,
+    /// How many were not let in at the admin listener, by reason.
+    pub not_let_in: Vec<(&'static str, u64)>,
     /// For each listener with a certificate when that ends, in seconds since 1970.
     pub certificates: Vec<(&'static str, u64)>,
     /// What the locks have counted.
@@ -72,6 +74,15 @@ impl Now {
         writer.gauge(
             about,
             backends.map(|backend| (vec![("backend", backend.name)], usize::from(backend.up))),
+        )?;
+        let about = About::count(
+            "admin_not_let_in",
+            "Questions at the admin listener that were refused, by reason.",
+        );
+        let not_let_in = self.not_let_in.iter();
+        writer.counter(
+            about,
+            not_let_in.map(|(reason, count)| (vec![("reason", *reason)], *count)),
         )?;
         let about = About::seconds(
             "tls_certificate_not_after",

@@ -1,9 +1,11 @@
-//! The log, on standard error: who writes it (`writer`), which lines it has (`filter`), and what it says of a request.
+//! The log, on standard error: who writes it (`writer`), which lines it has (`filter`), what it says of a
+//! request, and how often of what others can cause at will (`told`).
 //!
 //! Whatever comes from outside is escaped and cut, so no line of the log can be forged, and no line is long. A line
 //! that a request of a tenant causes is charged to the tenant's account.
 
 mod filter;
+mod told;
 mod writer;
 
 use std::ffi::OsString;
@@ -20,6 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
 pub use self::filter::{FOR_MAX, FilterError, FilterNow, LogFilter, OPERATOR};
+pub use self::told::Told;
 pub use self::writer::{LogThread, LogWriter};
 
 use crate::config::source::ConfigError;

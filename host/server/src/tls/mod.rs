@@ -24,6 +24,7 @@ use rustls::server::WebPkiClientVerifier;
 pub use self::certificate::{End, Warning};
 use self::files::Contents;
 pub use self::files::{TlsError, TlsFiles, certificates, private_key, roots};
+use crate::logins::Logins;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -41,6 +42,7 @@ pub struct Tls {
     listener: &'static str,
     files: TlsFiles,
     current: RwLock<Current>,
+    logins: Arc<Logins>,
 }
 
 /// What is served with.
@@ -64,6 +66,7 @@ impl Tls {
             listener,
             files: files.clone(),
             current: RwLock::new(Current::of(contents)?),
+            logins: Arc::default(),
         })))
     }
 
@@ -81,6 +84,11 @@ impl Tls {
     /// Which listener it is, as in the configuration: `http` or `admin`.
     pub fn listener(&self) -> &'static str {
         self.listener
+    }
+
+    /// Who was not let in at this listener.
+    pub fn logins(&self) -> &Arc<Logins> {
+        &self.logins
     }
 
     /// When the certificate that is shown ends, if it can be read.

@@ -12,15 +12,13 @@ use super::figures::Figures;
 use super::request::Ended;
 use super::spans::Origin;
 use crate::config::{OtlpUrl, TraceConfig};
+use crate::telemetry::Told;
 
 /// How many traces are sent together. With the longest timelines that is a message of about a megabyte.
 const BATCH_MAX: usize = 100;
 
 /// How long the stop of a host waits for what it has still to send.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How far apart two lines of the log about dropped spans are.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Sends the traces that a [`Tracer`](super::Tracer) queues.
 #[derive(Debug)]
@@ -32,13 +30,6 @@ pub struct Exporter {
     origin: Origin,
     figures: Arc<Figures>,
     told: Told,
-}
-
-/// What the log has been told of dropped spans.
-#[derive(Debug, Default)]
-struct Told {
-    dropped: u64,
-    at: Option<Instant>,
 }
 
 impl Exporter {
@@ -132,36 +123,5 @@ impl Exporter {
             let collector = self.client.url();
             tracing::warn!(%collector, spans, why, "spans were dropped; requests are served, and traces begin again by themselves");
         }
-    }
-}
-
-impl Told {
-    /// How many spans the log is to be told of, if it is time to tell.
-    fn tell(&mut self, dropped: u64, now: Instant) -> Option<u64> {
-        let more = dropped - self.dropped;
-        if more == 0 || self.at.is_some_and(|at| now.duration_since(at) < TOLD_EVERY) {
-            return None;
-        }
-        (self.dropped, self.at) = (dropped, Some(now));
-        Some(more)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // Shows P6: however many spans are dropped, the log has one line in a minute.
-    #[test]
-    fn dropped_spans_are_told_once_in_a_minute_with_their_number() {
-        let (mut told, begin) = (Told::default(), Instant::now());
-        let at = |seconds| begin + Duration::from_secs(seconds);
-        assert_eq!(told.tell(0, at(0)), None);
-        assert_eq!(told.tell(12, at(1)), Some(12));
-        for second in 2..61 {
-            assert_eq!(told.tell(12 + second, at(second)), None);
-        }
-        assert_eq!(told.tell(100, at(61)), Some(88));
-        assert_eq!(told.tell(100, at(1000)), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::{Future, pending};
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use super::peer::Peer;
 use super::room::Slot;
 use super::stream::{Opened, Protocol, Stream};
 use super::streams::Streams;
-use super::watched::{Resets, Watched};
+use super::watched::{PeerAddress, Resets, Watched};
 use crate::text::chain;
 use crate::tls::Tls;
 
@@ -48,6 +49,7 @@ impl Serving {
     // connection ends, and with it the request and every lease that it holds.
     pub(super) async fn serve(self, stream: TcpStream, slot: Slot) {
         prepare(&stream, self.limits.write_timeout);
+        let address = stream.peer_addr().ok();
         let activity = &*slot.activity;
         let first_head = async {
             sleep(self.limits.first_head_timeout).await;
@@ -68,7 +70,10 @@ impl Serving {
                 () = self.stopped_for(self.limits.last_request) => return Ok(()),
             };
             match opened {
-                Ok(opened) => self.speak(opened, &slot.activity).await,
+                Ok(opened) => {
+                    self.speak(opened, address.map(|address| address.ip()), &slot.activity)
+                        .await
+                }
                 Err(error) => Err(error.into()),
             }
         };
@@ -84,11 +89,12 @@ impl Serving {
         }
     }
 
-    async fn speak(&self, opened: Opened, activity: &Arc<Activity>) -> Result<(), BoxError> {
+    async fn speak(&self, opened: Opened, address: Option<IpAddr>, activity: &Arc<Activity>) -> Result<(), BoxError> {
         let Self { limits, stop, .. } = self;
         let watched = Watched {
             activity: Arc::clone(activity),
             headers: limits.headers,
+            address: address.map(PeerAddress),
             certified: opened.certified,
             stop: stop.clone(),
             resets: (opened.protocol == Protocol::Http2).then(|| Resets::new(limits.resets)),

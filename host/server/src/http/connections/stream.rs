@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::logins::NotLetIn;
 use crate::tls::{HTTP_2, Tls};
 
 /// What a TLS handshake begins with (RFC 8446, section 5.1); no request in plain text does.
@@ -69,7 +70,13 @@ impl Stream {
         };
         let stream = expect_handshake(stream).await?;
         let (config, roots) = tls.current();
-        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let address = stream.peer_addr().ok();
+        let stream = TlsAcceptor::from(config).accept(stream).await.inspect_err(|error| {
+            if is_of_certificate(error) {
+                let address = address.map(|address| address.ip());
+                tls.logins().refuse(NotLetIn::UnknownCertificate, address);
+            }
+        })?;
         let (_, session) = stream.get_ref();
         let protocol = match session.alpn_protocol() {
             Some(HTTP_2) => Protocol::Http2,
@@ -97,6 +104,12 @@ impl Stream {
     pub(super) fn is_plain(&self) -> bool {
         matches!(self, Self::Plain(_))
     }
+}
+
+/// Whether a handshake has failed because of the certificate that the peer has shown.
+fn is_of_certificate(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(error, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Tells a peer that does not speak TLS what to do; its own software would say only that the answer is no HTTP.

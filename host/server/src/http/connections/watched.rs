@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -29,12 +30,17 @@ pub(super) struct Watched {
     pub(super) activity: Arc<Activity>,
     /// Header lines of a request.
     pub(super) headers: usize,
+    pub(super) address: Option<PeerAddress>,
     pub(super) certified: Option<Certified>,
     /// Cancelled once the host stops: then an answer says that it is the connection's last one.
     pub(super) stop: CancellationToken,
     /// How many more requests may be given up, where that does not end the connection by itself.
     pub(super) resets: Option<Resets>,
 }
+
+/// Where a request comes from, as an extension of it: a caller, or the proxy in front of it.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerAddress(pub IpAddr);
 
 /// Marks an answer, as an extension, that has no end of its own. It has to end soon after the shutdown; nobody waits for one
 /// that is not read.
@@ -72,6 +78,9 @@ impl Watched {
                 resets: self.resets.clone(),
                 endless: false,
             });
+            if let Some(address) = self.address {
+                request.extensions_mut().insert(address);
+            }
             if let Some(certified) = &self.certified {
                 request.extensions_mut().insert(certified.clone());
             }
