@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use axum::body::Body;
 use namelock_test_artifacts::guests;
 use namelock_test_servers::{Authority, Identity};
 use serde_json::{Value, json};
@@ -245,19 +246,63 @@ async fn a_peer_that_trusts_somebody_else_ends_the_handshake_and_nothing_else() 
     assert_eq!(connection.register("demo", "name").await.unwrap().status, 201);
 }
 
+/// A host whose admin listener has TLS, and lets operators in who show a certificate of this authority.
+fn with_operators(authority: &Authority, operators: &Authority, config: &str) -> Builder {
+    let tls =
+        "admin.tls_certificate = 'tls.crt'\nadmin.tls_key = 'tls.key'\nadmin.tls_client_roots = 'operators.crt'\n";
+    let builder = Builder::new().config(&format!("{tls}{config}"));
+    put(builder.folder(), &authority.sign(&["127.0.0.1"]));
+    fs::write(builder.folder().join("operators.crt"), operators.certificate()).unwrap();
+    builder
+}
+
+// Shows P7: who has not the right is refused, also if he has a certificate.
+#[tokio::test]
+async fn a_certificate_gives_the_rights_that_the_configuration_says() {
+    let (authority, operators) = (Authority::new(), Authority::new());
+    let config = "admin.tls_client_rights = ['read']\n";
+    let host = with_operators(&authority, &operators, config).demo().start();
+    let watcher = operators.sign_for("watcher");
+    let watcher = Client::certified(host.addresses().1, &authority, &watcher);
+    let mut watcher = watcher.http2().await.unwrap();
+    for (method, path, status) in [
+        ("GET", "/tenants", 200),
+        ("GET", "/locks", 200),
+        ("GET", "/locks?names=true", 403),
+        ("POST", "/tenants/demo/disable", 403),
+        ("POST", "/drain", 403),
+    ] {
+        let said = watcher.send(method, path, Body::empty()).await.unwrap();
+        assert_eq!(said.status, status, "{method} {path}: {said:?}");
+    }
+    for (rights, expect) in [
+        ("[]", "write some of read, names and write"),
+        ("['fly']", "`fly` is none; a right is"),
+    ] {
+        let config = format!("admin.tls_client_rights = {rights}\n");
+        let words = refusal(&Builder::new().config(&config).demo(), &[], 2);
+        assert!(
+            words.contains("admin.tls_client_rights") && words.contains(expect),
+            "{words}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn an_operator_shows_a_certificate_of_an_authority_that_the_host_knows() {
     let (authority, operators) = (Authority::new(), Authority::new());
-    let builder = Builder::new().config(
-        "admin.tls_certificate = 'tls.crt'\nadmin.tls_key = 'tls.key'\nadmin.tls_client_roots = 'operators.crt'\n",
-    );
-    put(builder.folder(), &authority.sign(&["127.0.0.1"]));
-    fs::write(builder.folder().join("operators.crt"), operators.certificate()).unwrap();
-    let host = builder.demo().start();
+    let host = with_operators(&authority, &operators, "").demo().start();
     let admin = host.addresses().1;
-    let operator = operators.sign(&["operator.test"]);
+    let operator = operators.sign_for("ann");
     let mut known = Client::certified(admin, &authority, &operator).http2().await.unwrap();
     assert_eq!(known.get("/tenants").await.unwrap().status, 200);
+    let said = known.send("POST", "/tenants/demo/enable", Body::empty()).await.unwrap();
+    assert_eq!(said.status, 200);
+    eventually("the log says who has done it", async || {
+        host.log()
+            .contains("a tenant was enabled by the operator operator=\"ann (certificate ")
+    })
+    .await;
     let mut balancer = Client::new(admin, &authority).http1().await.unwrap();
     assert_eq!(balancer.get("/readyz").await.unwrap().status, 200);
     assert_eq!(balancer.get("/tenants").await.unwrap().status, 401);

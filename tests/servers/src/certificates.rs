@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use tempfile::TempDir;
 
@@ -64,6 +64,18 @@ impl Authority {
     /// When one is neither a name nor an address.
     pub fn sign(&self, names: &[&str]) -> Identity {
         self.issue(&params_for(names))
+    }
+
+    /// Signs one with this common name, for whoever connects.
+    ///
+    /// # Panics
+    ///
+    /// As [`sign`](Self::sign) does.
+    pub fn sign_for(&self, common_name: &str) -> Identity {
+        let mut params = params_for(&[]);
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        self.issue(&params)
     }
 
     /// Signs one that ends at this time.

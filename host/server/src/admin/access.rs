@@ -22,16 +22,13 @@ use crate::tokens::{Denied, Rights, Tokens};
 /// Who is logged as having done something where no token is asked for.
 const ANYBODY: &str = "anybody (no admin.tokens)";
 
-/// Who is logged where a certificate was shown.
-const CERTIFIED: &str = "whoever shows a client certificate";
-
 /// What is said to who shows none where there are no tokens.
 const SHOW_ONE: &str = "the admin listener asks for a client certificate of an authority in admin.tls_client_roots";
 
 /// Who asks.
 #[derive(Clone, Debug)]
 pub(super) struct Operator {
-    /// The name of the token, for the log.
+    /// The name of the token, or of whoever shows a certificate, for the log.
     pub(super) name: Arc<str>,
     rights: Rights<AdminRight>,
     address: Option<IpAddr>,
@@ -45,10 +42,10 @@ impl Operator {
     }
 }
 
-/// Tells who sends a request, by its head alone; `certificates` says whether operators can show those instead of tokens.
+/// Tells who sends a request, by its head alone; `certificates` says what operators may do who show those instead of tokens, if they can.
 fn operator(
     tokens: &Tokens<AdminRight>,
-    certificates: bool,
+    certificates: Option<Rights<AdminRight>>,
     head: &Parts,
 ) -> Result<Operator, (NotLetIn, Denied<AdminRight>)> {
     let with = |name: &Arc<str>, rights: Rights<AdminRight>| Operator {
@@ -57,8 +54,8 @@ fn operator(
         address: address(head),
     };
     let certified = head.extensions.get::<Certified>();
-    if certified.is_some_and(Certified::counts) {
-        return Ok(with(&CERTIFIED.into(), Rights::all()));
+    if let (Some(certified), Some(rights)) = (certified.filter(|certified| certified.counts()), certificates) {
+        return Ok(with(&certified.name, rights));
     }
     let nothing = match certified {
         // Its authority is no more among those of the listener.
@@ -67,7 +64,7 @@ fn operator(
     };
     match tokens.find(&head.headers) {
         Ok(Some(token)) => Ok(with(&token.name, token.rights)),
-        Ok(None) if certificates => Err((nothing, Denied::Missing)),
+        Ok(None) if certificates.is_some() => Err((nothing, Denied::Missing)),
         Ok(None) => Ok(with(&ANYBODY.into(), Rights::all())),
         Err(Denied::Missing) => Err((nothing, Denied::Missing)),
         Err(denied) => Err((NotLetIn::UnknownToken, denied)),
@@ -92,7 +89,7 @@ fn needed(method: &Method) -> AdminRight {
 /// Lets a request through whose sender has the right, and leaves the [`Operator`] with it.
 pub(super) async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     let (mut head, body) = request.into_parts();
-    let only_certificates = admin.certificates && admin.tokens.is_open();
+    let only_certificates = admin.certificates.is_some() && admin.tokens.is_open();
     let operator = operator(&admin.tokens, admin.certificates, &head)
         .map_err(|(why, denied)| {
             admin.logins.refuse(why, address(&head));

@@ -15,8 +15,8 @@ use crate::same_site;
 use crate::telemetry::Log;
 use crate::tenants::Tenants;
 use crate::tls::Tls;
-use crate::tokens::Tokens;
 use crate::tokens::right::AdminRight;
+use crate::tokens::{Rights, Tokens};
 use crate::trace::figures::Figures;
 
 /// What the admin listener reports on and steers.
@@ -24,8 +24,8 @@ use crate::trace::figures::Figures;
 pub struct Admin {
     /// Who may use it.
     pub tokens: Tokens<AdminRight>,
-    /// Whether operators can show certificates instead.
-    pub certificates: bool,
+    /// What operators may do who show certificates instead; none: they cannot.
+    pub certificates: Option<Rights<AdminRight>>,
     /// The TLS of this listener and of the public one, as far as they have it.
     pub tls: Vec<Arc<Tls>>,
     /// Who was not let in here.

@@ -17,6 +17,7 @@ use super::units::{SIZES, TIMES, Value, show};
 use crate::error::ErrorKind;
 use crate::same_site::{HostName, InvalidHostName};
 use crate::tenants::{InvalidTenantId, TenantId};
+use crate::tokens::right::{AdminRight, InvalidRight, list};
 use crate::tokens::{InvalidTokens, Tokens};
 
 /// A setting of the host (`T` is `Config`) or of a tenant (`T` is `Limits`).
@@ -202,6 +203,11 @@ impl<T> Setting<T> {
         Self::new(key, Kind::List, field)
     }
 
+    /// A list of rights of operators.
+    pub const fn rights(key: &'static str, field: fn(&mut T) -> Field<'_>) -> Self {
+        Self::new(key, Kind::List, field)
+    }
+
     /// Adds the sentence about it.
     pub const fn says(mut self, says: &'static str) -> Self {
         self.entry.says = says;
@@ -266,6 +272,7 @@ fields! {
     Tenants(Vec<TenantId>),
     Tokens(AdminTokens),
     Hosts(Vec<HostName>),
+    Rights(Vec<AdminRight>),
 }
 
 impl Field<'_> {
@@ -292,6 +299,7 @@ impl Field<'_> {
             Self::Tenants(ids) => Value::List(ids.iter().map(ToString::to_string).collect()),
             Self::Tokens(tokens) => Value::Tokens(tokens.sections.clone()),
             Self::Hosts(names) => Value::List(names.iter().map(ToString::to_string).collect()),
+            Self::Rights(rights) => Value::List(rights.iter().map(ToString::to_string).collect()),
         })
     }
 
@@ -326,6 +334,16 @@ impl Field<'_> {
                 let name =
                     |text: &String| parse(text, |error: InvalidHostName| format!("`{text}` is no name; {error}"));
                 *field = names.iter().map(name).collect::<Result<_, _>>()?;
+            }
+            (Self::Rights(_), Value::List(rights)) if rights.is_empty() => {
+                return Err(format!(
+                    "nothing is allowed; write some of {}",
+                    list::<AdminRight>("and")
+                ));
+            }
+            (Self::Rights(field), Value::List(rights)) => {
+                let right = |text: &String| parse(text, |error: InvalidRight| format!("`{text}` is none; {error}"));
+                *field = rights.iter().map(right).collect::<Result<_, _>>()?;
             }
             (field, Value::Text(text)) => {
                 let text = text.to_str().ok_or("the value is not UTF-8; write it in UTF-8")?;

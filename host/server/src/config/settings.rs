@@ -161,6 +161,8 @@ pub(super) const HOST: &[Host] = &[
     Host::text("admin.tls_client_roots", |c| (&mut c.admin.tls.client_roots).into())
         .says("The authorities whose certificates operators may show instead of a token, in PEM")
         .absent("/etc/namelock/operators.crt", "operators show no certificates"),
+    Host::rights("admin.tls_client_rights", |c| (&mut c.admin.client_rights).into())
+        .says("What operators may do who show such a certificate: some of read, names and write"),
     Host::switch("admin.open", |c| (&mut c.admin.open).into())
         .says("Whether it may listen beyond loopback even if there are no tokens")
         .flag("admin-open", |flags| flags.admin_open.then(|| "true".into())),

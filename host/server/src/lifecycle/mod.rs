@@ -244,7 +244,7 @@ async fn serve_tenants(
     }));
     let admin = Admin {
         tokens: config.admin.tokens.tokens.clone(),
-        certificates: config.admin.tls.client_roots.is_some(),
+        certificates: config.admin.certificates(),
         tls: identities.all(),
         logins: identities.logins(),
         locks: locks.clone(),

@@ -1,4 +1,4 @@
-//! What is read of a certificate: when it ends.
+//! What is read of a certificate: when it ends, and whose it is.
 //!
 //! rustls serves a certificate whether it has ended or not, and only clients look. So nobody on this side would notice that a
 //! renewal has failed, until nobody can connect any more.
@@ -7,12 +7,26 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::CertificateDer;
+use sha2::{Digest, Sha256};
 use x509_cert::Certificate;
+use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{DateTime, Decode};
+
+use crate::hex::hex;
+use crate::text::one_line;
 
 /// How long before its end a certificate should have been renewed. What renews certificates does it well before that: of those
 /// that last for 90 days, 30 days before their end. Shorter ones are warned of for as long as they last.
 pub(super) const SOON: Duration = Duration::from_hours(14 * 24);
+
+/// Longest common name that is shown, in bytes.
+const NAME_MAX: usize = 64;
+
+/// Bytes of the SHA-256 that are shown: enough to find a certificate among those of an authority.
+const DIGEST_SHOWN: usize = 8;
+
+/// The common name in the subject of a certificate (X.520, `id-at-commonName`).
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
 /// When what a listener shows ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,4 +81,27 @@ impl fmt::Display for Warning {
             }
         }
     }
+}
+
+/// Names whoever shows this certificate for the log: by the common name of its subject, if it has one that can be read, and by
+/// the beginning of its SHA-256, which nobody else's certificate has.
+pub fn name_of(certificate: &CertificateDer<'_>) -> String {
+    let digest = Sha256::digest(certificate);
+    let digest = format!("(certificate {})", hex(digest.get(..DIGEST_SHOWN).unwrap_or_default()));
+    match common_name(certificate) {
+        Some(name) => format!("{} {digest}", one_line(&name, NAME_MAX)),
+        None => digest,
+    }
+}
+
+fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    let mut parts = certificate
+        .tbs_certificate
+        .subject
+        .0
+        .iter()
+        .flat_map(|part| part.0.iter());
+    let name = parts.find(|part| part.oid == COMMON_NAME)?;
+    Some(String::from_utf8_lossy(name.value.value()).into_owned())
 }

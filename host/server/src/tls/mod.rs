@@ -21,7 +21,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 
-pub use self::certificate::{End, Warning};
+pub use self::certificate::{End, Warning, name_of};
 use self::files::Contents;
 pub use self::files::{TlsError, TlsFiles, certificates, private_key, roots};
 use crate::logins::Logins;

@@ -1,6 +1,7 @@
 use std::fs;
 
 use namelock_test_servers::{Authority, Identity};
+use rustls::pki_types::pem::PemObject;
 
 use super::*;
 
@@ -85,6 +86,33 @@ fn what_ends_first_of_what_is_shown_counts() {
     identity.certificate += &authority.sign_until(&["between"], end(5)).certificate;
     let tls = Tls::open("http", &files(&dir, &identity)).unwrap().unwrap();
     assert_eq!(tls.end().unwrap().unix_seconds(), 20_005 * 24 * 3600);
+}
+
+#[test]
+fn whoever_shows_a_certificate_is_named_on_one_short_line() {
+    let authority = Authority::new();
+    let name = |identity: &Identity| {
+        let der = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
+        name_of(&der)
+    };
+    let ann = name(&authority.sign_for("ann"));
+    let digest = ann
+        .strip_prefix("ann (certificate ")
+        .and_then(|rest| rest.strip_suffix(')'));
+    assert!(
+        digest.is_some_and(|digest| digest.len() == 16 && digest.bytes().all(|b| b.is_ascii_hexdigit())),
+        "{ann}"
+    );
+    assert_ne!(
+        ann,
+        name(&authority.sign_for("ann")),
+        "another certificate of the same name"
+    );
+    let nasty = name(&authority.sign_for(&format!("a\nb \u{202e}\u{1b}[2J{}", "x".repeat(500))));
+    assert!(nasty.starts_with("a b \\u{202e} [2Jxxx"), "{nasty}");
+    assert!(nasty.len() < 100 && !nasty.contains(char::is_control), "{nasty}");
+    let unreadable = name_of(&CertificateDer::from(vec![0]));
+    assert!(unreadable.starts_with("(certificate "), "{unreadable}");
 }
 
 #[test]

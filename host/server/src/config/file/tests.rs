@@ -200,7 +200,7 @@ fn an_error_says_what_and_where_and_how_to_fix_it() {
     check(
         "[admin]\ncolour = 1",
         "FILE, line 2, admin.colour: unknown field `colour`, expected one of \
-         `listen`, `tls_certificate`, `tls_key`, `tls_client_roots`, `open`, `tokens`, `hosts`",
+         `listen`, `tls_certificate`, `tls_key`, `tls_client_roots`, `tls_client_rights`, `open`, `tokens`, `hosts`",
     );
     check(
         "[https]\n",

@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::logins::NotLetIn;
-use crate::tls::{HTTP_2, Tls};
+use crate::tls::{HTTP_2, Tls, name_of};
 
 /// What a TLS handshake begins with (RFC 8446, section 5.1); no request in plain text does.
 const HANDSHAKE: u8 = 22;
@@ -39,6 +39,8 @@ pub(super) enum Protocol {
 /// The peer has shown a certificate that one of the listener's authorities has signed.
 #[derive(Clone, Debug)]
 pub struct Certified {
+    /// How the log names whoever shows it.
+    pub name: Arc<str>,
     tls: Arc<Tls>,
     roots: u64,
 }
@@ -84,10 +86,15 @@ impl Stream {
         };
         Ok(Opened {
             protocol,
-            certified: session.peer_certificates().map(|_| Certified {
-                tls: Arc::clone(tls),
-                roots,
-            }),
+            // The first one is the peer's, and the rest has signed it (RFC 8446, section 4.4.2).
+            certified: session
+                .peer_certificates()
+                .and_then(<[_]>::first)
+                .map(|shown| Certified {
+                    name: name_of(shown).into(),
+                    tls: Arc::clone(tls),
+                    roots,
+                }),
             stream: Self::Tls(Box::new(stream)),
         })
     }
