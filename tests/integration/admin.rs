@@ -146,6 +146,24 @@ async fn who_is_not_let_in_is_counted_and_the_log_says_where_from() {
 }
 
 #[tokio::test]
+async fn a_command_finds_its_hosts_in_a_variable_that_no_host_reads() {
+    let host = Builder::new().demo().start();
+    host.wait_until_ready();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_namelock"));
+    // The other one has where a host of this machine is to listen.
+    command
+        .args(["admin", "ready"])
+        .env("NAMELOCK_ADMIN", "0.0.0.0:0")
+        .env("NAMELOCK_HOSTS", address(&host));
+    let output = command.output().unwrap();
+    assert_eq!(
+        (output.status.code(), output.stdout.as_slice()),
+        (Some(0), &b"ready\n"[..]),
+        "{output:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_command_takes_its_token_from_the_environment_or_a_file() {
     let (secret, lines) = admin_token("read");
     let host = Builder::new().config(&lines).demo().start();

@@ -11,8 +11,9 @@ use super::tls::TlsFlags;
 use super::token::{self, Token};
 use crate::config::source::ConfigError;
 
-/// The variable of the environment that has the addresses of the hosts.
-const HOSTS: &str = "NAMELOCK_ADMIN";
+/// The variable of the environment that has the addresses of the hosts. It is not the one of `serve`, whose `--admin` is an address to
+/// listen on: who has set that for a host would ask there.
+const HOSTS: &str = "NAMELOCK_HOSTS";
 
 /// How many hosts are asked at most.
 const HOSTS_MAX: usize = 100;
@@ -20,7 +21,7 @@ const HOSTS_MAX: usize = 100;
 /// The hosts that a command asks, and how it is let in.
 #[derive(Args, Debug)]
 pub(crate) struct HostFlags {
-    /// The admin listener of the host, or of several hosts, separated by commas [env: NAMELOCK_ADMIN] [default: 127.0.0.1:8081]
+    /// The admin listener of the host, or of several hosts, separated by commas [env: NAMELOCK_HOSTS] [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR", value_delimiter = ',', global = true)]
     admin: Vec<SocketAddr>,
     /// File with the secret of a token, if the hosts ask for one [default: what NAMELOCK_ADMIN_TOKEN has]
@@ -103,7 +104,7 @@ mod tests {
         assert_eq!(ports(&[], None), [8081]);
         assert_eq!(ports(&[], Some("")), [8081]);
         let error = hosts(&[], Some("here".into())).unwrap_err().to_string();
-        assert!(error.starts_with("NAMELOCK_ADMIN: `here` is not an address"), "{error}");
+        assert!(error.starts_with("NAMELOCK_HOSTS: `here` is not an address"), "{error}");
         assert!(hosts(&[flag[0]; HOSTS_MAX + 1], None).is_err());
     }
 }
