@@ -193,6 +193,13 @@ async fn a_command_takes_its_token_from_the_environment_or_a_file() {
         "{said}"
     );
     assert!(!said.contains(&secret));
+    // The address is nobody's, and nobody is asked.
+    let (code, said) = admin_of(&["192.0.2.1:8081"], Some(&secret), &["tenants"]);
+    assert!(
+        code == Some(2) && said.contains("the token would be sent as it is to 192.0.2.1:8081"),
+        "{said}"
+    );
+    assert!(!said.contains(&secret));
     let (code, said) = admin_of(&hosts, None, &["ready"]);
     assert_eq!((code, said.as_str()), (Some(0), "ready\n"));
 }

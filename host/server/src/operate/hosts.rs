@@ -56,6 +56,9 @@ impl HostFlags {
             token: Token::find(self.token_file.as_deref(), env.token)?,
             tls: self.tls.read()?,
         };
+        if access.token.is_some() {
+            self.tls.guard_secret(&hosts)?;
+        }
         Ok((hosts, access))
     }
 }

@@ -27,6 +27,9 @@ pub(super) struct TlsFlags {
     /// The private key of this certificate, in PEM
     #[arg(long, value_name = "FILE", global = true, requires_all = ["tls_certificate", "tls_roots"])]
     tls_key: Option<PathBuf>,
+    /// Sends a token without TLS also to hosts beyond loopback, where whoever is on the way can read it
+    #[arg(long, global = true, conflicts_with = "tls_roots")]
+    plain: bool,
 }
 
 /// How hosts are spoken to where they have TLS.
@@ -44,6 +47,22 @@ pub(super) enum Stream {
 }
 
 impl TlsFlags {
+    /// Refuses to send a secret to these hosts, if others could read it on its way.
+    // Keeps P7: a secret does not leave the machine in the clear by accident.
+    pub(super) fn guard_secret(&self, hosts: &[SocketAddr]) -> Result<(), ConfigError> {
+        let beyond = hosts.iter().find(|host| !host.ip().to_canonical().is_loopback());
+        match beyond {
+            Some(host) if self.tls_roots.is_none() && !self.plain => {
+                let problem = format!(
+                    "the token would be sent as it is to {host}, and whoever is on the way could use it; give the host a \
+                     certificate and pass its authority with --tls-roots, or pass --plain in a network that keeps others out"
+                );
+                Err(ConfigError::new("--admin", problem))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Reads the files; none: hosts are asked without TLS.
     pub(super) fn read(&self) -> Result<Option<ClientTls>, ConfigError> {
         let Some(roots) = &self.tls_roots else {
@@ -110,5 +129,43 @@ impl Write for Stream {
             Self::Plain(stream) => stream.flush(),
             Self::Tls(stream) => stream.flush(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Shows P7: no secret leaves the machine in the clear by accident.
+    #[test]
+    fn a_secret_goes_beyond_loopback_only_with_tls_or_where_it_is_asked_for() {
+        let hosts = |texts: &[&str]| -> Vec<SocketAddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+        let near = hosts(&["127.0.0.1:1", "127.8.9.1:2", "[::1]:3", "[::ffff:127.0.0.1]:4"]);
+        let (flags, far) = (TlsFlags::default(), hosts(&["127.0.0.1:1", "10.0.0.1:8081"]));
+        assert_eq!(flags.guard_secret(&near), Ok(()));
+        for far in [
+            &far,
+            &hosts(&["0.0.0.0:1"]),
+            &hosts(&["[::ffff:10.0.0.1]:1"]),
+            &hosts(&["[fe80::1]:1"]),
+        ] {
+            assert!(flags.guard_secret(far).is_err(), "{far:?}");
+        }
+        let said = flags.guard_secret(&far).unwrap_err().to_string();
+        for part in ["10.0.0.1:8081", "--tls-roots", "--plain"] {
+            assert!(said.contains(part), "{said}");
+        }
+        let plain = TlsFlags {
+            plain: true,
+            ..TlsFlags::default()
+        };
+        let encrypted = TlsFlags {
+            tls_roots: Some("ca.crt".into()),
+            ..TlsFlags::default()
+        };
+        assert_eq!(
+            (plain.guard_secret(&far), encrypted.guard_secret(&far)),
+            (Ok(()), Ok(()))
+        );
     }
 }
