@@ -203,6 +203,12 @@ async fn an_operator_sees_who_holds_a_lock_and_who_waits_and_ends_the_lease() {
     let body = json!({ "name": "room", "owner": "ann" });
     let (ended, ()) = tokio::join!(host.post_keyed("slow", "key-1", &body), looked);
     ended.is_problem(503, "lease_lost");
+    // It was not the handler that took long.
+    let detail = ended.body["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("the lock was lost before the tenant's handler was done"),
+        "{detail}"
+    );
     assert_eq!(host.get("slow", "room").await.status, 404);
     eventually("the lock was given back", async || {
         memcached.raw().lock_keys().is_empty()

@@ -71,8 +71,9 @@ pub enum CallError {
         /// What the limit is set to.
         time: Duration,
     },
-    /// A lease that the handler held was lost while it ran: its time was over, or the lock service forgot it.
-    #[error("the handler ran until its lease was lost")]
+    /// A lease that the handler held was lost while it ran: its time was over, the lock service forgot it, or
+    /// an operator has ended it.
+    #[error("a lease of the handler was lost while it ran")]
     LeaseLost,
     /// The handler exceeded a limit that ends its call.
     #[error("the handler used more {limit} than it may")]

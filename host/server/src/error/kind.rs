@@ -247,10 +247,10 @@ error_kinds! {
         status: SERVICE_UNAVAILABLE,
         title: "The lock was lost before the work was done",
         retry: Later,
-        why: "The handler ran for longer than its lease (`lock.lease`, or `lock.max_hold` with renewals), or memcached was restarted or flushed, so the lock was no longer certain. The host ends such a call. A write whose fencing token is older than one that the database has seen for the name is refused with this code too.",
+        why: "The handler ran for longer than its lease (`lock.lease`, or `lock.max_hold` with renewals), or memcached was restarted or flushed, so the lock was no longer certain, or an operator has ended the lease. The host ends such a call. A write whose fencing token is older than one that the database has seen for the name is refused with this code too.",
         caller: "It may have saved the name: send the request again with its `Idempotency-Key`, after `retry_after_ms`.",
         handler: "Hold a lease only for as long as you need it, and call `renew` before `remaining` (in WIT `remaining-ms`) runs out.",
-        operator: "Look in the log for `memcached has lost locks`, which says why, and for a host that stood still.",
+        operator: "Look in the log for `memcached has lost locks`, which says why, for `a lease was ended by the operator`, and for a host that stood still.",
     }
     /// The lock service cannot be reached, or cannot grant safely now.
     LockUnavailable {

@@ -218,9 +218,10 @@ impl Problem {
                 ErrorKind::HandlerDeadline,
                 "the tenant's handler did not end in the time that it has",
             ),
+            // It says the same whoever is to blame: a slow handler, memcached, or an operator who has ended the lease.
             CallError::LeaseLost => Self::new(
                 ErrorKind::LeaseLost,
-                "the tenant's handler took longer than its lease; send the request again with its Idempotency-Key to find out whether it saved the name",
+                "the lock was lost before the tenant's handler was done; send the request again with its Idempotency-Key to find out whether it saved the name",
             ),
             CallError::Limit { limit } => Self::new(
                 ErrorKind::TenantLimit,
