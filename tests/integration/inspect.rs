@@ -153,3 +153,75 @@ fn a_configuration_is_checked_with_the_files_of_its_tenants() {
     fs::write(tenant.join("tenant.toml"), "[limits]\ncalls = 'many'\n").unwrap();
     refused("", "tenant acme: ");
 }
+
+#[test]
+fn all_that_is_wrong_with_a_configuration_is_said_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |config: &str| {
+        fs::write(dir.path().join("namelock.toml"), config).unwrap();
+        let (code, said, error) = ended(&namelock(dir.path(), &["check-config", "namelock.toml"]));
+        assert_eq!((code, said.as_str()), (Some(2), ""), "{error}");
+        error
+    };
+    let tenant = dir.path().join("tenants/acme");
+    fs::create_dir_all(&tenant).unwrap();
+    fs::write(tenant.join("tenant.toml"), "colour = 'red'\n[limits]\ncalls = 'many'\n").unwrap();
+    let file = "
+        [http]
+        cals = 10
+        drain = 'soon'
+        tls_certificate = 'no.crt'
+        [admin]
+        listen = '0.0.0.0:8081'
+        tls_certificate = 'no.crt'
+        tls_key = 'no.key'
+        hosts = ['a b']
+        [metrics]
+        tenants = -1
+    ";
+    let error = check(file);
+    for expect in [
+        "line 3, http.cals: unknown field `cals`",
+        "line 4, http.drain: `soon` is not a time",
+        "line 12, metrics.tenants: -1 is out of range",
+        "admin.hosts: `a b` is no name",
+        "tenant acme: ",
+        "unknown field `colour`",
+        "limits.calls: invalid type",
+    ] {
+        assert!(error.contains(expect), "{expect}: {error}");
+    }
+    for follows in ["no.crt", "operator has a token"] {
+        assert!(!error.contains(follows), "it may follow from another mistake: {error}");
+    }
+
+    let error = check(
+        &file
+            .replace("cals = 10", "")
+            .replace("drain = 'soon'", "")
+            .replace("hosts = ['a b']", ""),
+    );
+    for expect in [
+        "http.tls_certificate: a certificate needs its key",
+        "admin.tls_certificate: cannot read no.crt",
+        "no operator has a token",
+        "tenant acme: ",
+    ] {
+        assert!(error.contains(expect), "{expect}: {error}");
+    }
+
+    let error = check("[lock]\nlease = '1s'\nmax_hold = '500ms'\nbackoff_min = '1m'\n[names]\nretention = '1s'\n");
+    for expect in ["lock.max_hold: 500ms is shorter", "lock.backoff_min: 60s is longer"] {
+        assert!(error.contains(expect), "{expect}: {error}");
+    }
+    assert!(!error.contains("names.retention"), "{error}");
+    let error = check("[lock]\nlease = '1s'\n[names]\nretention = '1s'\n");
+    for expect in ["lock.lease: 1s is no longer than", "names.retention: 1s is shorter"] {
+        assert!(error.contains(expect), "{expect}: {error}");
+    }
+    let error = check("http = [");
+    assert!(
+        error.contains("this is not TOML") && !error.contains("tenant acme"),
+        "{error}"
+    );
+}

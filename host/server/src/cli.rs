@@ -100,7 +100,7 @@ enum Command {
     ///
     /// Exit codes: 0 after a stop by a signal, 2 for bad usage or configuration, 1 for everything else.
     Dev(DevFlags),
-    /// Says what is wrong with a configuration file and the files of its tenants, without starting anything.
+    /// Says all that is wrong with a configuration file and the files of its tenants, without starting anything.
     ///
     /// It goes by these files alone, and not by what a host finds only when it starts: servers, paths, ports, limits of the machine.
     ///

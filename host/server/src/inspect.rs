@@ -1,12 +1,13 @@
 //! What a host would be configured with, without starting one: `namelock check-config` and `serve --print-config`.
 
 use std::ffi::OsString;
+use std::time::SystemTime;
 
 use clap::Args;
 
 use crate::config::source::ConfigError;
-use crate::config::{Config, ServeFlags, effective};
-use crate::lifecycle::{Identities, RunError, checks, rules};
+use crate::config::{Config, Rest, ServeFlags, effective};
+use crate::lifecycle::{RunError, checks, open_tls, rules};
 use crate::output::print;
 use crate::tenants::directory;
 use crate::text::chain;
@@ -21,7 +22,8 @@ pub struct CheckConfigFlags {
 
 /// Says all that a host would refuse this file for, or that of its tenants, and prints that it would not.
 ///
-/// A host would serve with a certificate that has ended, so that is a warning.
+/// A host would serve with a certificate that has ended, so that is a warning. What follows from a section in which something is
+/// wrong is not looked at: it would be another mistake, or none, once that is mended.
 ///
 /// Variables of the environment do not count: they configure the hosts of this machine, and the file may be for another one.
 pub fn check_config(flags: &CheckConfigFlags) -> Result<(), RunError> {
@@ -29,39 +31,71 @@ pub fn check_config(flags: &CheckConfigFlags) -> Result<(), RunError> {
         config: Some(flags.file.clone()),
         ..ServeFlags::default()
     };
-    let config = Config::load(&given, &|_| None)?;
-    checks::refuse_contradictions(&config)?;
-    let warnings = Identities::open(&config)?.warnings();
-    let tenants = check_tenants(&config)?;
-    let warnings: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
-    print(&format!(
-        "{}: nothing is wrong with it; {tenants}\n{warnings}",
-        flags.file.display()
-    ))
+    let rest = Rest::load(&given, &|_| None);
+    let mut wrong: Vec<_> = rest.wrong.iter().cloned().map(RunError::from).collect();
+    wrong.extend(checks::contradictions(&rest.config, |sections| rest.knows(sections)));
+    let warnings = check_certificates(&rest, &mut wrong);
+    let tenants = check_tenants(&rest, &mut wrong);
+    match wrong.len() {
+        0 => print(&format!(
+            "{}: nothing is wrong with it; {tenants}\n{warnings}",
+            flags.file.display()
+        )),
+        1 => Err(wrong.swap_remove(0)),
+        _ => Err(RunError::Many(wrong)),
+    }
 }
 
+/// Checks the certificates of the listeners, and says what an operator should know of them.
+fn check_certificates(rest: &Rest, wrong: &mut Vec<RunError>) -> String {
+    let mut warnings = String::new();
+    for (section, files) in [("http", &rest.config.http.tls), ("admin", &rest.config.admin.tls)] {
+        if !rest.knows(&[section]) {
+            continue;
+        }
+        match open_tls(section, files) {
+            Ok(tls) => {
+                if let Some(warning) = tls.and_then(|tls| tls.warning(SystemTime::now())) {
+                    warnings.push_str(&format!("warning: {section}.tls_certificate: {warning}\n"));
+                }
+            }
+            Err(error) => wrong.push(error.into()),
+        }
+    }
+    warnings
+}
+
+/// What says how the files of tenants are read.
+const OF_TENANTS: [&str; 5] = ["tenants", "limits", "names", "lock", "compiler"];
+
 /// Checks the files of the tenants, if they are here, and says how many there are.
-fn check_tenants(config: &Config) -> Result<String, RunError> {
+fn check_tenants(rest: &Rest, wrong: &mut Vec<RunError>) -> String {
+    let config = &rest.config;
     let dir = config.tenants.display();
+    if !rest.knows(&OF_TENANTS) {
+        return String::new();
+    }
     if !config.tenants.exists() {
-        return Ok(format!("its tenants were not checked, because there is no {dir} here"));
+        return format!("its tenants were not checked, because there is no {dir} here");
     }
-    let candidates = directory::scan(&config.tenants, &rules(config), &config.compiler.cache.dir)?;
-    let wrong: Vec<_> = candidates
-        .iter()
-        .filter_map(|candidate| {
-            let error = candidate.error()?;
-            Some(ConfigError::new(format!("tenant {}", candidate.id()), chain(error)))
-        })
-        .collect();
-    if !wrong.is_empty() {
-        return Err(RunError::Many(wrong));
+    let candidates = match directory::scan(&config.tenants, &rules(config), &config.compiler.cache.dir) {
+        Ok(candidates) => candidates,
+        Err(error) => {
+            wrong.push(error.into());
+            return String::new();
+        }
+    };
+    wrong.extend(candidates.iter().filter_map(|candidate| {
+        let error = candidate.error()?;
+        Some(ConfigError::new(format!("tenant {}", candidate.id()), chain(error)).into())
+    }));
+    if rest.knows(&["http"]) {
+        wrong.extend(checks::refuse_open(&config.http, &candidates).err().map(RunError::from));
     }
-    checks::refuse_open(&config.http, &candidates)?;
-    Ok(format!(
+    format!(
         "the files of its {} tenants in {dir} are right (`namelock check` looks at their components)",
         candidates.len()
-    ))
+    )
 }
 
 /// Prints every setting with its value, as a file.

@@ -31,44 +31,110 @@ impl Config {
     ///
     /// What is wrong, where, and how to fix it, on one line.
     pub fn load(flags: &ServeFlags, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
-        let source = match CONFIG.find(flags, env) {
-            Some((_, path)) => Source::read(Path::new(&path), FILE_MAX)?,
-            None => Source::default(),
-        };
-        let file: ConfigFile = source.parse()?;
-        let mut config = Self::default();
-        for setting in HOST {
-            let flag = setting.flag.and_then(|flag| flag.find(flags, env));
-            let value = flag.map(|(place, text)| (place, Value::Text(text)));
-            if let Some((place, value)) = value.or_else(|| file.value(setting, &source)) {
-                let stored = (setting.field)(&mut config).set(value);
-                stored.map_err(|problem| ConfigError::new(place, problem))?;
-            }
+        let source = source(flags, env)?;
+        let (config, wrong) = fill(&source.parse()?, &source, flags, env);
+        match wrong.into_iter().next() {
+            Some(first) => Err(first),
+            None => Ok(config),
         }
-        config.limits = file.given.over(&Limits::default());
-        // What is left out may not be raised by a tenant, so that the operator decides on every limit that may.
-        config.limits_max = file.max.over(&config.limits);
-        let beyond = config.limits.beyond(&config.limits_max, |key| source.place(None, key));
-        if let Some(error) = beyond.into_iter().next() {
-            return Err(error);
-        }
-        check_lock(&config.lock, &source)?;
-        Ok(config)
     }
 }
 
-/// Refuses settings of the lock that contradict each other.
-fn check_lock(lock: &LockConfig, source: &Source) -> Result<(), ConfigError> {
+/// A configuration without what is wrong with it, in place of which it has the defaults.
+#[derive(Debug)]
+pub struct Rest {
+    /// What is left.
+    pub config: Config,
+    /// All that is wrong, up to a bound.
+    pub wrong: Vec<ConfigError>,
+}
+
+impl Rest {
+    /// Reads the configuration as [`Config::load`] does, and goes on without what is wrong.
+    pub fn load(flags: &ServeFlags, env: &dyn Fn(&str) -> Option<OsString>) -> Self {
+        let nothing = |wrong| Self {
+            config: Config::default(),
+            wrong,
+        };
+        let source = match source(flags, env) {
+            Ok(source) => source,
+            Err(error) => return nothing(vec![error]),
+        };
+        match source.parse_all() {
+            (None, wrong) => nothing(wrong),
+            (Some(file), mut wrong) => {
+                let (config, more) = fill(&file, &source, flags, env);
+                wrong.extend(more);
+                Self { config, wrong }
+            }
+        }
+    }
+
+    /// Whether what these sections say is all there, so that what follows from it is so. A setting that nobody knows may be
+    /// any of its section that is misspelt, and a section that nobody knows may be any section.
+    pub fn knows(&self, sections: &[&str]) -> bool {
+        let is_elsewhere = |error: &ConfigError| {
+            let is_known = SECTIONS.iter().any(|(name, _)| *name == error.section());
+            is_known && !sections.contains(&error.section())
+        };
+        self.wrong.iter().all(is_elsewhere)
+    }
+}
+
+/// The file that the flags or the environment name.
+fn source(flags: &ServeFlags, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Source, ConfigError> {
+    match CONFIG.find(flags, env) {
+        Some((_, path)) => Source::read(Path::new(&path), FILE_MAX),
+        None => Ok(Source::default()),
+    }
+}
+
+/// Fills the configuration from all layers, without what is wrong, and lists that.
+fn fill(
+    file: &ConfigFile,
+    source: &Source,
+    flags: &ServeFlags,
+    env: &dyn Fn(&str) -> Option<OsString>,
+) -> (Config, Vec<ConfigError>) {
+    let (mut config, mut wrong) = (Config::default(), Vec::new());
+    for setting in HOST {
+        let flag = setting.flag.and_then(|flag| flag.find(flags, env));
+        let value = flag.map(|(place, text)| (place, Value::Text(text)));
+        if let Some((place, value)) = value.or_else(|| file.value(setting, source)) {
+            let stored = (setting.field)(&mut config).set(value);
+            wrong.extend(
+                stored
+                    .err()
+                    .map(|problem| ConfigError::new(place, problem).of(setting.entry.key)),
+            );
+        }
+    }
+    config.limits = file.given.over(&Limits::default());
+    // What is left out may not be raised by a tenant, so that the operator decides on every limit that may.
+    config.limits_max = file.max.over(&config.limits);
+    wrong.extend(config.limits.beyond(&config.limits_max, |key| source.place(None, key)));
+    wrong.extend(check_hold(&config.lock, source).err());
+    wrong.extend(check_backoff(&config.lock, source).err());
+    (config, wrong)
+}
+
+/// Refuses a longest hold that is shorter than one lease.
+fn check_hold(lock: &LockConfig, source: &Source) -> Result<(), ConfigError> {
     if lock.max_hold < lock.lease {
         let (max_hold, lease) = (lock.max_hold, lock.lease);
         let problem =
             format!("{max_hold:?} is shorter than lock.lease, {lease:?}; make it longer or the other shorter");
-        return Err(ConfigError::new(source.place(None, "lock.max_hold"), problem));
+        return Err(ConfigError::new(source.place(None, "lock.max_hold"), problem).of("lock.max_hold"));
     }
+    Ok(())
+}
+
+/// Refuses a shortest pause that is longer than the longest one.
+fn check_backoff(lock: &LockConfig, source: &Source) -> Result<(), ConfigError> {
     if lock.backoff_min > lock.backoff_max {
         let (min, max) = (lock.backoff_min, lock.backoff_max);
         let problem = format!("{min:?} is longer than lock.backoff_max, {max:?}; make it shorter or the other longer");
-        return Err(ConfigError::new(source.place(None, "lock.backoff_min"), problem));
+        return Err(ConfigError::new(source.place(None, "lock.backoff_min"), problem).of("lock.backoff_min"));
     }
     Ok(())
 }

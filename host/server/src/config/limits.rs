@@ -190,7 +190,7 @@ impl Limits {
                     "{value} is above limits.max.{} of this host, {max}; lower the one or raise the other",
                     setting.entry.name()
                 );
-                wrong.push(ConfigError::new(place(key), problem));
+                wrong.push(ConfigError::new(place(key), problem).of(key));
             }
         }
         wrong

@@ -28,6 +28,7 @@ pub mod units;
 pub use admin::{AdminConfig, AdminTokens};
 pub use described::{Described, all};
 pub use document::{document, effective};
+pub use file::Rest;
 pub use flags::ServeFlags;
 pub use limits::{Limits, LimitsSection};
 pub use record::RecordConfig;

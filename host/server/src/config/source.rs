@@ -26,6 +26,8 @@ const PROBLEMS_MAX: usize = 16;
 pub struct ConfigError {
     /// Where: a flag, a variable, or a file with its line and key.
     place: String,
+    /// The key of the setting, if it is of one; the path has none for what is no TOML.
+    key: String,
     /// What is wrong there, and how to fix it.
     problem: String,
 }
@@ -35,8 +37,20 @@ impl ConfigError {
     pub fn new(place: impl AsRef<str>, problem: impl AsRef<str>) -> Self {
         Self {
             place: one_line(place.as_ref(), MESSAGE_MAX),
+            key: String::new(),
             problem: one_line(problem.as_ref(), MESSAGE_MAX),
         }
+    }
+
+    /// Says of which setting it is.
+    pub(super) fn of(mut self, key: &str) -> Self {
+        key.clone_into(&mut self.key);
+        self
+    }
+
+    /// The section of the setting that it is of; empty: it is of no setting, or of the file as a whole.
+    pub(super) fn section(&self) -> &str {
+        self.key.split('.').next().unwrap_or_default()
     }
 }
 
@@ -105,7 +119,7 @@ impl Source {
             });
             let key = keys.collect::<Vec<_>>().join(".");
             let start = error.inner().span().map(|span| span.start);
-            wrong.push(ConfigError::new(self.place(start, &key), error.inner().message()));
+            wrong.push(ConfigError::new(self.place(start, &key), error.inner().message()).of(&key));
             if wrong.len() == PROBLEMS_MAX || !remove(table.get_mut(), &path) {
                 return (None, wrong);
             }

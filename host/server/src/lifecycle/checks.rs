@@ -26,22 +26,40 @@ pub(crate) fn refuse_open(http: &HttpConfig, candidates: &[Candidate]) -> Result
     }
 }
 
+/// What settings that are right one by one may not say together.
+type Check = fn(&Config) -> Result<(), RunError>;
+
+/// Everything of that kind, with the sections on which it depends.
+const CHECKS: [(&[&str], Check); 5] = [
+    (&["lock"], refuse_lock),
+    (&["http", "admin"], |config| Ok(refuse_one_port_for_both(config)?)),
+    (&["admin"], |config| Ok(refuse_open_admin(&config.admin)?)),
+    (&["lock", "names"], |config| Ok(refuse_short_lease(config)?)),
+    (&["lock", "names"], |config| Ok(refuse_short_retention(config)?)),
+];
+
 /// Refuses what would be refused as soon as the lock service and the database are opened.
 ///
 /// # Errors
 ///
 /// The first of them.
 pub(crate) fn refuse_contradictions(config: &Config) -> Result<(), RunError> {
-    config
-        .lock_service()
-        .check(&config.lock_url)
-        .map_err(|source| RunError::Locks {
-            url: config.lock_url.to_string(),
-            source,
-        })?;
-    refuse_one_port_for_both(config)?;
-    refuse_open_admin(&config.admin)?;
-    Ok(refuse_unsafe_times(config)?)
+    CHECKS.iter().try_for_each(|(_, check)| check(config))
+}
+
+/// Lists all of that which depends on sections alone of which this says that they are known.
+pub(crate) fn contradictions(config: &Config, knows: impl Fn(&[&str]) -> bool) -> Vec<RunError> {
+    let known = CHECKS.iter().filter(|(sections, _)| knows(sections));
+    known.filter_map(|(_, check)| check(config).err()).collect()
+}
+
+/// Refuses settings with which the lock service could not be used.
+fn refuse_lock(config: &Config) -> Result<(), RunError> {
+    let checked = config.lock_service().check(&config.lock_url);
+    checked.map_err(|source| RunError::Locks {
+        url: config.lock_url.to_string(),
+        source,
+    })
 }
 
 /// Refuses to let anybody on the network steer the host, unless the operator has asked for it.
@@ -70,9 +88,9 @@ fn refuse_one_port_for_both(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Refuses leases and retention times with which the names database could not guard its writes.
-// Keeps P5: a lease outlasts a write, and the token of a name is not forgotten while an older lease could still write.
-pub(super) fn refuse_unsafe_times(config: &Config) -> Result<(), ConfigError> {
+/// Refuses leases with which the names database could not guard its writes.
+// Keeps P5: a lease outlasts a write.
+fn refuse_short_lease(config: &Config) -> Result<(), ConfigError> {
     let (lease, deadline) = (config.lock.lease, config.names.deadline(&config.names_url));
     if lease <= deadline {
         let problem = format!(
@@ -81,6 +99,13 @@ pub(super) fn refuse_unsafe_times(config: &Config) -> Result<(), ConfigError> {
         );
         return Err(ConfigError::new("lock.lease", problem));
     }
+    Ok(())
+}
+
+/// Refuses retention times with which the names database could not guard its writes.
+// Keeps P5: the token of a name is not forgotten while an older lease could still write.
+fn refuse_short_retention(config: &Config) -> Result<(), ConfigError> {
+    let deadline = config.names.deadline(&config.names_url);
     let (retention, max_hold) = (config.names.retention, config.lock.max_hold);
     if retention < max_hold + deadline {
         let problem = format!(

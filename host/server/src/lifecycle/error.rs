@@ -79,8 +79,8 @@ pub enum RunError {
         all: usize,
     },
     /// Several things are wrong with files that the command line names.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Many(Vec<ConfigError>),
+    #[error("{}", .0.iter().map(|error| chain(error)).collect::<Vec<_>>().join("; "))]
+    Many(Vec<RunError>),
     /// A replayed call did something else than was recorded; what was printed says what.
     #[error("the replay is not as recorded")]
     Differs,

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -41,6 +40,11 @@ pub struct Addresses {
     pub admin: Address,
 }
 
+/// Reads the files of the TLS of one listener, which is that of the section with this name.
+pub(crate) fn open_tls(section: &'static str, files: &TlsFiles) -> Result<Option<Arc<Tls>>, ConfigError> {
+    Tls::open(section, files).map_err(|error| ConfigError::new(format!("{section}.tls_certificate"), error.to_string()))
+}
+
 /// The TLS of both listeners.
 #[derive(Clone)]
 pub(crate) struct Identities {
@@ -51,14 +55,9 @@ pub(crate) struct Identities {
 impl Identities {
     /// Reads the files that the configuration names.
     pub(crate) fn open(config: &Config) -> Result<Self, ConfigError> {
-        let open = |section: &'static str, files: &TlsFiles| {
-            let wrong =
-                |error: crate::tls::TlsError| ConfigError::new(format!("{section}.tls_certificate"), error.to_string());
-            Tls::open(section, files).map_err(wrong)
-        };
         Ok(Self {
-            public: open("http", &config.http.tls)?,
-            admin: open("admin", &config.admin.tls)?,
+            public: open_tls("http", &config.http.tls)?,
+            admin: open_tls("admin", &config.admin.tls)?,
         })
     }
 
@@ -73,15 +72,6 @@ impl Identities {
             .as_ref()
             .map(|tls| Arc::clone(tls.logins()))
             .unwrap_or_default()
-    }
-
-    /// What an operator should know of the certificates, a sentence for each.
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        let warning = |tls: Arc<Tls>| {
-            let warning = tls.warning(SystemTime::now())?;
-            Some(format!("{}.tls_certificate: {warning}", tls.listener()))
-        };
-        self.all().into_iter().filter_map(warning).collect()
     }
 
     /// Takes up what their files become, for ever.

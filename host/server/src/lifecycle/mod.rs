@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::epochs::DatabaseEpochs;
 pub use self::error::RunError;
-use self::listeners::Bound;
-pub(crate) use self::listeners::Identities;
+pub(crate) use self::listeners::open_tls;
 pub use self::listeners::{Address, Addresses};
+use self::listeners::{Bound, Identities};
 pub use self::signals::{Stop, reload_signal, stop_signals};
 use self::traces::Traces;
 

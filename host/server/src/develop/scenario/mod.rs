@@ -114,7 +114,7 @@ fn choose(flags: &TestFlags) -> Result<Vec<(PathBuf, Scenario)>, RunError> {
         }
     }
     if !wrong.is_empty() {
-        return Err(RunError::Many(wrong));
+        return Err(RunError::Many(wrong.into_iter().map(RunError::from).collect()));
     }
     if let Some(text) = &flags.filter {
         chosen.retain(|(_, scenario)| scenario.name.contains(text));
