@@ -379,7 +379,7 @@ impl Host {
     /// What it says about a tenant; null: nothing.
     pub(crate) async fn tenant_status(&self, id: &str) -> Value {
         let all = self.admin("/tenants").await.body;
-        let all = all.as_array().unwrap();
+        let all = all["tenants"].as_array().unwrap();
         all.iter()
             .find(|status| status["tenant"] == id)
             .cloned()

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use namelock_test_artifacts::{ROOMS, guests};
 use serde_json::json;
 
+use crate::admin::namelock_admin;
 use crate::fixture::{Builder, DEADLINE, Host, eventually};
 
 /// The value of a metric; none: it is not there.
@@ -59,7 +60,25 @@ async fn an_operator_sees_what_each_tenant_uses() {
         "{broken}"
     );
     assert_eq!(host.admin("/tenants/nobody").await.status, 404);
-    assert_eq!(host.admin("/tenants").await.body.as_array().map(Vec::len), Some(3));
+    let all = host.admin("/tenants").await.body;
+    assert_eq!(all["tenants"].as_array().map(Vec::len), Some(3));
+    assert!(all["next"].is_null(), "{all}");
+    // Whoever goes from page to page sees each of them once, and knows when he has seen all.
+    let (mut after, mut seen) = (String::new(), Vec::new());
+    loop {
+        let page = host.admin(&format!("/tenants?limit=1&after={after}")).await.body;
+        seen.push(page["tenants"][0]["tenant"].clone());
+        match page["next"].as_str() {
+            Some(next) => next.clone_into(&mut after),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["broken", "demo", "traps"]);
+    let (code, said) = namelock_admin(&host, &["tenants", "--limit", "2"]);
+    assert!(
+        code == Some(0) && said.ends_with("\nthere are more; pass --after demo\n"),
+        "{said}"
+    );
 
     let requests =
         |tenant: &str, code: &str| format!("namelock_tenant_requests_total{{tenant=\"{tenant}\",code=\"{code}\"}}");

@@ -39,9 +39,11 @@ pub(super) struct CompilingQuery {
     limit: usize,
 }
 
-/// Lists tenants: which component is served, the reason if the contents of its directory are not, and what it has used.
+/// Lists tenants: which component is served, the reason if the contents of its directory are not, and what it has used; and after
+/// which of them the next ones come.
 pub(super) async fn list(State(admin): State<Admin>, Asked(query): Asked<TenantsQuery>) -> Response {
-    let limit = query.limit.min(TENANTS_MAX);
+    // At least one: whoever goes on from page to page comes to an end.
+    let limit = query.limit.clamp(1, TENANTS_MAX);
     json(StatusCode::OK, &admin.tenants.status(&query.after, limit))
 }
 

@@ -29,18 +29,26 @@ pub(super) enum Shown {
     Line(String),
     /// Rows below a head.
     Table(Vec<&'static str>, Vec<Vec<String>>),
+    /// The same, and a line below it about what is left out.
+    Part(Vec<&'static str>, Vec<Vec<String>>, String),
 }
 
 impl Shown {
     /// What these hosts answer, as text.
     pub(super) fn text(all: &[(String, Self)], asked: Asked) -> String {
         let several = asked == Asked::Several;
-        let (mut lines, mut head, mut rows) = (String::new(), Vec::new(), Vec::new());
+        let (mut lines, mut head, mut rows, mut below) = (String::new(), Vec::new(), Vec::new(), String::new());
         for (host, shown) in all {
+            let of_host = |line: &str| match several {
+                true => format!("{host}: {line}\n"),
+                false => format!("{line}\n"),
+            };
+            if let Self::Part(.., line) = shown {
+                below.push_str(&of_host(line));
+            }
             match shown {
-                Self::Line(line) if several => lines.push_str(&format!("{host}: {line}\n")),
-                Self::Line(line) => lines.push_str(&format!("{line}\n")),
-                Self::Table(of, more) => {
+                Self::Line(line) => lines.push_str(&of_host(line)),
+                Self::Table(of, more) | Self::Part(of, more, _) => {
                     let host_column = || several.then(|| host.clone());
                     head = several
                         .then_some("host")
@@ -59,7 +67,7 @@ impl Shown {
             return lines;
         }
         rows.insert(0, head);
-        lines + &table(&rows)
+        lines + &table(&rows) + &below
     }
 }
 
@@ -131,7 +139,11 @@ pub(super) fn tenants(answer: &Value) -> Shown {
             text(&tenant["refused"]),
         ]
     };
-    Shown::Table(head, rows(answer, row))
+    let rows = rows(&answer["tenants"], row);
+    match answer["next"].as_str() {
+        Some(next) => Shown::Part(head, rows, format!("there are more; pass --after {next}")),
+        None => Shown::Table(head, rows),
+    }
 }
 
 /// The versions of a tenant.
@@ -261,7 +273,25 @@ mod tests {
         let named = of_one(locks(&json!([named])));
         assert!(named.ends_with("r-1      \"red\\u{1b}[2J\"\n"), "{named}");
         let expect = "tenant  state  running  waiting  component  refused because\n";
-        assert_eq!(of_one(tenants(&json!([]))), expect);
+        assert_eq!(of_one(tenants(&json!({ "tenants": [], "next": null }))), expect);
+    }
+
+    #[test]
+    fn it_is_said_where_there_are_more_tenants() {
+        let of = |tenant: &str, next: Value| {
+            tenants(&json!({ "tenants": [{ "tenant": tenant, "state": "serving" }], "next": next }))
+        };
+        let expect = "tenant  state    running  waiting  component  refused because\n\
+                      a       serving  -        -        -          -\n\
+                      there are more; pass --after a\n";
+        assert_eq!(of_one(of("a", json!("a"))), expect);
+        let both = [
+            ("h:1".to_owned(), of("a", json!(null))),
+            ("h:2".to_owned(), of("b", json!("b"))),
+        ];
+        let shown = Shown::text(&both, Asked::Several);
+        assert!(shown.ends_with("\nh:2: there are more; pass --after b\n"), "{shown}");
+        assert_eq!(shown.matches("there are more").count(), 1, "{shown}");
     }
 
     #[test]

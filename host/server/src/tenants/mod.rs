@@ -50,7 +50,7 @@ pub use self::loader::{Loading, Stage};
 pub use self::plan::Rules;
 #[cfg(fuzzing)]
 pub use self::plan::fuzz_tenant_toml;
-pub use self::state::{Disabled, NotServed, State, Status, TriedStatus};
+pub use self::state::{Disabled, Listed, NotServed, State, Status, TriedStatus};
 
 use self::canary::Verdict;
 use self::directory::Candidate;
@@ -107,7 +107,7 @@ impl Tenants {
     }
 
     /// The states of the tenants whose ids come after `after`, in order, at most `limit` of them.
-    pub fn status(&self, after: &str, limit: usize) -> Vec<Status> {
+    pub fn status(&self, after: &str, limit: usize) -> Listed {
         self.table.status(after, limit)
     }
 

@@ -145,6 +145,15 @@ pub struct TriedStatus {
     pub trial: TrialStatus,
 }
 
+/// The states of some tenants, for an operator.
+#[derive(Debug, Serialize)]
+pub struct Listed {
+    /// In the order of their ids.
+    pub tenants: Vec<Status>,
+    /// The tenant after which the next ones come; none: there are no more.
+    pub next: Option<String>,
+}
+
 /// The state of a tenant, for an operator.
 #[derive(Debug, Serialize)]
 pub struct Status {

@@ -15,7 +15,7 @@ use super::entry::{Entry, Ready, Tried};
 use super::glance::Glance;
 use super::id::TenantId;
 use super::plan::Plan;
-use super::state::{Disabled, NotServed, REASON_MAX, Refused, State, Status};
+use super::state::{Disabled, Listed, NotServed, REASON_MAX, Refused, State, Status};
 use crate::text::quoted;
 
 /// What has to be known to load a tenant's component.
@@ -66,12 +66,15 @@ impl Table {
     }
 
     /// The states of the tenants whose ids come after `after`, in order, at most `limit` of them.
-    pub(super) fn status(&self, after: &str, limit: usize) -> Vec<Status> {
+    pub(super) fn status(&self, after: &str, limit: usize) -> Listed {
         let entries = self.entries.read();
         let mut all: Vec<_> = entries.iter().filter(|(id, _)| id.as_str() > after).collect();
         all.sort_unstable_by_key(|(id, _)| id.as_str());
-        let asked = all.into_iter().take(limit);
-        asked.map(|(id, entry)| entry.status(id)).collect()
+        let asked = all.iter().take(limit);
+        let tenants: Vec<_> = asked.map(|(id, entry)| entry.status(id)).collect();
+        let last = tenants.last().filter(|_| tenants.len() < all.len());
+        let next = last.map(|last| last.tenant.clone());
+        Listed { tenants, next }
     }
 
     /// Has the calls of a tenant refused from now on, or no longer; returns its state.

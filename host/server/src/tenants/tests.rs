@@ -107,7 +107,7 @@ async fn compiling_is_booked_to_the_tenant_and_its_account_outlives_reloads() {
             .load(scan(&dir.path().join("tenants"), &rules, Path::new("none")).unwrap())
             .await;
         (
-            tenants.status("", 10).pop().unwrap().state,
+            tenants.status("", 10).tenants.pop().unwrap().state,
             tenants.account("acme").unwrap(),
         )
     };
