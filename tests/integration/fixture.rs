@@ -55,7 +55,7 @@ pub(crate) struct Builder {
     config: String,
     cache: Option<PathBuf>,
     listen: String,
-    admin: String,
+    pub(crate) admin: String,
     log: &'static str,
 }
 

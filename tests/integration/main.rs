@@ -27,6 +27,7 @@ mod lists;
 mod monitoring;
 mod new_project;
 mod openapi;
+mod operators;
 mod page;
 mod postgres;
 mod protected_locks;

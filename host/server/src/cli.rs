@@ -47,7 +47,7 @@ enum Command {
     ///
     /// SIGTERM stops it: for `http.lame_duck` it serves on and is not ready, so that balancers send nothing more, which a second
     /// signal skips; then running requests are finished, for at most `http.drain`, and leases are released. SIGINT does the same
-    /// without the first part. SIGHUP reads the directory of tenants again.
+    /// without the first part. SIGHUP reads the directory of tenants and `admin.tokens` again.
     ///
     /// Exit codes: 0 after a stop by a signal, 2 for bad usage or configuration, 1 for everything else.
     Serve(ServeCommand),

@@ -11,9 +11,11 @@ use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use parking_lot::RwLock;
 
 use super::answer::Refusal;
 use super::host::Admin;
+use crate::config::AdminConfig;
 use crate::http::connections::{Certified, PeerAddress};
 use crate::logins::{Logins, NotLetIn};
 use crate::tokens::right::AdminRight;
@@ -24,6 +26,14 @@ const ANYBODY: &str = "anybody (no admin.tokens)";
 
 /// What is said to who shows none where there are no tokens.
 const SHOW_ONE: &str = "the admin listener asks for a client certificate of an authority in admin.tls_client_roots";
+
+/// Who may use the listener, and for what.
+#[derive(Debug)]
+pub struct Operators {
+    tokens: RwLock<Arc<Tokens<AdminRight>>>,
+    /// What operators may do who show certificates instead; none: they cannot.
+    certificates: Option<Rights<AdminRight>>,
+}
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -42,32 +52,45 @@ impl Operator {
     }
 }
 
-/// Tells who sends a request, by its head alone; `certificates` says what operators may do who show those instead of tokens, if they can.
-fn operator(
-    tokens: &Tokens<AdminRight>,
-    certificates: Option<Rights<AdminRight>>,
-    head: &Parts,
-) -> Result<Operator, (NotLetIn, Denied<AdminRight>)> {
-    let with = |name: &Arc<str>, rights: Rights<AdminRight>| Operator {
-        name: Arc::clone(name),
-        rights,
-        address: address(head),
-    };
-    let certified = head.extensions.get::<Certified>();
-    if let (Some(certified), Some(rights)) = (certified.filter(|certified| certified.counts()), certificates) {
-        return Ok(with(&certified.name, rights));
+impl Operators {
+    /// Those that the configuration names.
+    pub fn new(admin: &AdminConfig) -> Self {
+        Self {
+            tokens: RwLock::new(Arc::new(admin.tokens.tokens.clone())),
+            certificates: admin.certificates(),
+        }
     }
-    let nothing = match certified {
-        // Its authority is no more among those of the listener.
-        Some(_) => NotLetIn::UnknownCertificate,
-        None => NotLetIn::NothingShown,
-    };
-    match tokens.find(&head.headers) {
-        Ok(Some(token)) => Ok(with(&token.name, token.rights)),
-        Ok(None) if certificates.is_some() => Err((nothing, Denied::Missing)),
-        Ok(None) => Ok(with(&ANYBODY.into(), Rights::all())),
-        Err(Denied::Missing) => Err((nothing, Denied::Missing)),
-        Err(denied) => Err((NotLetIn::UnknownToken, denied)),
+
+    /// Knows these tokens from now on, and no others.
+    // Keeps P7: a token that was taken out of the file is refused in the next request, also on connections that are open.
+    pub fn replace(&self, tokens: Tokens<AdminRight>) {
+        *self.tokens.write() = Arc::new(tokens);
+    }
+
+    /// Tells who sends a request, by its head alone.
+    fn find(&self, head: &Parts) -> Result<Operator, (NotLetIn, Refusal)> {
+        let tokens = Arc::clone(&self.tokens.read());
+        let with = |name: &Arc<str>, rights: Rights<AdminRight>| Operator {
+            name: Arc::clone(name),
+            rights,
+            address: address(head),
+        };
+        let certified = head.extensions.get::<Certified>();
+        if let (Some(certified), Some(rights)) = (certified.filter(|certified| certified.counts()), self.certificates) {
+            return Ok(with(&certified.name, rights));
+        }
+        let nothing = match certified {
+            // Its authority is no more among those of the listener.
+            Some(_) => NotLetIn::UnknownCertificate,
+            None => NotLetIn::NothingShown,
+        };
+        match tokens.find(&head.headers) {
+            Ok(Some(token)) => Ok(with(&token.name, token.rights)),
+            Ok(None) if self.certificates.is_some() => Err((nothing, Refusal::new(StatusCode::UNAUTHORIZED, SHOW_ONE))),
+            Ok(None) => Ok(with(&ANYBODY.into(), Rights::all())),
+            Err(Denied::Missing) => Err((nothing, Denied::Missing.into())),
+            Err(denied) => Err((NotLetIn::UnknownToken, denied.into())),
+        }
     }
 }
 
@@ -89,19 +112,13 @@ fn needed(method: &Method) -> AdminRight {
 /// Lets a request through whose sender has the right, and leaves the [`Operator`] with it.
 pub(super) async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     let (mut head, body) = request.into_parts();
-    let only_certificates = admin.certificates.is_some() && admin.tokens.is_open();
-    let operator = operator(&admin.tokens, admin.certificates, &head)
-        .map_err(|(why, denied)| {
+    let operator = match admin.operators.find(&head) {
+        Ok(operator) => operator.check(needed(&head.method), &admin.logins).map(|()| operator),
+        Err((why, refusal)) => {
             admin.logins.refuse(why, address(&head));
-            if only_certificates {
-                return Refusal::new(StatusCode::UNAUTHORIZED, SHOW_ONE);
-            }
-            Refusal::from(denied)
-        })
-        .and_then(|operator| {
-            operator.check(needed(&head.method), &admin.logins)?;
-            Ok(operator)
-        });
+            Err(refusal)
+        }
+    };
     match operator {
         Ok(operator) => {
             head.extensions.insert(operator);

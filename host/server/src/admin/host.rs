@@ -7,6 +7,7 @@ use namelock_lock::Locks;
 use namelock_names::Names;
 use tokio_util::sync::CancellationToken;
 
+use super::access::Operators;
 use crate::admission::Calls;
 use crate::logins::Logins;
 use crate::metrics::Metrics;
@@ -15,17 +16,13 @@ use crate::same_site;
 use crate::telemetry::Log;
 use crate::tenants::Tenants;
 use crate::tls::Tls;
-use crate::tokens::right::AdminRight;
-use crate::tokens::{Rights, Tokens};
 use crate::trace::figures::Figures;
 
 /// What the admin listener reports on and steers.
 #[derive(Clone)]
 pub struct Admin {
     /// Who may use it.
-    pub tokens: Tokens<AdminRight>,
-    /// What operators may do who show certificates instead; none: they cannot.
-    pub certificates: Option<Rights<AdminRight>>,
+    pub operators: Arc<Operators>,
     /// The TLS of this listener and of the public one, as far as they have it.
     pub tls: Vec<Arc<Tls>>,
     /// Who was not let in here.

@@ -31,6 +31,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, delete, get, post};
 
+pub use self::access::Operators;
 use self::answer::Asked;
 pub use self::host::Admin;
 

@@ -15,7 +15,7 @@ Generated from `host/server/src/config/settings.rs` and `limits.rs` beside it; t
 the tests with `UPDATE_DOCS=1`.
 
 A flag wins over its variable in the environment, which wins over the file, which wins over the default. An unknown key
-is an error. The file is read once, at the start of the host; each `tenant.toml` is read again at SIGHUP.
+is an error. The file is read at the start of the host; at SIGHUP each `tenant.toml` is read again, and `admin.tokens`.
 
 ";
 

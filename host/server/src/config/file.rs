@@ -9,11 +9,12 @@ use std::path::Path;
 use namelock_lock::LockConfig;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
+use super::admin::AdminTokens;
 use super::flags::ServeFlags;
 use super::given::{Given, OneOf, Section};
 use super::limits::{self, Limits, LimitsSection};
 use super::setting::{Flag, Setting};
-use super::settings::{HOST, MAX, SECTIONS, entries};
+use super::settings::{ADMIN_TOKENS, HOST, MAX, SECTIONS, entries};
 use super::source::{ConfigError, Source};
 use super::types::Config;
 use super::units::Value;
@@ -37,6 +38,27 @@ impl Config {
             Some(first) => Err(first),
             None => Ok(config),
         }
+    }
+
+    /// Reads `admin.tokens` again, as they stand in the file now.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or has something that no file may have, or the tokens are wrong.
+    pub fn admin_tokens_now(&self) -> Result<AdminTokens, ConfigError> {
+        let Some(path) = &self.file else {
+            return Ok(self.admin.tokens.clone());
+        };
+        let source = Source::read(path, FILE_MAX)?;
+        let file: ConfigFile = source.parse()?;
+        let mut fresh = Self::default();
+        for setting in HOST.iter().filter(|setting| setting.entry.key == ADMIN_TOKENS) {
+            if let Some((place, value)) = file.value(setting, &source) {
+                let stored = (setting.field)(&mut fresh).set(value);
+                stored.map_err(|problem| ConfigError::new(place, problem))?;
+            }
+        }
+        Ok(fresh.admin.tokens)
     }
 }
 
@@ -96,7 +118,11 @@ fn fill(
     flags: &ServeFlags,
     env: &dyn Fn(&str) -> Option<OsString>,
 ) -> (Config, Vec<ConfigError>) {
-    let (mut config, mut wrong) = (Config::default(), Vec::new());
+    let mut config = Config {
+        file: source.path().map(Path::to_owned),
+        ..Config::default()
+    };
+    let mut wrong = Vec::new();
     for setting in HOST {
         let flag = setting.flag.and_then(|flag| flag.find(flags, env));
         let value = flag.map(|(place, text)| (place, Value::Text(text)));

@@ -58,6 +58,9 @@ pub const STACK_BYTES: RangeInclusive<u64> = 64 * KIB..=8 * MIB;
 /// The section that has the same keys as that of a tenant.
 pub(super) const MAX: &str = "limits.max";
 
+/// The tokens of operators, which are read again while the host runs.
+pub(super) const ADMIN_TOKENS: &str = "admin.tokens";
+
 type Host = Setting<Config>;
 
 /// The settings of the host, in the order of the documents.
@@ -166,8 +169,8 @@ pub(super) const HOST: &[Host] = &[
     Host::switch("admin.open", |c| (&mut c.admin.open).into())
         .says("Whether it may listen beyond loopback even if there are no tokens")
         .flag("admin-open", |flags| flags.admin_open.then(|| "true".into())),
-    Host::tokens("admin.tokens", |c| (&mut c.admin.tokens).into())
-        .says("Who may use it, as `namelock token new --admin` prints it in sections [[admin.tokens]]; none: whoever reaches it"),
+    Host::tokens(ADMIN_TOKENS, |c| (&mut c.admin.tokens).into())
+        .says("Who may use it, as `namelock token new --admin` prints it in sections [[admin.tokens]], read again at SIGHUP; none: whoever reaches it"),
     Host::hosts("admin.hosts", |c| (&mut c.admin.hosts).into())
         .says("Names by which a browser may ask the admin listener where it has no TLS, beside its address and localhost"),
     Host::text("lock.url", |c| (&mut c.lock_url).into())

@@ -84,6 +84,11 @@ impl Source {
         }
     }
 
+    /// Where the file is; none: there is no file.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
     /// Parses the file, and refuses keys that it should not have.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         let syntax = |error: toml::de::Error| {

@@ -21,6 +21,8 @@ use crate::tls::TlsFiles;
 /// The configuration of `namelock serve`.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file that it was read from; `admin.tokens` are read again.
+    pub file: Option<PathBuf>,
     /// The public listener.
     pub http: HttpConfig,
     /// The admin listener.
@@ -117,6 +119,7 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            file: None,
             http: HttpConfig::default(),
             admin: AdminConfig::default(),
             lock_url: LockUrl::Memory,

@@ -4,6 +4,8 @@ use super::error::RunError;
 use crate::config::source::ConfigError;
 use crate::config::{AdminConfig, Config, HttpConfig};
 use crate::tenants::directory::{self, Candidate};
+use crate::tokens::Tokens;
+use crate::tokens::right::AdminRight;
 
 /// Whether a tenant without tokens may be served: its callers are on this machine, or the operator has allowed it.
 pub(super) fn open_is_allowed(http: &HttpConfig) -> bool {
@@ -75,6 +77,16 @@ fn refuse_open_admin(admin: &AdminConfig) -> Result<(), ConfigError> {
         admin.listen
     );
     Err(ConfigError::new("admin.listen", problem))
+}
+
+/// Reads the tokens of operators again, and refuses those with which the host would not have started.
+pub(super) fn tokens_now(config: &Config) -> Result<Tokens<AdminRight>, ConfigError> {
+    let admin = AdminConfig {
+        tokens: config.admin_tokens_now()?,
+        ..config.admin.clone()
+    };
+    refuse_open_admin(&admin)?;
+    Ok(admin.tokens.tokens)
 }
 
 /// Refuses an admin listener where the public one is.

@@ -26,7 +26,7 @@ use self::listeners::{Bound, Identities};
 pub use self::signals::{Stop, reload_signal, stop_signals};
 use self::traces::Traces;
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Operators};
 use crate::admission::Calls;
 use crate::config::Config;
 use crate::config::source::ConfigError;
@@ -112,14 +112,16 @@ pub async fn serve(
     let versions = Versions::open(config.versions.clone())?;
     let tenants = Arc::new(Tenants::with_versions(sandbox, versions, &config.lock, &config.names));
     let loaded = Notify::new();
-    let loading = keep_loading(&config, &tenants, candidates, &loaded, reload);
+    let operators = Arc::new(Operators::new(&config.admin));
+    let loading = keep_loading(&config, (&tenants, &operators), candidates, &loaded, reload);
     let serving = serve_tenants(
         &config,
         &tenants,
         &loaded,
         announce,
         stop,
-        (identities.clone(), locks, names, log.clone(), recorder.clone()),
+        (identities.clone(), operators.clone()),
+        (locks, names, log.clone(), recorder.clone()),
         traces,
     );
     tokio::select! {
@@ -132,10 +134,11 @@ pub async fn serve(
 }
 
 /// Applies the candidates, notifies `loaded` once their components are loaded, and scans and applies again whenever `reload`
-/// returns, an operator says so, or something has changed. A compile that takes long delays nothing but its own tenant's new version.
+/// returns, an operator says so, or something has changed; the tokens of operators, too, but in the last case. A compile that takes
+/// long delays nothing but its own tenant's new version.
 async fn keep_loading(
     config: &Config,
-    tenants: &Tenants,
+    (tenants, operators): (&Tenants, &Operators),
     candidates: Vec<Candidate>,
     loaded: &Notify,
     mut reload: impl AsyncFnMut(),
@@ -159,10 +162,24 @@ async fn keep_loading(
                 () = tenants.to_read_again() => Changed::All,
                 changed = watch.changed() => changed,
             };
+            if changed == Changed::All {
+                read_tokens_again(config, operators).await;
+            }
             read_again(config, tenants, changed).await;
         }
     };
     let ((), (), ()) = tokio::join!(tenants.work(), started, reloading);
+}
+
+/// Reads the tokens of operators, and lets in those who have them now.
+async fn read_tokens_again(config: &Config, operators: &Operators) {
+    let again = config.clone();
+    let read = tokio::task::spawn_blocking(move || checks::tokens_now(&again));
+    let panicked = |panic: JoinError| Err(ConfigError::new("admin.tokens", panic.to_string()));
+    match read.await.unwrap_or_else(panicked) {
+        Ok(tokens) => operators.replace(tokens),
+        Err(error) => tracing::error!(%error, "cannot read admin.tokens again; those of before are known"),
+    }
 }
 
 /// Reads what has changed, and applies it.
@@ -170,7 +187,7 @@ async fn read_again(config: &Config, tenants: &Tenants, changed: Changed) {
     let (again, which) = (config.clone(), changed.clone());
     let scan = move || match which {
         Changed::All => {
-            tracing::info!(dir = %again.tenants.display(), "reading the tenants again");
+            tracing::info!(dir = %again.tenants.display(), "reading the tenants and the tokens of operators again");
             directory::scan(&again.tenants, &rules(&again), &again.compiler.cache.dir)
         }
         Changed::These(ids) => Ok(directory::scan_these(&again.tenants, &rules(&again), &ids)),
@@ -206,12 +223,13 @@ async fn serve_tenants(
     loaded: &Notify,
     announce: impl FnOnce(Addresses),
     stop: impl AsyncFnMut() -> Stop,
-    (identities, locks, names, log, recorder): (Identities, Locks, Arc<dyn Names>, Log, Option<Arc<Recorder>>),
+    (identities, operators): (Identities, Arc<Operators>),
+    (locks, names, log, recorder): (Locks, Arc<dyn Names>, Log, Option<Arc<Recorder>>),
     Traces { tracer, exporter }: Traces,
 ) -> Result<(), RunError> {
     // Before the tenants are loaded, which may take minutes: whoever watches the process sees that it lives.
-    let operators = Bound::admin(config, &identities)?;
-    let address = operators.address()?;
+    let listener = Bound::admin(config, &identities)?;
+    let address = listener.address()?;
     tracing::info!(admin = %address, within = ?config.tenants_wait, "loading the tenants; requests are accepted when that is done, or after this time");
     let app = App {
         tenants: Arc::clone(tenants),
@@ -243,8 +261,7 @@ async fn serve_tenants(
         draining: draining.clone(),
     }));
     let admin = Admin {
-        tokens: config.admin.tokens.tokens.clone(),
-        certificates: config.admin.certificates(),
+        operators,
         tls: identities.all(),
         logins: identities.logins(),
         locks: locks.clone(),
@@ -266,9 +283,9 @@ async fn serve_tenants(
     let accepting = Arc::clone(&admin.accepting);
     let drained = CancellationToken::new();
     // It outlives the public listener, so that it can report that the host is stopping.
-    let operators = connections::run(
-        operators.listener,
-        operators.tls,
+    let admin_listener = connections::run(
+        listener.listener,
+        listener.tls,
         admin::router(admin),
         ADMIN_LIMITS,
         drained.cancelled(),
@@ -285,7 +302,7 @@ async fn serve_tenants(
     let done = CancellationToken::new();
     let serving = async {
         let served = tokio::select! {
-            (served, _) = async { tokio::join!(public, operators) } => served,
+            (served, _) = async { tokio::join!(public, admin_listener) } => served,
             () = overview.run() => Ok(()),
         };
         done.cancel();
