@@ -5,6 +5,7 @@
 
 use crate::config::setting::Reached;
 use crate::config::{self, Described};
+use crate::http::connections::ConnectionLimits;
 
 /// What the page says before its tables.
 const INTRODUCTION: &str = "# Limits
@@ -33,7 +34,29 @@ pub fn document() -> String {
     text.push_str("\n## Of the host\n\n");
     table(&mut text, &host);
     text.push_str(FIXED);
+    text.push_str(&admin_listener());
     text
+}
+
+/// What the page says of the admin listener.
+fn admin_listener() -> String {
+    let ConnectionLimits {
+        connections,
+        header_bytes,
+        headers,
+        streams,
+        ..
+    } = ConnectionLimits::ADMIN;
+    format!(
+        "
+The admin listener has {connections} connections at once. One address has no more of them than are free: {} where it is alone, and
+all operators behind one proxy are one address. One more takes the place of one that is idle, or else ends at once. With HTTP/2 a
+connection has {streams} requests at once; a head has {} KiB and {headers} lines. They are set in
+`host/server/src/http/connections/limits.rs`.
+",
+        connections / 2,
+        header_bytes >> 10
+    )
 }
 
 fn table(text: &mut String, settings: &[Described]) {

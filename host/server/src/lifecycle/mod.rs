@@ -49,21 +49,6 @@ use crate::trace::Tracer;
 /// Leases that are not released by then expire.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The limits of the admin listener, which has to serve a prober and a scraper.
-const ADMIN_LIMITS: ConnectionLimits = ConnectionLimits {
-    connections: 64,
-    replaced: 64,
-    header_bytes: 16 << 10,
-    headers: 64,
-    streams: 32,
-    resets: 100,
-    first_head_timeout: Duration::from_secs(5),
-    header_timeout: Duration::from_secs(30),
-    write_timeout: Duration::from_secs(10),
-    last_request: Duration::from_millis(100),
-    drain: Duration::from_secs(1),
-};
-
 /// Opens what the configuration names and serves until `stop` returns; loads the tenants again whenever `reload` returns,
 /// and calls `announce` once it accepts requests.
 pub async fn serve(
@@ -287,7 +272,7 @@ async fn serve_tenants(
         listener.listener,
         listener.tls,
         admin::router(admin),
-        ADMIN_LIMITS,
+        ConnectionLimits::ADMIN,
         drained.cancelled(),
     );
     let announce = |public| {

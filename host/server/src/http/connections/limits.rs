@@ -35,6 +35,24 @@ pub struct ConnectionLimits {
     pub drain: Duration,
 }
 
+impl ConnectionLimits {
+    /// Those of the admin listener, which has to serve a prober, a scraper and a few operators. No key changes them;
+    /// `docs/limits.md` tells of them.
+    pub const ADMIN: Self = Self {
+        connections: 64,
+        replaced: 64,
+        header_bytes: 16 << 10,
+        headers: 64,
+        streams: 32,
+        resets: 100,
+        first_head_timeout: Duration::from_secs(5),
+        header_timeout: Duration::from_secs(30),
+        write_timeout: Duration::from_secs(10),
+        last_request: Duration::from_millis(100),
+        drain: Duration::from_secs(1),
+    };
+}
+
 impl From<&HttpConfig> for ConnectionLimits {
     /// Those of the public listener.
     fn from(http: &HttpConfig) -> Self {
