@@ -4,7 +4,7 @@ use std::future::Future;
 
 use axum::http::{HeaderName, HeaderValue};
 use h2::client::SendRequest;
-use namelock_test_artifacts::guests;
+use namelock_test_artifacts::{ROOMS, guests};
 use namelock_test_servers::Authority;
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -231,4 +231,57 @@ async fn a_request_of_http2_says_once_for_which_host_it_is() {
         tenant["calls"]["codes"],
         json!({ "not_found": 2, "invalid_request": 2 })
     );
+}
+
+// Shows P6: whoever follows a log and takes nothing of it loses his place, though his connection goes on; one who has nothing to take
+// does not.
+#[tokio::test]
+async fn a_follower_that_gives_its_stream_no_window_loses_its_place() {
+    let authority = Authority::new();
+    let host = builder(&authority, "http.write_timeout = '300ms'\n")
+        .demo()
+        .tenant("t", ROOMS, "limits = { log_followers = 1 }")
+        .start();
+    let client = client(&host, &authority);
+    let ask = async |sender: &SendRequest<&'static [u8]>, path: &str| {
+        let mut sender = sender.clone().ready().await.unwrap();
+        let (answer, _) = sender.send_request(request("GET", path, ()).unwrap(), true).unwrap();
+        ends("it is answered", answer).await.unwrap()
+    };
+    let (reader, _connection) = attacker(&client).await;
+    let mut read = ask(&reader, "/v1/demo/log").await.into_body();
+    // What comes at the beginning, and then nothing for longer than that.
+    ends("it begins", read.data()).await.unwrap().unwrap();
+
+    let mut silent = h2::client::Builder::new();
+    let stream = client.stream("h2").await.unwrap();
+    let (silent, connection) = silent.initial_window_size(0).handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    for _ in 0..2 {
+        let mut stuck = None;
+        eventually("the place is free", async || {
+            let answer = ask(&silent, "/v1/t/log").await;
+            let has_it = answer.status() == 200;
+            stuck = has_it.then(|| answer.into_body());
+            has_it
+        })
+        .await;
+        let reset = ends("its stream is reset", stuck.unwrap().data())
+            .await
+            .unwrap()
+            .unwrap_err();
+        assert_eq!(reset.reason(), Some(h2::Reason::CANCEL), "{reset}");
+    }
+    assert_eq!(
+        ask(&silent, "/v1/t/names/x").await.status(),
+        404,
+        "the connection goes on"
+    );
+
+    others_are_served(&host, &authority, "after silence").await;
+    let mut text = String::new();
+    while !text.contains("\"register\"") {
+        let data = ends("he who reads hears of it", read.data()).await.unwrap().unwrap();
+        text.push_str(std::str::from_utf8(&data).unwrap());
+    }
 }

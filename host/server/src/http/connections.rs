@@ -5,7 +5,7 @@
 //! - `limits`: what they may use;
 //! - `connection`: one of them, from its handshake to its end;
 //! - `stream`: its stream, with TLS or without; `peer`: whether anybody is at its other end;
-//! - `watched`: its requests; `streams`: where those of HTTP/2 run.
+//! - `watched`: its requests; `streams`: where those of HTTP/2 run; `taken`: whether their peers take the answers.
 //!
 //! [`run`] takes its listener and its shutdown as arguments, so both listeners of the process and every test run the
 //! same function.
@@ -17,6 +17,7 @@ mod peer;
 mod room;
 mod stream;
 mod streams;
+mod taken;
 mod watched;
 
 use std::future::Future;

@@ -6,7 +6,8 @@
 //!
 //! Whether its token still has the right is looked at again when the tenants were read again, and at every heartbeat. A
 //! follower that reads too slowly loses events and is told how many ([`namelock_sandbox::feed`]); one that reads nothing
-//! is cut off by the kernel (`http.write_timeout`).
+//! is cut off by the kernel (`http.write_timeout`), and with HTTP/2, where one stream can stand still in a connection that goes on,
+//! its stream is reset after that time.
 
 mod event;
 

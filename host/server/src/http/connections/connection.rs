@@ -111,7 +111,7 @@ impl Serving {
                 let ended = CancellationToken::new();
                 let _ended = ended.clone().drop_guard();
                 let connection = self
-                    .http2(Streams::new(self.streams.clone(), ended))
+                    .http2(Streams::new(self.streams.clone(), ended, limits.write_timeout))
                     .serve_connection(stream, service);
                 // The frame that says goodbye says as well which requests are still served (RFC 9113, section 6.8).
                 let goodbye = async {

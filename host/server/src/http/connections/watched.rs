@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
 use super::stream::Certified;
+use super::taken::Taken;
 
 /// What is done with the requests of a connection before the service has them, and with its answers.
 #[derive(Clone)]
@@ -130,13 +131,25 @@ impl InRequest {
             self.activity.begin_endless();
             self.endless = true;
         }
-        answer.map(|body| axum::body::Body::new(Said { body, _begun: self }))
+        let taken = Taken::of_this_stream();
+        if let Some(taken) = &taken {
+            taken.begin();
+        }
+        answer.map(|body| {
+            axum::body::Body::new(Said {
+                body,
+                taken,
+                _begun: self,
+            })
+        })
     }
 }
 
 /// The body of an answer that goes on for longer than its request's work.
 struct Said {
     body: axum::body::Body,
+    /// None: it is no stream of HTTP/2, and the kernel finds out whether the peer takes it.
+    taken: Option<Arc<Taken>>,
     _begun: InRequest,
 }
 
@@ -145,7 +158,12 @@ impl Body for Said {
     type Error = axum::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let this = self.get_mut();
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        if let Some(taken) = &this.taken {
+            taken.asked(frame.is_ready());
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
