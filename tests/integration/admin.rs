@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use namelock_test_artifacts::{bombs, guests};
+use namelock_test_artifacts::{ROOMS, bombs, guests};
 use namelock_test_servers::{Memcached, Process};
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::fixture::{Answer, Builder, DEADLINE, Host, LONG_CALLS, LONG_LEASES, eventually, lock_is_taken};
@@ -64,14 +66,16 @@ async fn a_command_finds_its_hosts_in_a_variable_that_no_host_reads() {
 async fn a_disabled_tenant_is_refused_while_what_runs_goes_on() {
     let memcached = Memcached::start();
     let host = Builder::new()
-        .config(LONG_LEASES)
+        .config(&format!("names.busy_timeout = '1m'\n{LONG_LEASES}"))
         .lock(&memcached)
         .demo()
-        .tenant("slow", guests::SLEEP_HOLDING_LEASE, LONG_CALLS)
+        .tenant("slow", ROOMS, LONG_CALLS)
         .start();
     host.wait_until_ready();
-    // Long enough that it does not end before the tenant is disabled, on any machine; a lease of its kind lasts for minutes.
-    let body = json!({ "name": "room", "owner": "ann", "attributes": { "hold_ms": "3000" } });
+    // Until it lets go, nobody else writes: a call that runs waits with its lock for as long as this test likes.
+    let writer = Connection::open(host.folder().join("names.db")).unwrap();
+    writer.busy_timeout(DEADLINE).unwrap();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
     let state = async |tenant: &str| host.tenant_status(tenant).await["state"].clone();
     let steer = async {
         lock_is_taken(&memcached).await;
@@ -82,8 +86,9 @@ async fn a_disabled_tenant_is_refused_while_what_runs_goes_on() {
         let detail = refused.body["detail"].as_str().unwrap();
         assert!(detail.contains("disabled by the operator"), "{detail}");
         assert!(!refused.headers.contains_key("retry-after"));
+        writer.execute_batch("COMMIT").unwrap();
     };
-    let (ended, ()) = tokio::join!(host.post_json("slow", &body), steer);
+    let (ended, ()) = tokio::join!(host.post("slow", "room", "ann"), steer);
     assert_eq!(
         ended.status, 201,
         "what ran has ended as it would have: {:?}",
@@ -157,6 +162,23 @@ async fn a_host_that_is_drained_serves_until_balancers_have_seen_it_and_then_end
     host.process.signal("TERM");
     let status = host.process.wait(DEADLINE).expect("the signal skips the rest");
     assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_is_drained_ends_by_itself_once_balancers_had_their_time() {
+    let mut host = Builder::new().config("http.lame_duck = '300ms'\n").demo().start();
+    let begun = Instant::now();
+    let (code, said) = namelock_admin(&host, &["drain"]);
+    assert_eq!(code, Some(0), "{said}");
+    let status = tokio::task::block_in_place(|| host.process.wait(DEADLINE));
+    assert_eq!(status.expect("nobody tells it again").code(), Some(0));
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    let log = host.log();
+    assert!(
+        log.contains("serving until balancers have seen it") && log.contains("stopped"),
+        "{log}"
+    );
+    assert!(!log.contains("told again"), "{log}");
 }
 
 #[tokio::test]
