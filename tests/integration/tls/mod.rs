@@ -274,6 +274,10 @@ async fn a_certificate_gives_the_rights_that_the_configuration_says() {
     ] {
         let said = watcher.send(method, path, Body::empty()).await.unwrap();
         assert_eq!(said.status, status, "{method} {path}: {said:?}");
+        let names_what_to_mend = said
+            .body
+            .contains("admin.tls_client_rights gives certificates no right to");
+        assert_eq!(names_what_to_mend, status == 403, "{said:?}");
     }
     for (rights, expect) in [
         ("[]", "write some of read, names and write"),

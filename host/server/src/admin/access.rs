@@ -40,15 +40,32 @@ pub struct Operators {
 pub(super) struct Operator {
     /// The name of the token, or of whoever shows a certificate, for the log.
     pub(super) name: Arc<str>,
+    shows: Shows,
     rights: Rights<AdminRight>,
     address: Option<IpAddr>,
+}
+
+/// By what an operator is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shows {
+    Nothing,
+    Token,
+    Certificate,
 }
 
 impl Operator {
     /// Checks that he may do this.
     pub(super) fn check(&self, right: AdminRight, logins: &Logins) -> Result<(), Refusal> {
-        let checked = self.rights.check(right);
-        Ok(checked.inspect_err(|_| logins.refuse(NotLetIn::MissingRight, self.address))?)
+        self.rights.check(right).map_err(|denied| {
+            logins.refuse(NotLetIn::MissingRight, self.address);
+            match self.shows {
+                Shows::Certificate => {
+                    let detail = format!("admin.tls_client_rights gives certificates no right to {right}");
+                    Refusal::new(StatusCode::FORBIDDEN, detail)
+                }
+                Shows::Token | Shows::Nothing => denied.into(),
+            }
+        })
     }
 }
 
@@ -70,14 +87,15 @@ impl Operators {
     /// Tells who sends a request, by its head alone.
     fn find(&self, head: &Parts) -> Result<Operator, (NotLetIn, Refusal)> {
         let tokens = Arc::clone(&self.tokens.read());
-        let with = |name: &Arc<str>, rights: Rights<AdminRight>| Operator {
+        let with = |shows, name: &Arc<str>, rights: Rights<AdminRight>| Operator {
             name: Arc::clone(name),
+            shows,
             rights,
             address: address(head),
         };
         let certified = head.extensions.get::<Certified>();
         if let (Some(certified), Some(rights)) = (certified.filter(|certified| certified.counts()), self.certificates) {
-            return Ok(with(&certified.name, rights));
+            return Ok(with(Shows::Certificate, &certified.name, rights));
         }
         let nothing = match certified {
             // Its authority is no more among those of the listener.
@@ -85,9 +103,9 @@ impl Operators {
             None => NotLetIn::NothingShown,
         };
         match tokens.find(&head.headers) {
-            Ok(Some(token)) => Ok(with(&token.name, token.rights)),
+            Ok(Some(token)) => Ok(with(Shows::Token, &token.name, token.rights)),
             Ok(None) if self.certificates.is_some() => Err((nothing, Refusal::new(StatusCode::UNAUTHORIZED, SHOW_ONE))),
-            Ok(None) => Ok(with(&ANYBODY.into(), Rights::all())),
+            Ok(None) => Ok(with(Shows::Nothing, &ANYBODY.into(), Rights::all())),
             Err(Denied::Missing) => Err((nothing, Denied::Missing.into())),
             Err(denied) => Err((NotLetIn::UnknownToken, denied.into())),
         }
