@@ -10,8 +10,8 @@ use namelock_test_artifacts::guests;
 use namelock_test_servers::Memcached;
 use serde_json::json;
 
-use crate::operators::admin_token;
 use crate::fixture::{Builder, DEADLINE, Host, LONG_CALLS, LONG_LEASES, eventually, lock_is_taken};
+use crate::operators::admin_token;
 use crate::page::long_waits;
 use crate::terminal::Terminal;
 

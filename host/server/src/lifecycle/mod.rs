@@ -4,6 +4,7 @@ pub(crate) mod checks;
 mod epochs;
 mod error;
 mod listeners;
+mod loading;
 mod signals;
 mod traces;
 
@@ -15,7 +16,6 @@ use namelock_lock::Locks;
 use namelock_names::{Names, NamesConfig, NamesUrl};
 use namelock_sandbox::{Powers, Sandbox, SandboxConfig};
 use tokio::sync::Notify;
-use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use self::epochs::DatabaseEpochs;
@@ -23,13 +23,13 @@ pub use self::error::RunError;
 pub(crate) use self::listeners::open_tls;
 pub use self::listeners::{Address, Addresses};
 use self::listeners::{Bound, Identities};
+use self::loading::keep_loading;
 pub use self::signals::{Stop, reload_signal, stop_signals};
 use self::traces::Traces;
 
 use crate::admin::{self, Admin, Operators};
 use crate::admission::Calls;
 use crate::config::Config;
-use crate::config::source::ConfigError;
 use crate::http::connections::{self, ConnectionLimits};
 use crate::http::{self, App, BodyLimits, Follows};
 use crate::metrics::Metrics;
@@ -38,9 +38,8 @@ use crate::recordings::Recorder;
 use crate::rlimit;
 use crate::same_site;
 use crate::telemetry::Log;
-use crate::tenants::directory::{self, Candidate};
+use crate::tenants::directory;
 use crate::tenants::versions::Versions;
-use crate::tenants::watch::{Changed, Watch};
 use crate::tenants::{Rules, Tenants};
 use crate::trace::Tracer;
 
@@ -60,6 +59,7 @@ pub async fn serve(
 ) -> Result<(), RunError> {
     rlimit::ensure_open_files(config.http.connections)?;
     rlimit::ensure_mappings(config.http.calls)?;
+    let watch = loading::watch(&config);
     let candidates = directory::scan(&config.tenants, &rules(&config), &config.compiler.cache.dir)?;
     checks::refuse_open(&config.http, &candidates)?;
     checks::refuse_contradictions(&config)?;
@@ -98,96 +98,24 @@ pub async fn serve(
     let tenants = Arc::new(Tenants::with_versions(sandbox, versions, &config.lock, &config.names));
     let loaded = Notify::new();
     let operators = Arc::new(Operators::new(&config.admin));
-    let loading = keep_loading(&config, (&tenants, &operators), candidates, &loaded, reload);
-    let serving = serve_tenants(
-        &config,
-        &tenants,
-        &loaded,
-        announce,
-        stop,
-        (identities.clone(), operators.clone()),
-        (locks, names, log.clone(), recorder.clone()),
+    let read = (candidates, watch);
+    let loading = keep_loading(&config, (&tenants, &operators), read, &loaded, reload);
+    let opened = Opened {
+        identities: identities.clone(),
+        operators: Arc::clone(&operators),
+        locks,
+        names,
+        log: log.clone(),
+        recorder: recorder.clone(),
         traces,
-    );
+    };
+    let serving = serve_tenants(&config, &tenants, opened, &loaded, announce, stop);
     tokio::select! {
         result = serving => result,
         () = identities.keep_fresh() => Ok(()),
         () = loading => Ok(()),
         () = Recorder::keep_swept(recorder) => Ok(()),
         () = log.filter.keep() => Ok(()),
-    }
-}
-
-/// Applies the candidates, notifies `loaded` once their components are loaded, and scans and applies again whenever `reload`
-/// returns, an operator says so, or something has changed; the tokens of operators, too, but in the last case. A compile that takes
-/// long delays nothing but its own tenant's new version.
-async fn keep_loading(
-    config: &Config,
-    (tenants, operators): (&Tenants, &Operators),
-    candidates: Vec<Candidate>,
-    loaded: &Notify,
-    mut reload: impl AsyncFnMut(),
-) {
-    let watch = match config.tenants_watch {
-        true => Watch::begin(&config.tenants).unwrap_or_else(|error| {
-            tracing::warn!(dir = %config.tenants.display(), %error, "cannot watch the tenants; send SIGHUP when something has changed");
-            Watch::nothing()
-        }),
-        false => Watch::nothing(),
-    };
-    tenants.apply(candidates);
-    let started = async {
-        tenants.settled().await;
-        loaded.notify_one();
-    };
-    let reloading = async {
-        loop {
-            let changed = tokio::select! {
-                () = reload() => Changed::All,
-                () = tenants.to_read_again() => Changed::All,
-                changed = watch.changed() => changed,
-            };
-            if changed == Changed::All {
-                read_tokens_again(config, operators).await;
-            }
-            read_again(config, tenants, changed).await;
-        }
-    };
-    let ((), (), ()) = tokio::join!(tenants.work(), started, reloading);
-}
-
-/// Reads the tokens of operators, and lets in those who have them now.
-async fn read_tokens_again(config: &Config, operators: &Operators) {
-    let again = config.clone();
-    let read = tokio::task::spawn_blocking(move || checks::tokens_now(&again));
-    let panicked = |panic: JoinError| Err(ConfigError::new("admin.tokens", panic.to_string()));
-    match read.await.unwrap_or_else(panicked) {
-        Ok(tokens) => operators.replace(tokens),
-        Err(error) => tracing::error!(%error, "cannot read admin.tokens again; those of before are known"),
-    }
-}
-
-/// Reads what has changed, and applies it.
-async fn read_again(config: &Config, tenants: &Tenants, changed: Changed) {
-    let (again, which) = (config.clone(), changed.clone());
-    let scan = move || match which {
-        Changed::All => {
-            tracing::info!(dir = %again.tenants.display(), "reading the tenants and the tokens of operators again");
-            directory::scan(&again.tenants, &rules(&again), &again.compiler.cache.dir)
-        }
-        Changed::These(ids) => Ok(directory::scan_these(&again.tenants, &rules(&again), &ids)),
-    };
-    let panicked = |panic: JoinError| Err(ConfigError::new("tenants.dir", panic.to_string()));
-    let mut candidates = match tokio::task::spawn_blocking(scan).await.unwrap_or_else(panicked) {
-        Ok(candidates) => candidates,
-        Err(error) => return tracing::error!(%error, "cannot reload the tenants; they are served as they were"),
-    };
-    if !checks::open_is_allowed(&config.http) {
-        directory::refuse_open(&mut candidates);
-    }
-    match changed {
-        Changed::All => tenants.apply(candidates),
-        Changed::These(ids) => tenants.apply_to(&ids, candidates),
     }
 }
 
@@ -201,17 +129,35 @@ pub(crate) fn rules(config: &Config) -> Rules<'_> {
     }
 }
 
+/// What was opened for a host.
+struct Opened {
+    identities: Identities,
+    operators: Arc<Operators>,
+    locks: Locks,
+    names: Arc<dyn Names>,
+    log: Log,
+    recorder: Option<Arc<Recorder>>,
+    traces: Traces,
+}
+
 /// Serves operators from now on, and everybody once the tenants are loaded, or after `tenants.wait`.
 async fn serve_tenants(
     config: &Config,
     tenants: &Arc<Tenants>,
+    opened: Opened,
     loaded: &Notify,
     announce: impl FnOnce(Addresses),
     stop: impl AsyncFnMut() -> Stop,
-    (identities, operators): (Identities, Arc<Operators>),
-    (locks, names, log, recorder): (Locks, Arc<dyn Names>, Log, Option<Arc<Recorder>>),
-    Traces { tracer, exporter }: Traces,
 ) -> Result<(), RunError> {
+    let Opened {
+        identities,
+        operators,
+        locks,
+        names,
+        log,
+        recorder,
+        traces: Traces { tracer, exporter },
+    } = opened;
     // Before the tenants are loaded, which may take minutes: whoever watches the process sees that it lives.
     let listener = Bound::admin(config, &identities)?;
     let address = listener.address()?;
