@@ -27,7 +27,8 @@
 //! - `url`: where a names database is;
 //! - `sqlite`: the one in a file on this machine;
 //! - `postgres`: the one in a server that a fleet shares;
-//! - `open`: picks one of the two by its URL.
+//! - `open`: picks one of the two by its URL;
+//! - [`catalog`]: the tenants of a fleet, in tables and with connections of its own.
 //!
 //! # What is promised
 //!
@@ -39,6 +40,7 @@
 //! - What was saved is on disk before the answer is given (P2).
 //! - A tenant that is at its quota, or that floods the database with writes, is in nobody else's way (P6).
 
+pub mod catalog;
 mod clock;
 mod config;
 mod epoch;

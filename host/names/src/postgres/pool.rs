@@ -8,15 +8,14 @@ use std::time::Duration;
 use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, Timeouts};
 use namelock_types::error_chain;
 use scopeguard::ScopeGuard;
-use tokio_postgres::config::TargetSessionAttrs;
 
 use crate::config::{GRACE, NamesConfig};
 use crate::error::OpenError;
 use crate::postgres::schema::{Migrated, SchemaError};
+use crate::postgres::session::Session;
 use crate::postgres::sql::PLANNING;
 use crate::postgres::tls;
 use crate::postgres::turns::{Kind, NoTurn, Turn, Turns};
-use crate::rules::stored_ms;
 
 /// The connections of this process, and whether it knows the tables to be up to date.
 #[derive(Clone)]
@@ -53,9 +52,15 @@ impl Pool {
             reason,
         };
         let server = url.parse().map_err(|error| refused(error_chain(&error)))?;
+        let session = Session {
+            application: "namelock",
+            timeout: config.timeout,
+            connect_timeout: config.connect_timeout,
+            options: PLANNING,
+        };
         let manager = Manager::from_config(
-            with_session(server, config),
-            tls::connector(config.tls_roots.as_deref())?,
+            session.configure(server),
+            tls::connector(config.tls_roots.as_deref()).map_err(OpenError::Tls)?,
             ManagerConfig {
                 recycling_method: RecyclingMethod::Fast,
             },
@@ -133,30 +138,4 @@ impl DerefMut for Connection {
     fn deref_mut(&mut self) -> &mut ClientWrapper {
         &mut self.object
     }
-}
-
-/// Adds what this crate requires of every session to what the URL asks for.
-fn with_session(mut server: tokio_postgres::Config, config: &NamesConfig) -> tokio_postgres::Config {
-    let timeout_ms = stored_ms(config.timeout);
-    // The kernel counts whole seconds.
-    let keepalive = config.timeout.max(Duration::from_secs(1));
-    // Of two values for one option the last wins, so the requirements of this crate come after those of the URL.
-    // Keeps P2: with synchronous_commit a commit returns only when it is on the server's disk.
-    let options = format!(
-        "{} -c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms} -c synchronous_commit=on \
-         -c default_transaction_isolation=read\\ committed -c idle_in_transaction_session_timeout={timeout_ms} {PLANNING}",
-        server.get_options().unwrap_or_default()
-    );
-    server
-        .application_name("namelock")
-        .options(options.trim())
-        .connect_timeout(config.connect_timeout)
-        .tcp_user_timeout(config.timeout)
-        // A server that has vanished while it was waited for, which a commit and a migration may do for long: the kernel
-        // asks it after this time, and gives it up with the second question, which is later than tcp_user_timeout.
-        .keepalives_idle(keepalive)
-        .keepalives_interval(keepalive)
-        // Not a standby, which replays another server and cannot write.
-        .target_session_attrs(TargetSessionAttrs::ReadWrite);
-    server
 }

@@ -20,6 +20,9 @@ const MAKING_INDEXES: i64 = MIGRATING + 1;
 /// likely to lock.
 const MIGRATING: i64 = 0x6e61_6d65_6c6f_636b;
 
+/// The advisory lock that lets one of several hosts make the tables of the catalog.
+pub(crate) const MAKING_CATALOG: i64 = MIGRATING + 2;
+
 /// Why the tables cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SchemaError {

@@ -1,8 +1,8 @@
 //! TLS to the server, if the server offers it (`sslmode=prefer`, the default) or the URL demands it
 //! (`sslmode=require`).
 //!
-//! The server's certificate is always checked, against the roots of this machine or of `names.tls_roots`. A server
-//! whose certificate is not signed by one of them is refused, never used without the check.
+//! The server's certificate is always checked, against the roots of this machine or of a file (`names.tls_roots`). A
+//! server whose certificate is not signed by one of them is refused, never used without the check.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,21 +12,19 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::error::OpenError;
-
 /// Makes what TLS connections are made with; `roots` is a file of root certificates in PEM, none: those of this
-/// machine.
-pub(super) fn connector(roots: Option<&Path>) -> Result<MakeRustlsConnect, OpenError> {
+/// machine. An error says which file cannot be used.
+pub(crate) fn connector(roots: Option<&Path>) -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| OpenError::Tls(error.to_string()))?
+        .map_err(|error| error.to_string())?
         .with_root_certificates(root_store(roots)?)
         .with_no_client_auth();
     Ok(MakeRustlsConnect::new(config))
 }
 
-fn root_store(roots: Option<&Path>) -> Result<RootCertStore, OpenError> {
+fn root_store(roots: Option<&Path>) -> Result<RootCertStore, String> {
     let mut store = RootCertStore::empty();
     let Some(path) = roots else {
         // A root that cannot be read on this machine matters only when a certificate needs it.
@@ -34,7 +32,7 @@ fn root_store(roots: Option<&Path>) -> Result<RootCertStore, OpenError> {
         store.add_parsable_certificates(found.certs);
         return Ok(store);
     };
-    let failed = |error: &dyn std::fmt::Display| OpenError::Tls(format!("cannot read {}: {error}", path.display()));
+    let failed = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", path.display());
     for certificate in CertificateDer::pem_file_iter(path).map_err(|error| failed(&error))? {
         let certificate = certificate.map_err(|error| failed(&error))?;
         store.add(certificate).map_err(|error| failed(&error))?;

@@ -1,0 +1,60 @@
+//! How the server is asked: within a deadline.
+//!
+//! Each statement has one in the server and, a little later, one here, for a server that hangs.
+
+use std::time::Duration;
+
+use deadpool_postgres::GenericClient;
+use namelock_types::error_chain;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::catalog::error::CatalogError;
+use crate::config::GRACE;
+
+/// Why something was not done.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// For this reason; nothing was changed.
+    Unavailable(String),
+    /// It may have been done.
+    Unknown(String),
+    /// The caller is to be told this; nothing was changed.
+    Refused(CatalogError),
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Unavailable(error_chain(&error))
+    }
+}
+
+/// Runs a statement and returns its rows.
+pub(super) async fn rows(
+    client: &impl GenericClient,
+    timeout: Duration,
+    sql: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, Failure> {
+    let asked = async {
+        let statement = client.prepare_cached(sql).await?;
+        client.query(&statement, parameters).await
+    };
+    within(timeout, asked).await
+}
+
+/// Waits for the answer to one statement.
+pub(super) async fn within<T>(
+    timeout: Duration,
+    asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(timeout + GRACE, asked).await {
+        Ok(answer) => answer.map_err(Failure::from),
+        Err(_) => Err(Failure::Unavailable(no_answer(timeout))),
+    }
+}
+
+/// Returns the reason to give when the deadline has passed.
+pub(super) fn no_answer(timeout: Duration) -> String {
+    format!("it has not answered within {timeout:?}, the timeout of the catalog")
+}
