@@ -32,15 +32,15 @@ fn put(dir: &Path, component: &[u8]) {
     fs::rename(dir.join("new"), dir.join("handler.wasm")).unwrap();
 }
 
-fn rooms(number: u32) -> Vec<u8> {
+pub(crate) fn rooms(number: u32) -> Vec<u8> {
     numbered(&fs::read(ROOMS).unwrap(), number)
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     namelock_sandbox::Wasm::new(bytes.to_vec()).digest().to_string()
 }
 
-fn component_of(answer: &Answer) -> Option<String> {
+pub(crate) fn component_of(answer: &Answer) -> Option<String> {
     let header = answer.headers.get(COMPONENT)?;
     Some(header.to_str().unwrap().to_owned())
 }

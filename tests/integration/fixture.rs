@@ -57,6 +57,7 @@ pub(crate) struct Builder {
     listen: String,
     pub(crate) admin: String,
     log: &'static str,
+    pub(crate) tenants: PathBuf,
 }
 
 /// A running host.
@@ -81,6 +82,7 @@ impl Builder {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("tenants")).unwrap();
         Self {
+            tenants: folder.path().join("tenants"),
             folder,
             lock: "memory:".to_owned(),
             names: None,
@@ -192,10 +194,8 @@ impl Builder {
             .current_dir(self.folder.path())
             .args(["serve", "--listen", &self.listen, "--admin", &self.admin])
             .args(["--lock", &self.lock, "--names", &names])
-            .arg("--config")
-            .arg(path("namelock.toml"))
-            .arg("--tenants")
-            .arg(path("tenants"))
+            .args([Path::new("--config"), &path("namelock.toml")])
+            .args([Path::new("--tenants"), &self.tenants])
             .arg("--cache")
             .arg(self.cache.as_deref().unwrap_or(Path::new(SHARED_CACHE)))
             .env("NAMELOCK_LOG", self.log)

@@ -18,6 +18,7 @@ mod deploy;
 mod develop;
 mod documents;
 mod fleet;
+mod fleet_deploy;
 mod follow;
 mod guests;
 mod holds;

@@ -37,6 +37,12 @@ async fn each_right_of_an_operator_is_needed_and_is_enough() {
         ("POST", "/tenants/demo/enable", [false, false, true]),
         ("POST", "/tenants/demo/disable", [false, false, true]),
         ("PUT", "/log", [false, false, true]),
+        ("PUT", "/tenants/demo", [false, false, true]),
+        ("DELETE", "/tenants/demo", [false, false, true]),
+        ("GET", "/tenants/demo/versions", [true, true, false]),
+        ("POST", "/tenants/demo/rollback", [false, false, true]),
+        ("POST", "/tenants/demo/promote", [false, false, true]),
+        ("POST", "/reload", [false, false, true]),
         ("POST", "/drain", [false, false, true]),
     ];
     for (method, path, allowed) in questions {

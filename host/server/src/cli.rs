@@ -18,6 +18,7 @@ use crate::develop::run::{self, RunFlags};
 use crate::develop::scenario::{self, TestFlags};
 use crate::inspect::{self, CheckConfigFlags};
 use crate::lifecycle::{self, Addresses, RunError};
+use crate::operate::deploy::{self, DeployFlags};
 use crate::operate::{self, AdminEnv, AdminFlags};
 use crate::output::print;
 use crate::telemetry::{self, LogWriter};
@@ -113,6 +114,13 @@ enum Command {
     ///
     /// Exit codes: 0 if all hosts did it, 1 if one cannot, or does not answer, 2 for bad usage.
     Admin(AdminFlags),
+    /// Puts a tenant's component, its settings, or both, for all hosts of a fleet [right: write]
+    ///
+    /// The hosts have their tenants in the database (`serve --tenants postgres:`). The first host that is named compiles the component
+    /// and tries it; what it refuses is not put. Then it waits until every host that is named serves it.
+    ///
+    /// Exit codes: 0 if all serve it, 1 if it is refused or not served in time, 2 for bad usage.
+    Deploy(DeployFlags),
     /// Shows live in the terminal what running hosts do: their tenants, locks, services and faults.
     ///
     /// It asks hosts as `admin` does and needs the right `read`. `?` shows the keys; `e` ends the lease of the selected lock, which
@@ -218,6 +226,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), RunError
         Command::Dev(flags) => dev::run(&flags),
         Command::CheckConfig(flags) => inspect::check_config(&flags),
         Command::Admin(flags) => operate::run(&flags, AdminEnv::of_process()),
+        Command::Deploy(flags) => deploy::run(&flags, AdminEnv::of_process()),
         Command::Top(flags) => top::run(&flags, AdminEnv::of_process()),
         Command::Token(TokenCommand::New(flags)) => flags.run(),
         Command::Compile(flags) => compile(&flags),

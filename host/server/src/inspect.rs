@@ -1,15 +1,17 @@
 //! What a host would be configured with, without starting one: `namelock check-config` and `serve --print-config`.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::SystemTime;
 
 use clap::Args;
 
 use crate::config::source::ConfigError;
 use crate::config::{Config, Rest, ServeFlags, effective};
-use crate::lifecycle::{RunError, checks, open_tls, rules};
+use crate::lifecycle::{RunError, checks, open_tls};
 use crate::output::print;
-use crate::tenants::directory;
+use crate::tenants::fleet::DATABASE;
+use crate::tenants::{Rules, directory};
 use crate::text::chain;
 
 /// The arguments of `namelock check-config`.
@@ -75,10 +77,13 @@ fn check_tenants(rest: &Rest, wrong: &mut Vec<RunError>) -> String {
     if !rest.knows(&OF_TENANTS) {
         return String::new();
     }
+    if config.tenants == Path::new(DATABASE) {
+        return "its tenants are in the database, and were not checked".to_owned();
+    }
     if !config.tenants.exists() {
         return format!("its tenants were not checked, because there is no {dir} here");
     }
-    let candidates = match directory::scan(&config.tenants, &rules(config), &config.compiler.cache.dir) {
+    let candidates = match directory::scan(&config.tenants, &Rules::of(config), &config.compiler.cache.dir) {
         Ok(candidates) => candidates,
         Err(error) => {
             wrong.push(error.into());

@@ -127,18 +127,19 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Admin> for Named<T> {
 
 /// Reads a body in JSON.
 pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
-    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_MAX)).await;
+    read_up_to(body, BODY_MAX, BODY_TIMEOUT).await
+}
+
+/// Reads a body in JSON that has at most so many bytes, and arrives in this time.
+pub(super) async fn read_up_to<T: DeserializeOwned>(body: Body, max: usize, within: Duration) -> Result<T, Refusal> {
+    let read = tokio::time::timeout(within, to_bytes(body, max)).await;
     let bytes = match read {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(error)) => {
-            let detail = format!("cannot read the body, which has at most {BODY_MAX} bytes: {error}");
+            let detail = format!("cannot read the body, which has at most {max} bytes: {error}");
             return Err(Refusal::invalid(detail));
         }
-        Err(_) => {
-            return Err(Refusal::invalid(format!(
-                "the body did not arrive within {BODY_TIMEOUT:?}"
-            )));
-        }
+        Err(_) => return Err(Refusal::invalid(format!("the body did not arrive within {within:?}"))),
     };
     serde_json::from_slice(&bytes)
         .map_err(|error| Refusal::invalid(format!("the body is not what it should be: {error}")))

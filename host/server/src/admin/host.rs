@@ -15,6 +15,7 @@ use crate::overview::Overview;
 use crate::same_site;
 use crate::telemetry::Log;
 use crate::tenants::Tenants;
+use crate::tenants::fleet::Fleet;
 use crate::tls::Tls;
 use crate::trace::figures::Figures;
 
@@ -37,6 +38,8 @@ pub struct Admin {
     pub calls: Arc<Calls>,
     /// The tenants, served or not.
     pub tenants: Arc<Tenants>,
+    /// Where they are, if they are those of a fleet.
+    pub fleet: Option<Arc<Fleet>>,
     /// How many of them have metrics of their own.
     pub metrics_tenants: usize,
     /// The log.

@@ -8,13 +8,14 @@
 //! - `health`: whether the host lives and is ready, for whoever asks;
 //! - `scrape`: the metrics;
 //! - `locks`: the locks that calls hold; `tenants`: the tenants, and those that are being loaded; `versions`: which version of
-//!   a component is served;
+//!   a component is served; `deploy`: puts tenants for all hosts of a fleet;
 //! - `steer`: the log and the end of the host.
 //!
 //! `docs/admin.openapi.yaml` describes every route. To add one, add it to `GUARDED` and describe it there.
 
 mod access;
 mod answer;
+mod deploy;
 mod health;
 mod host;
 mod locks;
@@ -62,7 +63,9 @@ const GUARDED: &[Route] = &[
     ("/locks", || get(locks::list)),
     ("/locks/{id}", || delete(locks::end)),
     ("/tenants", || get(tenants::list)),
-    ("/tenants/{id}", || get(tenants::one)),
+    ("/tenants/{id}", || {
+        get(tenants::one).put(deploy::deploy).delete(deploy::remove)
+    }),
     ("/tenants/{id}/disable", || post(tenants::disable)),
     ("/tenants/{id}/enable", || post(tenants::enable)),
     ("/tenants/{id}/versions", || get(versions::list)),

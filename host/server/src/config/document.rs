@@ -3,8 +3,9 @@
 use super::described::{Described, all};
 use super::file::CONFIG;
 use super::limits::TENANT;
+use super::sections::{MAX, SECTIONS};
 use super::setting::{Entry, Flag};
-use super::settings::{HOST, MAX, SECTIONS};
+use super::settings::HOST;
 use super::types::Config;
 use super::units::Value;
 

@@ -3,7 +3,7 @@
 //! In reading order:
 //!
 //! - `setting`: what is declared about a setting, once: key, range, sentence, field, and what happens at the limit;
-//! - `limits`: the settings of a tenant; `settings`: those of the host. To add one, add an entry there;
+//! - `limits`: the settings of a tenant; `settings`: those of the host, in their `sections`. To add one, add an entry there;
 //! - `types`, `admin`, `record`, `trace`: the structs that the settings fill;
 //! - `file`: reads the layers and fills them; `given`: the part of it that reads a section of a file;
 //! - `flags`: the flags of `namelock serve`;
@@ -18,6 +18,7 @@ mod flags;
 mod given;
 mod limits;
 mod record;
+mod sections;
 pub mod setting;
 mod settings;
 pub mod source;

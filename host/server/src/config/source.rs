@@ -76,6 +76,14 @@ impl Source {
         })
     }
 
+    /// A text that is said to be at this path.
+    pub fn at(path: &Path, text: &str) -> Self {
+        Self {
+            path: Some(path.into()),
+            text: text.to_owned(),
+        }
+    }
+
     /// A file with this text.
     pub fn of(text: &str) -> Self {
         Self {

@@ -19,9 +19,9 @@ use super::workshop::{self, Services};
 use crate::config::source::{ConfigError, Source};
 use crate::config::{Config, Limits, LimitsSection, STACK_BYTES};
 use crate::error::Problem;
-use crate::lifecycle::{RunError, rules};
-use crate::tenants::TenantId;
+use crate::lifecycle::RunError;
 use crate::tenants::plan::Plan;
+use crate::tenants::{Rules, TenantId};
 
 /// The longest recording, in bytes: what a host may be told to keep (`record.size`).
 pub(super) const RECORDING_MAX: usize = 16 << 20;
@@ -133,7 +133,7 @@ fn plan(path: &Path, config: &Config) -> Result<Plan, crate::tenants::TenantErro
         &TenantId::somebody(),
         Path::new("."),
         &Source::default(),
-        &rules(config),
+        &Rules::of(config),
     )?;
     plan.component = if path.is_dir() {
         path.join("handler.wasm")

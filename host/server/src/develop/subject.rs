@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::config::source::{ConfigError, Source};
-use crate::lifecycle::rules;
 use crate::tenants::plan::Plan;
-use crate::tenants::{InvalidTenantId, TenantError, TenantId};
+use crate::tenants::{InvalidTenantId, Rules, TenantError, TenantId};
 
 /// Refuses a path of a command at which there is nothing.
 ///
@@ -64,9 +63,12 @@ impl Subject {
         let parent = component.parent().filter(|parent| !parent.as_os_str().is_empty());
         let dir = parent.unwrap_or(Path::new("."));
         let id = TenantId::of_directory(dir).unwrap_or_else(TenantId::somebody);
-        let (mut plan, refused) = match Plan::read(&id, dir, &rules(config)) {
+        let (mut plan, refused) = match Plan::read(&id, dir, &Rules::of(config)) {
             Ok(plan) => (plan, None),
-            Err(error) => (Plan::parse(&id, dir, &Source::default(), &rules(config))?, Some(error)),
+            Err(error) => (
+                Plan::parse(&id, dir, &Source::default(), &Rules::of(config))?,
+                Some(error),
+            ),
         };
         plan.component.clone_from(&component);
         Ok(Self {

@@ -201,9 +201,11 @@ mod tests {
     async fn a_follow_of_a_tenant_that_is_gone_ends_at_its_heartbeat() {
         let (dir, feed) = (tempfile::tempdir().unwrap(), Arc::<Feed>::default());
         let places = Arc::new(Semaphore::new(1));
+        let tenants = tenants(dir.path());
+        tenants.apply(Vec::new());
         let follow = Follow {
             follower: feed.follow(1).unwrap(),
-            tenants: Arc::new(tenants(dir.path())),
+            tenants: Arc::new(tenants),
             tenant: "gone".into(),
             presented: Presented::of(&HeaderMap::new()),
             host_stops: CancellationToken::new(),

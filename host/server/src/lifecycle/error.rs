@@ -124,6 +124,9 @@ pub enum RunError {
     /// Several hosts did not do what an operator asked for.
     #[error("{} hosts did not do it: {}", .0.len(), .0.iter().map(|error| chain(error)).collect::<Vec<_>>().join("; "))]
     Hosts(Vec<RunError>),
+    /// Not every host serves what was deployed.
+    #[error("it is deployed, but not every host serves it: {}", .0.join("; "))]
+    NotServed(Vec<String>),
     /// The requested output could not be written.
     #[error("cannot write to standard output")]
     Print(#[source] io::Error),
@@ -161,6 +164,7 @@ impl RunError {
             | Self::Admin { .. }
             | Self::Answered { .. }
             | Self::Hosts(_)
+            | Self::NotServed(_)
             | Self::Print(_)
             | Self::Screen(_)
             | Self::Runtime(_) => 1,

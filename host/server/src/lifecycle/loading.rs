@@ -1,18 +1,60 @@
 //! When the tenants, and the tokens of operators, are read again.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use tokio::sync::Notify;
 use tokio::task::JoinError;
 
-use super::{checks, rules};
+use super::checks;
 use crate::admin::Operators;
 use crate::config::Config;
 use crate::config::source::ConfigError;
-use crate::tenants::Tenants;
 use crate::tenants::directory::{self, Candidate};
+use crate::tenants::fleet::Fleet;
 use crate::tenants::watch::{Changed, Watch};
+use crate::tenants::{Rules, Tenants};
+use crate::text::chain;
 
-/// Begins to watch the tenants, before they are read for the first time: what changes meanwhile is seen.
-pub(super) fn watch(config: &Config) -> Watch {
+/// Where the tenants are.
+pub(super) enum Origin {
+    /// In a directory, as it was read first, and which is watched.
+    Directory(Vec<Candidate>, Watch),
+    /// In the database of a fleet.
+    Fleet(Arc<Fleet>),
+}
+
+impl Origin {
+    /// Finds the tenants; in a directory it reads them, too.
+    pub(super) fn open(config: &Config) -> Result<Self, ConfigError> {
+        if let Some(fleet) = Fleet::open(config, checks::open_is_allowed(&config.http))? {
+            return Ok(Self::Fleet(fleet.into()));
+        }
+        // Begins before they are read for the first time: what changes meanwhile is seen.
+        let watch = watch(config);
+        let candidates = directory::scan(&config.tenants, &Rules::of(config), &config.compiler.cache.dir)?;
+        checks::refuse_open(&config.http, &candidates)?;
+        Ok(Self::Directory(candidates, watch))
+    }
+
+    /// How many tenants there are, as far as it is known.
+    pub(super) fn tenants(&self) -> Option<usize> {
+        match self {
+            Self::Directory(candidates, _) => Some(candidates.len()),
+            Self::Fleet(_) => None,
+        }
+    }
+
+    /// The fleet, if they are in its database.
+    pub(super) fn fleet(&self) -> Option<Arc<Fleet>> {
+        match self {
+            Self::Directory(..) => None,
+            Self::Fleet(fleet) => Some(Arc::clone(fleet)),
+        }
+    }
+}
+
+fn watch(config: &Config) -> Watch {
     if !config.tenants_watch {
         return Watch::nothing();
     }
@@ -22,35 +64,94 @@ pub(super) fn watch(config: &Config) -> Watch {
     })
 }
 
-/// Applies the candidates, notifies `loaded` once their components are loaded, and scans and applies again whenever `reload`
+/// Applies the tenants, notifies `loaded` once their components are loaded, and reads and applies them again whenever `reload`
 /// returns, an operator says so, or something has changed; the tokens of operators, too, but in the last case. A compile that takes
 /// long delays nothing but its own tenant's new version.
 pub(super) async fn keep_loading(
     config: &Config,
     (tenants, operators): (&Tenants, &Operators),
-    (candidates, watch): (Vec<Candidate>, Watch),
+    origin: Origin,
     loaded: &Notify,
-    mut reload: impl AsyncFnMut(),
+    reload: impl AsyncFnMut(),
 ) {
-    tenants.apply(candidates);
+    let first = Notify::new();
     let started = async {
+        first.notified().await;
         tenants.settled().await;
         loaded.notify_one();
     };
-    let reloading = async {
-        loop {
-            let changed = tokio::select! {
-                () = reload() => Changed::All,
-                () = tenants.to_read_again() => Changed::All,
-                changed = watch.changed() => changed,
-            };
-            if changed == Changed::All {
-                read_tokens_again(config, operators).await;
+    let reading = async {
+        match origin {
+            Origin::Directory(candidates, watch) => {
+                tenants.apply(candidates);
+                first.notify_one();
+                keep_reading(config, (tenants, operators), &watch, reload).await;
             }
-            read_again(config, tenants, changed).await;
+            Origin::Fleet(fleet) => follow(config, (tenants, operators), &fleet, &first, reload).await,
         }
     };
-    let ((), (), ()) = tokio::join!(tenants.work(), started, reloading);
+    let ((), (), ()) = tokio::join!(tenants.work(), started, reading);
+}
+
+async fn keep_reading(
+    config: &Config,
+    (tenants, operators): (&Tenants, &Operators),
+    watch: &Watch,
+    mut reload: impl AsyncFnMut(),
+) {
+    loop {
+        let changed = tokio::select! {
+            () = reload() => Changed::All,
+            () = tenants.to_read_again() => Changed::All,
+            changed = watch.changed() => changed,
+        };
+        if changed == Changed::All {
+            read_tokens_again(config, operators).await;
+        }
+        read_again(config, tenants, changed).await;
+    }
+}
+
+/// Reads the tenants of a fleet, and whatever changes in them, for ever; notifies `first` when they were read for the first time.
+async fn follow(
+    config: &Config,
+    (tenants, operators): (&Tenants, &Operators),
+    fleet: &Fleet,
+    first: &Notify,
+    mut reload: impl AsyncFnMut(),
+) {
+    let (mut known, mut failing) = (BTreeMap::new(), false);
+    loop {
+        match fleet.read(&mut known).await {
+            Ok(changes) => {
+                if failing {
+                    tracing::info!("the tenants of the fleet are read again");
+                }
+                failing = false;
+                tenants.apply_to(&changes.tenants, changes.candidates);
+                first.notify_one();
+            }
+            // Once, and not every second.
+            Err(error) if !failing => {
+                tracing::error!(
+                    error = chain(&error),
+                    "cannot read the tenants of the fleet; they are served as they were"
+                );
+                failing = true;
+            }
+            Err(_) => {}
+        }
+        let all = tokio::select! {
+            () = reload() => true,
+            () = tenants.to_read_again() => true,
+            () = fleet.changed() => false,
+        };
+        if all {
+            // So that what was refused is tried again. A tenant that is gone meanwhile is found missing all the same.
+            known.values_mut().for_each(|revision| *revision = 0);
+            read_tokens_again(config, operators).await;
+        }
+    }
 }
 
 /// Reads the tokens of operators, and lets in those who have them now.
@@ -70,9 +171,9 @@ async fn read_again(config: &Config, tenants: &Tenants, changed: Changed) {
     let scan = move || match which {
         Changed::All => {
             tracing::info!(dir = %again.tenants.display(), "reading the tenants and the tokens of operators again");
-            directory::scan(&again.tenants, &rules(&again), &again.compiler.cache.dir)
+            directory::scan(&again.tenants, &Rules::of(&again), &again.compiler.cache.dir)
         }
-        Changed::These(ids) => Ok(directory::scan_these(&again.tenants, &rules(&again), &ids)),
+        Changed::These(ids) => Ok(directory::scan_these(&again.tenants, &Rules::of(&again), &ids)),
     };
     let panicked = |panic: JoinError| Err(ConfigError::new("tenants.dir", panic.to_string()));
     let mut candidates = match tokio::task::spawn_blocking(scan).await.unwrap_or_else(panicked) {

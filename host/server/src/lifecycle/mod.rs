@@ -23,7 +23,7 @@ pub use self::error::RunError;
 pub(crate) use self::listeners::open_tls;
 pub use self::listeners::{Address, Addresses};
 use self::listeners::{Bound, Identities};
-use self::loading::keep_loading;
+use self::loading::{Origin, keep_loading};
 pub use self::signals::{Stop, reload_signal, stop_signals};
 use self::traces::Traces;
 
@@ -38,9 +38,9 @@ use crate::recordings::Recorder;
 use crate::rlimit;
 use crate::same_site;
 use crate::telemetry::Log;
-use crate::tenants::directory;
+use crate::tenants::fleet::Fleet;
 use crate::tenants::versions::Versions;
-use crate::tenants::{Rules, Tenants};
+use crate::tenants::{Stock, Tenants};
 use crate::trace::Tracer;
 
 /// How long leases may take to be released, and the database to finish, once no request runs.
@@ -59,16 +59,14 @@ pub async fn serve(
 ) -> Result<(), RunError> {
     rlimit::ensure_open_files(config.http.connections)?;
     rlimit::ensure_mappings(config.http.calls)?;
-    let watch = loading::watch(&config);
-    let candidates = directory::scan(&config.tenants, &rules(&config), &config.compiler.cache.dir)?;
-    checks::refuse_open(&config.http, &candidates)?;
     checks::refuse_contradictions(&config)?;
+    let origin = Origin::open(&config)?;
     let identities = Identities::open(&config)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         lock = %config.lock_url,
         names = %config.names_url,
-        tenants = candidates.len(),
+        tenants = origin.tenants(),
         calls = config.http.calls,
         connections = config.http.connections,
         lease = ?config.lock.lease,
@@ -95,12 +93,15 @@ pub async fn serve(
     let traces = Traces::open(&config.trace)?;
     let sandbox = Sandbox::new(&sandbox_config(&config), config.compiler.clone()).map_err(RunError::Sandbox)?;
     let versions = Versions::open(config.versions.clone())?;
-    let tenants = Arc::new(Tenants::with_versions(sandbox, versions, &config.lock, &config.names));
+    let catalog = origin.fleet().map(|fleet| fleet.catalog());
+    let stock = Stock { versions, catalog };
+    let tenants = Arc::new(Tenants::with_stock(sandbox, stock, &config.lock, &config.names));
     let loaded = Notify::new();
     let operators = Arc::new(Operators::new(&config.admin));
-    let read = (candidates, watch);
-    let loading = keep_loading(&config, (&tenants, &operators), read, &loaded, reload);
+    let fleet = origin.fleet();
+    let loading = keep_loading(&config, (&tenants, &operators), origin, &loaded, reload);
     let opened = Opened {
+        fleet,
         identities: identities.clone(),
         operators: Arc::clone(&operators),
         locks,
@@ -119,18 +120,9 @@ pub async fn serve(
     }
 }
 
-/// What the configuration says about every `tenant.toml`.
-pub(crate) fn rules(config: &Config) -> Rules<'_> {
-    Rules {
-        defaults: &config.limits,
-        max: &config.limits_max,
-        hold_max: config.names.hold_max,
-        shared_namespace: &config.shared_namespace,
-    }
-}
-
 /// What was opened for a host.
 struct Opened {
+    fleet: Option<Arc<Fleet>>,
     identities: Identities,
     operators: Arc<Operators>,
     locks: Locks,
@@ -150,6 +142,7 @@ async fn serve_tenants(
     stop: impl AsyncFnMut() -> Stop,
 ) -> Result<(), RunError> {
     let Opened {
+        fleet,
         identities,
         operators,
         locks,
@@ -200,6 +193,7 @@ async fn serve_tenants(
         metrics: Arc::<Metrics>::clone(&app.metrics),
         calls: Arc::clone(&app.calls),
         tenants: Arc::clone(tenants),
+        fleet,
         metrics_tenants: config.metrics_tenants,
         log,
         accepting: Arc::default(),

@@ -44,7 +44,8 @@ async fn while_serving(flags: &ServeFlags, during: impl AsyncFnOnce(Addresses)) 
 type Told = mpsc::UnboundedSender<Stop>;
 
 /// Serves with this configuration while `during` runs, which may tell the server to stop itself.
-async fn while_serving_with(config: Config, during: impl AsyncFnOnce(Addresses, Told)) -> Result<(), RunError> {
+async fn while_serving_with(mut config: Config, during: impl AsyncFnOnce(Addresses, Told)) -> Result<(), RunError> {
+    config.versions.keep = 0;
     let (announced, addresses) = oneshot::channel();
     let (tell, mut told) = mpsc::unbounded_channel();
     let stop = async || told.recv().await.unwrap_or(Stop::AtOnce);

@@ -49,9 +49,19 @@ pub(crate) enum AskError {
 
 /// Asks a host, and returns the text of its answer.
 pub(crate) fn ask(host: SocketAddr, access: &Access, question: &Question) -> Result<String, AskError> {
-    let answer = exchange(host, access, question).map_err(|source| {
+    ask_patiently(host, access, question, TIMEOUT)
+}
+
+/// Asks a host that may take this long to answer.
+pub(super) fn ask_patiently(
+    host: SocketAddr,
+    access: &Access,
+    question: &Question,
+    patience: Duration,
+) -> Result<String, AskError> {
+    let answer = exchange(host, access, question, patience).map_err(|source| {
         AskError::Unreached(match source.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => Error::other(format!("no answer within {TIMEOUT:?}")),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Error::other(format!("no answer within {patience:?}")),
             ErrorKind::InvalidData if access.tls.is_none() => Error::other("its answer is no text"),
             _ => source,
         })
@@ -79,9 +89,9 @@ pub(crate) fn ask(host: SocketAddr, access: &Access, question: &Question) -> Res
     Err(AskError::Refused(format!("{}{hint}", refusal(body))))
 }
 
-fn exchange(host: SocketAddr, access: &Access, question: &Question) -> std::io::Result<String> {
+fn exchange(host: SocketAddr, access: &Access, question: &Question, patience: Duration) -> std::io::Result<String> {
     let stream = TcpStream::connect_timeout(&host, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     let mut stream = Stream::open(stream, host, access.tls.as_ref())?;
     let Question { method, path, body } = question;

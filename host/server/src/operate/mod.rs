@@ -5,6 +5,7 @@
 //! - `table`: the answers as people read them.
 
 mod client;
+pub mod deploy;
 mod hosts;
 mod table;
 mod tls;

@@ -24,6 +24,11 @@ impl Candidate {
         Self { id, plan: Ok(plan) }
     }
 
+    /// A tenant whose plan may be wrong.
+    pub(super) fn of(id: TenantId, plan: Result<Plan, TenantError>) -> Self {
+        Self { id, plan }
+    }
+
     /// Its id.
     pub fn id(&self) -> &TenantId {
         &self.id

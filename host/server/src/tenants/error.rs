@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use namelock_names::catalog::CatalogError;
 use namelock_sandbox::{CallError, Digest, LoadError};
 
 use crate::config::source::ConfigError;
@@ -45,6 +46,21 @@ pub enum TenantError {
         /// The cause.
         #[source]
         source: LoadError,
+    },
+    /// The database of the fleet does not give it.
+    #[error("cannot read {path}")]
+    Stored {
+        /// The component, as the database has it.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: CatalogError,
+    },
+    /// What the database of the fleet has is not what it says.
+    #[error("{path} is not in the database, or is not what its SHA-256 says; deploy it again")]
+    Lost {
+        /// The component.
+        path: PathBuf,
     },
     /// The component is another one than its `tenant.toml` names.
     #[error(
@@ -112,7 +128,9 @@ impl TenantError {
             Self::Read { path, .. } | Self::NotAFile(path) if path.ends_with("tenant.toml") => {
                 "its tenant.toml cannot be read".into()
             }
-            Self::Read { .. } | Self::NotAFile(_) => "its component cannot be read".into(),
+            Self::Read { .. } | Self::NotAFile(_) | Self::Stored { .. } | Self::Lost { .. } => {
+                "its component cannot be read".into()
+            }
             Self::TooLarge { max, .. } => format!("its component is longer than {max} bytes"),
             Self::Pinned { .. } => "its component is not the one that its tenant.toml names".into(),
             Self::TakenBack { .. } => "its component was taken back".into(),

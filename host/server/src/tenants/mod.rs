@@ -13,13 +13,15 @@
 //! - `table`, `entry`: what is served of each tenant; `state`: whether it is, and why not; `glance`: what there is to see of each; `loader`:
 //!   loads components, and is fair between tenants;
 //! - `rehearsal`: a component is tried before it serves; `canary`: it serves a share of the calls first; [`versions`]: those that
-//!   were served before, and the way back to them.
+//!   were served before, and the way back to them;
+//! - [`fleet`]: the tenants of a fleet, which are in its database and in no directory.
 
 mod canary;
 pub mod directory;
 mod entry;
 mod error;
 mod files;
+pub mod fleet;
 mod glance;
 mod id;
 mod loader;
@@ -38,7 +40,8 @@ use std::time::{Duration, Instant};
 use namelock_account::Account;
 use namelock_lock::LockConfig;
 use namelock_names::NamesConfig;
-use namelock_sandbox::{Digest, Sandbox};
+use namelock_names::catalog::Catalog;
+use namelock_sandbox::{Digest, Sandbox, Wasm};
 use tokio::sync::Notify;
 
 pub use self::canary::{Tally, TrialStatus};
@@ -55,6 +58,7 @@ pub use self::state::{Disabled, Listed, NotServed, State, Status, TriedStatus};
 use self::canary::Verdict;
 use self::directory::Candidate;
 use self::loader::Loader;
+use self::plan::Plan;
 use self::rehearsal::Rehearsal;
 use self::state::Refused;
 use self::table::Table;
@@ -63,6 +67,14 @@ use crate::metrics::TenantUsage;
 
 /// How often it is looked whether a trial has ended, while there is one.
 const JUDGED_EVERY: Duration = Duration::from_millis(250);
+
+/// Where components are, besides the directory of tenants.
+pub struct Stock {
+    /// Those that were served.
+    pub versions: Versions,
+    /// Those of a fleet.
+    pub catalog: Option<Catalog>,
+}
 
 /// All tenants of this host.
 pub struct Tenants {
@@ -76,20 +88,20 @@ pub struct Tenants {
 impl Tenants {
     /// Creates a table with no tenants, of whose components no earlier versions are kept.
     pub fn new(sandbox: Sandbox) -> Self {
-        Self::with_versions(
-            sandbox,
-            Versions::none(),
-            &LockConfig::default(),
-            &NamesConfig::default(),
-        )
+        let stock = Stock {
+            versions: Versions::none(),
+            catalog: None,
+        };
+        Self::with_stock(sandbox, stock, &LockConfig::default(), &NamesConfig::default())
     }
 
     /// Creates a table with no tenants. New components are tried with locks and names that have these limits.
-    pub fn with_versions(sandbox: Sandbox, versions: Versions, lock: &LockConfig, names: &NamesConfig) -> Self {
-        let (table, versions) = (Arc::<Table>::default(), Arc::new(versions));
+    pub fn with_stock(sandbox: Sandbox, stock: Stock, lock: &LockConfig, names: &NamesConfig) -> Self {
+        let (table, versions) = (Arc::<Table>::default(), Arc::new(stock.versions));
         let rehearsal = Rehearsal::new(lock, names);
+        let (of_loader, catalog) = (Arc::clone(&versions), stock.catalog);
         Self {
-            loader: Loader::new(sandbox, Arc::clone(&table), Arc::clone(&versions), rehearsal),
+            loader: Loader::new(sandbox, Arc::clone(&table), of_loader, rehearsal, catalog),
             table,
             versions,
             read_again: Notify::new(),
@@ -150,6 +162,15 @@ impl Tenants {
     /// Makes the table match these candidates as far as these tenants go, and queues their components.
     pub fn apply_to(&self, tenants: &BTreeSet<TenantId>, candidates: Vec<Candidate>) {
         self.loader.push(self.table.apply_to(tenants, candidates));
+    }
+
+    /// Compiles and tries a component of a tenant as if it were to be served, without serving it.
+    ///
+    /// # Errors
+    ///
+    /// Why it would be refused.
+    pub(crate) async fn try_out(&self, plan: &Plan, wasm: &Wasm) -> Result<(), TenantError> {
+        self.loader.try_out(plan, wasm).await
     }
 
     /// Has the directory of tenants read again.

@@ -18,7 +18,7 @@ use super::files::{open_if_there, open_regular};
 use super::id::TenantId;
 use crate::admission::AdmissionLimits;
 use crate::config::source::{ConfigError, Source};
-use crate::config::{Limits, LimitsSection};
+use crate::config::{Config, Limits, LimitsSection};
 use crate::text::one_line;
 use crate::tokens::right::Right;
 use crate::tokens::{TokenSection, Tokens};
@@ -42,8 +42,10 @@ pub struct Rules<'a> {
 /// What a `tenant.toml` and the defaults of the host make of a tenant.
 pub(crate) struct Plan {
     pub(crate) tenant: Arc<Tenant>,
-    /// The path of the component.
+    /// The path of the component; in the database of a fleet it is one for messages alone.
     pub(crate) component: PathBuf,
+    /// Which one it is, if it is in the database of a fleet and not in a file.
+    pub(super) stored: Option<Digest>,
     pub(crate) component_max: usize,
     /// Bytes of what the component may be compiled to.
     pub(crate) artifact_max: usize,
@@ -54,7 +56,7 @@ pub(crate) struct Plan {
     /// Which of its calls are recorded; none: none of them.
     pub(crate) record: Option<Record>,
     /// The digest that the component must have.
-    sha256: Option<Digest>,
+    pub(super) sha256: Option<Digest>,
     /// How a new version comes into use.
     pub(crate) canary: Canary,
 }
@@ -136,6 +138,18 @@ impl Visitor<'_> for SettingVisitor {
     }
 }
 
+impl<'a> Rules<'a> {
+    /// Those of a host.
+    pub fn of(config: &'a Config) -> Self {
+        Self {
+            defaults: &config.limits,
+            max: &config.limits_max,
+            hold_max: config.names.hold_max,
+            shared_namespace: &config.shared_namespace,
+        }
+    }
+}
+
 impl Plan {
     /// Reads the `tenant.toml` in `dir`, if there is one.
     pub(crate) fn read(id: &TenantId, dir: &Path, rules: &Rules<'_>) -> Result<Self, TenantError> {
@@ -205,6 +219,7 @@ impl Plan {
         Ok(Self {
             tenant: Arc::new(tenant),
             component: dir.join("handler.wasm"),
+            stored: None,
             component_max: limits.component,
             artifact_max: limits.artifact,
             admission: limits.admission,
@@ -263,13 +278,20 @@ impl Plan {
         file.take(self.component_max as u64 + 1)
             .read_to_end(&mut wasm)
             .map_err(failed)?;
-        if wasm.len() > self.component_max {
+        let wasm = Wasm::new(wasm);
+        self.check_length(&wasm)?;
+        Ok(wasm)
+    }
+
+    /// Refuses a component that is too long.
+    pub(super) fn check_length(&self, wasm: &Wasm) -> Result<(), TenantError> {
+        if wasm.bytes() > self.component_max {
             return Err(TenantError::TooLarge {
-                path: path.clone(),
+                path: self.component.clone(),
                 max: self.component_max,
             });
         }
-        Ok(Wasm::new(wasm))
+        Ok(())
     }
 }
 

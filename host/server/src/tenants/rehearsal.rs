@@ -44,9 +44,12 @@ pub(super) struct Rehearsal {
 impl Rehearsal {
     pub(super) fn new(lock: &LockConfig, names: &NamesConfig) -> Self {
         Self {
+            // How long leases last is what a handler sees of it. The rest is about servers, and there is none.
             lock: LockConfig {
-                shared_with_idiom: false,
-                ..lock.clone()
+                lease: lock.lease,
+                max_hold: lock.max_hold,
+                max_wait: lock.max_wait,
+                ..LockConfig::default()
             },
             names: names.clone(),
             empty: OnceCell::new(),
@@ -56,7 +59,7 @@ impl Rehearsal {
     /// Tries a component.
     pub(super) async fn run(&self, plan: &Plan, handler: &Handler) -> Result<(), TenantError> {
         let empty = self.empty.get_or_try_init(|| self.stage()).await?;
-        let start = async || {
+        let start = || async {
             let context = Context::new(REQUEST_ID);
             handler.instantiate(&empty.powers, &plan.tenant, &context).await
         };
@@ -65,7 +68,7 @@ impl Rehearsal {
             return Ok(());
         };
         let stage = self.stage().await?;
-        let call = async || {
+        let call = || async {
             let context = Context::new(REQUEST_ID);
             let registered = handler.register(&stage.powers, &plan.tenant, &context, rehearsed.request(), None);
             registered.await.map(drop)
@@ -100,7 +103,10 @@ impl Rehearsal {
 }
 
 /// Makes a call again while the host is full: that says nothing about the component.
-async fn patiently(call: impl AsyncFn() -> Result<(), CallError>) -> Result<(), CallError> {
+async fn patiently<F>(call: impl Fn() -> F) -> Result<(), CallError>
+where
+    F: Future<Output = Result<(), CallError>>,
+{
     for _ in 1..TRIES {
         match call().await {
             Err(CallError::Overloaded) => tokio::time::sleep(TRY_AGAIN).await,

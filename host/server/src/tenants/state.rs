@@ -47,6 +47,14 @@ impl NotServed {
         }
     }
 
+    pub(super) fn unread() -> Self {
+        Self {
+            public_reason: "the tenants of this host are not read yet; try again soon".into(),
+            reason: "the tenants are not read yet".into(),
+            retry_after: Some(LOADED_SOON),
+        }
+    }
+
     pub(super) fn disabled() -> Self {
         Self {
             public_reason: "disabled by the operator".into(),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 use namelock_account::{Account, Budgets, Level};
@@ -56,13 +57,16 @@ pub(super) enum Finished {
 #[derive(Default)]
 pub(super) struct Table {
     entries: RwLock<HashMap<TenantId, Entry>>,
+    /// Whether it was ever known which tenants there are: before that nobody is told that there is no such tenant.
+    read: AtomicBool,
     /// Notified when a trial begins, or should end.
     trials: Arc<Notify>,
 }
 
 impl Table {
     pub(super) fn get(&self, id: &str) -> Option<Result<Arc<Ready>, NotServed>> {
-        self.entries.read().get(id).map(Entry::get)
+        let found = self.entries.read().get(id).map(Entry::get);
+        found.or_else(|| (!self.read.load(Relaxed)).then(|| Err(NotServed::unread())))
     }
 
     /// The states of the tenants whose ids come after `after`, in order, at most `limit` of them.
@@ -120,6 +124,7 @@ impl Table {
             .filter_map(|candidate| apply(&mut entries, &mut before, candidate))
             .collect();
         before.into_iter().for_each(removed);
+        self.read.store(true, Relaxed);
         to_load
     }
 
@@ -136,6 +141,7 @@ impl Table {
             .filter_map(|candidate| apply(&mut entries, &mut before, candidate))
             .collect();
         before.into_iter().for_each(removed);
+        self.read.store(true, Relaxed);
         to_load
     }
 

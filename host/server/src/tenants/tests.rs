@@ -51,6 +51,12 @@ async fn a_tenant_that_cannot_be_loaded_keeps_its_reason() {
         ..CompilerConfig::default()
     };
     let tenants = Tenants::new(Sandbox::new(&config, compiler).unwrap());
+    let before = tenants.get("other").and_then(Result::err);
+    let before = before.expect("nobody is told that there is no such tenant before it is known which there are");
+    assert!(
+        before.retry_after.is_some() && before.public_reason.contains("not read yet"),
+        "{before:?}"
+    );
     tenants.load(scan(dir.path(), &rules, Path::new("none")).unwrap()).await;
     let check = |name: &str, expect: &str| match tenants.get(name) {
         Some(Err(refused)) => assert!(refused.reason.contains(expect), "{}", refused.reason),

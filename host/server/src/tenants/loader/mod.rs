@@ -24,6 +24,7 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 use namelock_account::{Account, Counter, Limit};
+use namelock_names::catalog::Catalog;
 use namelock_sandbox::compiler::Effort;
 use namelock_sandbox::{Digest, LoadError, Loaded, Sandbox, Wasm};
 use parking_lot::Mutex;
@@ -62,17 +63,26 @@ pub(super) struct Loader {
     table: Arc<Table>,
     versions: Arc<Versions>,
     rehearsal: Rehearsal,
+    /// Where the components of a fleet are.
+    catalog: Option<Catalog>,
     queue: Mutex<Queue>,
     changed: Notify,
 }
 
 impl Loader {
-    pub(super) fn new(sandbox: Sandbox, table: Arc<Table>, versions: Arc<Versions>, rehearsal: Rehearsal) -> Self {
+    pub(super) fn new(
+        sandbox: Sandbox,
+        table: Arc<Table>,
+        versions: Arc<Versions>,
+        rehearsal: Rehearsal,
+        catalog: Option<Catalog>,
+    ) -> Self {
         Self {
             sandbox,
             table,
             versions,
             rehearsal,
+            catalog,
             queue: Mutex::default(),
             changed: Notify::new(),
         }
@@ -176,7 +186,7 @@ impl Loader {
             };
         }
         let refused = |error: TenantError| Refused::because(&error);
-        let wasm = plan.read_component().await.map_err(refused)?;
+        let wasm = self.component(plan).await.map_err(refused)?;
         let found = wasm.digest();
         let limit = plan.component_max as u64;
         job.account.note(Limit::Component, wasm.bytes() as u64, limit);
@@ -196,6 +206,46 @@ impl Loader {
                 })
             }
         }
+    }
+
+    /// Reads the component that a tenant has: its file, or what the database of the fleet has, which is kept here once it was served.
+    async fn component(&self, plan: &Arc<Plan>) -> Result<Wasm, TenantError> {
+        let (Some(digest), Some(catalog)) = (plan.stored, &self.catalog) else {
+            return plan.read_component().await;
+        };
+        let path = || plan.component.clone();
+        let versions = Arc::clone(&self.versions);
+        let wasm = match blocking(move || versions.read(digest)).await {
+            Some(kept) => kept,
+            None => {
+                let found = catalog.component(digest.into()).await;
+                let found = found.map_err(|source| TenantError::Stored { path: path(), source })?;
+                let bytes = found.ok_or_else(|| TenantError::Lost { path: path() })?;
+                blocking(move || Some(Wasm::new(bytes)))
+                    .await
+                    .filter(|wasm| wasm.digest() == digest)
+                    .ok_or_else(|| TenantError::Lost { path: path() })?
+            }
+        };
+        plan.check_length(&wasm)?;
+        Ok(wasm)
+    }
+
+    /// Compiles a component and tries it as if it were to be served, without serving it.
+    pub(super) async fn try_out(&self, plan: &Plan, wasm: &Wasm) -> Result<(), TenantError> {
+        plan.check_length(wasm)?;
+        plan.check_digest(wasm.digest())?;
+        let permit = self.sandbox.compiler().await;
+        let account = &plan.tenant.account;
+        let compiled = self
+            .sandbox
+            .compile(permit, wasm, plan.artifact_max, account, Effort::Full)
+            .await;
+        let loaded = compiled.map_err(|source| TenantError::Load {
+            path: plan.component.clone(),
+            source,
+        })?;
+        self.rehearsal.run(plan, &loaded.handler).await
     }
 
     /// Finds what need not be compiled: what is served already, what was refused already, and what is in the cache.
