@@ -7,7 +7,7 @@ use namelock_lock::Locks;
 use namelock_names::Names;
 use tokio_util::sync::CancellationToken;
 
-use super::access::Operators;
+use super::operators::Operators;
 use crate::admission::Calls;
 use crate::logins::Logins;
 use crate::metrics::Metrics;

@@ -3,7 +3,7 @@
 //! In reading order:
 //!
 //! - `host`: what the routes know of it;
-//! - `access`: who may ask for what;
+//! - `operators`: who is known; `access`: who may ask for what;
 //! - `answer`: how refusals and answers are written, and how questions are read;
 //! - `health`: whether the host lives and is ready, for whoever asks;
 //! - `scrape`: the metrics;
@@ -19,6 +19,7 @@ mod deploy;
 mod health;
 mod host;
 mod locks;
+mod operators;
 mod scrape;
 mod steer;
 mod tenants;
@@ -32,9 +33,9 @@ use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, delete, get, post};
 
-pub use self::access::Operators;
 use self::answer::Asked;
 pub use self::host::Admin;
+pub use self::operators::Operators;
 
 use crate::overview::Question;
 use crate::{page, same_site};
