@@ -25,6 +25,7 @@ mod holds;
 mod inspect;
 mod languages;
 mod lists;
+mod manager;
 mod monitoring;
 mod new_project;
 mod openapi;

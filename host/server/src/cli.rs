@@ -17,7 +17,7 @@ use crate::develop::new::{self, NewFlags};
 use crate::develop::run::{self, RunFlags};
 use crate::develop::scenario::{self, TestFlags};
 use crate::inspect::{self, CheckConfigFlags};
-use crate::lifecycle::{self, Addresses, RunError};
+use crate::lifecycle::{self, Addresses, Manager, RunError};
 use crate::operate::deploy::{self, DeployFlags};
 use crate::operate::{self, AdminEnv, AdminFlags};
 use crate::output::print;
@@ -268,7 +268,7 @@ fn run_serve(command: &ServeCommand) -> Result<(), RunError> {
     let result = runtime.block_on(async {
         let stop = lifecycle::stop_signals().map_err(RunError::Runtime)?;
         let reload = lifecycle::reload_signal().map_err(RunError::Runtime)?;
-        lifecycle::serve(config, log, announce, stop, reload).await
+        lifecycle::serve(config, log, Manager::of_process(), announce, stop, reload).await
     });
     // Whatever still blocks a thread of the pool has had its time to finish.
     runtime.shutdown_background();

@@ -20,7 +20,7 @@ use super::subject::Subject;
 use super::workshop;
 use crate::config::source::ConfigError;
 use crate::config::{Config, ServeFlags};
-use crate::lifecycle::{self, Addresses, RunError};
+use crate::lifecycle::{self, Addresses, Manager, RunError};
 use crate::output::print;
 use crate::telemetry::{self, LogWriter};
 use crate::tenants::{InvalidTenantId, TenantId};
@@ -108,6 +108,7 @@ pub fn run(flags: &DevFlags) -> Result<(), RunError> {
         lifecycle::serve(
             config.clone(),
             log,
+            Manager::default(),
             |addresses| announce(addresses, &id),
             stop,
             async || project.changed().await,

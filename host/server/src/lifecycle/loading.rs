@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinError;
 
 use super::checks;
+use super::manager::Reports;
 use crate::admin::Operators;
 use crate::config::Config;
 use crate::config::source::ConfigError;
@@ -71,7 +72,7 @@ pub(super) async fn keep_loading(
     config: &Config,
     (tenants, operators): (&Tenants, &Operators),
     origin: Origin,
-    loaded: &Notify,
+    (loaded, reports): (&Notify, &Reports),
     reload: impl AsyncFnMut(),
 ) {
     let first = Notify::new();
@@ -85,9 +86,9 @@ pub(super) async fn keep_loading(
             Origin::Directory(candidates, watch) => {
                 tenants.apply(candidates);
                 first.notify_one();
-                keep_reading(config, (tenants, operators), &watch, reload).await;
+                keep_reading(config, (tenants, operators), &watch, reports, reload).await;
             }
-            Origin::Fleet(fleet) => follow(config, (tenants, operators), &fleet, &first, reload).await,
+            Origin::Fleet(fleet) => follow(config, (tenants, operators), &fleet, (&first, reports), reload).await,
         }
     };
     let ((), (), ()) = tokio::join!(tenants.work(), started, reading);
@@ -97,6 +98,7 @@ async fn keep_reading(
     config: &Config,
     (tenants, operators): (&Tenants, &Operators),
     watch: &Watch,
+    reports: &Reports,
     mut reload: impl AsyncFnMut(),
 ) {
     loop {
@@ -105,10 +107,15 @@ async fn keep_reading(
             () = tenants.to_read_again() => Changed::All,
             changed = watch.changed() => changed,
         };
-        if changed == Changed::All {
+        let all = changed == Changed::All;
+        if all {
+            reports.reloading();
             read_tokens_again(config, operators).await;
         }
-        read_again(config, tenants, changed).await;
+        let read = read_again(config, tenants, changed).await;
+        if all {
+            reports.reloaded(read);
+        }
     }
 }
 
@@ -117,10 +124,10 @@ async fn follow(
     config: &Config,
     (tenants, operators): (&Tenants, &Operators),
     fleet: &Fleet,
-    first: &Notify,
+    (first, reports): (&Notify, &Reports),
     mut reload: impl AsyncFnMut(),
 ) {
-    let (mut known, mut failing) = (BTreeMap::new(), false);
+    let (mut known, mut failing, mut all) = (BTreeMap::new(), false, false);
     loop {
         match fleet.read(&mut known).await {
             Ok(changes) => {
@@ -141,12 +148,16 @@ async fn follow(
             }
             Err(_) => {}
         }
-        let all = tokio::select! {
+        if all {
+            reports.reloaded(!failing);
+        }
+        all = tokio::select! {
             () = reload() => true,
             () = tenants.to_read_again() => true,
             () = fleet.changed() => false,
         };
         if all {
+            reports.reloading();
             // So that what was refused is tried again. A tenant that is gone meanwhile is found missing all the same.
             known.values_mut().for_each(|revision| *revision = 0);
             read_tokens_again(config, operators).await;
@@ -165,8 +176,8 @@ async fn read_tokens_again(config: &Config, operators: &Operators) {
     }
 }
 
-/// Reads what has changed, and applies it.
-async fn read_again(config: &Config, tenants: &Tenants, changed: Changed) {
+/// Reads what has changed, and applies it; tells whether it could be read.
+async fn read_again(config: &Config, tenants: &Tenants, changed: Changed) -> bool {
     let (again, which) = (config.clone(), changed.clone());
     let scan = move || match which {
         Changed::All => {
@@ -178,7 +189,10 @@ async fn read_again(config: &Config, tenants: &Tenants, changed: Changed) {
     let panicked = |panic: JoinError| Err(ConfigError::new("tenants.dir", panic.to_string()));
     let mut candidates = match tokio::task::spawn_blocking(scan).await.unwrap_or_else(panicked) {
         Ok(candidates) => candidates,
-        Err(error) => return tracing::error!(%error, "cannot reload the tenants; they are served as they were"),
+        Err(error) => {
+            tracing::error!(%error, "cannot reload the tenants; they are served as they were");
+            return false;
+        }
     };
     if !checks::open_is_allowed(&config.http) {
         directory::refuse_open(&mut candidates);
@@ -187,4 +201,5 @@ async fn read_again(config: &Config, tenants: &Tenants, changed: Changed) {
         Changed::All => tenants.apply(candidates),
         Changed::These(ids) => tenants.apply_to(&ids, candidates),
     }
+    true
 }

@@ -5,6 +5,7 @@ mod epochs;
 mod error;
 mod listeners;
 mod loading;
+mod manager;
 mod signals;
 mod traces;
 
@@ -24,6 +25,8 @@ pub(crate) use self::listeners::open_tls;
 pub use self::listeners::{Address, Addresses};
 use self::listeners::{Bound, Identities};
 use self::loading::{Origin, keep_loading};
+pub use self::manager::Manager;
+use self::manager::Reports;
 pub use self::signals::{Stop, reload_signal, stop_signals};
 use self::traces::Traces;
 
@@ -49,10 +52,11 @@ use crate::trace::Tracer;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens what the configuration names and serves until `stop` returns; loads the tenants again whenever `reload` returns,
-/// and calls `announce` once it accepts requests.
+/// and calls `announce` once it accepts requests. The service manager hears of each of these.
 pub async fn serve(
     config: Config,
     log: Log,
+    manager: Manager,
     announce: impl FnOnce(Addresses),
     stop: impl AsyncFnMut() -> Stop,
     reload: impl AsyncFnMut(),
@@ -99,7 +103,13 @@ pub async fn serve(
     let loaded = Notify::new();
     let operators = Arc::new(Operators::new(&config.admin));
     let fleet = origin.fleet();
-    let loading = keep_loading(&config, (&tenants, &operators), origin, &loaded, reload);
+    let (reports, delivery) = Reports::open(&manager);
+    reports.loading();
+    let loading = keep_loading(&config, (&tenants, &operators), origin, (&loaded, &reports), reload);
+    let announce = |addresses| {
+        announce(addresses);
+        reports.serving(addresses);
+    };
     let opened = Opened {
         fleet,
         identities: identities.clone(),
@@ -110,13 +120,14 @@ pub async fn serve(
         recorder: recorder.clone(),
         traces,
     };
-    let serving = serve_tenants(&config, &tenants, opened, &loaded, announce, stop);
+    let serving = serve_tenants(&config, &tenants, opened, (&loaded, &reports), announce, stop);
     tokio::select! {
         result = serving => result,
         () = identities.keep_fresh() => Ok(()),
         () = loading => Ok(()),
         () = Recorder::keep_swept(recorder) => Ok(()),
         () = log.filter.keep() => Ok(()),
+        () = delivery.run() => Ok(()),
     }
 }
 
@@ -137,7 +148,7 @@ async fn serve_tenants(
     config: &Config,
     tenants: &Arc<Tenants>,
     opened: Opened,
-    loaded: &Notify,
+    (loaded, reports): (&Notify, &Reports),
     announce: impl FnOnce(Addresses),
     stop: impl AsyncFnMut() -> Stop,
 ) -> Result<(), RunError> {
@@ -220,7 +231,7 @@ async fn serve_tenants(
         announce(Addresses { public, admin: address });
     };
     let public = async {
-        let served = serve_public(config, &identities, app, loaded, announce, stop, &draining).await;
+        let served = serve_public(config, &identities, app, (loaded, reports), announce, stop, &draining).await;
         drained.cancel();
         served
     };
@@ -244,15 +255,21 @@ async fn serve_public(
     config: &Config,
     identities: &Identities,
     app: App,
-    loaded: &Notify,
+    (loaded, reports): (&Notify, &Reports),
     announce: impl FnOnce(Address),
     mut stop: impl AsyncFnMut() -> Stop,
     draining: &CancellationToken,
 ) -> Result<(), RunError> {
     tokio::select! {
         // Compiling may take long, and stopping a host that is still starting should not wait for it.
-        _ = stop() => return Ok(()),
-        () = draining.cancelled() => return Ok(()),
+        _ = stop() => {
+            reports.stopping();
+            return Ok(());
+        }
+        () = draining.cancelled() => {
+            reports.stopping();
+            return Ok(());
+        }
         loaded = tokio::time::timeout(config.tenants_wait, loaded.notified()) => if loaded.is_err() {
             tracing::warn!("serving without the tenants that are still being loaded");
         }
@@ -262,7 +279,7 @@ async fn serve_public(
     let limits = ConnectionLimits::from(&config.http);
     let follows = app.follows.clone();
     let shutdown = async {
-        lame_duck(config.http.lame_duck, draining, stop).await;
+        lame_duck(config.http.lame_duck, draining, reports, stop).await;
         follows.end();
     };
     let router = http::router(Arc::new(app));
@@ -298,13 +315,19 @@ fn database(url: &NamesUrl) -> &'static str {
 
 /// Waits until the server is told to stop, and then for so long that whoever asks whether it is ready has seen that it is not:
 /// until then everything is served. Told once more it waits no longer.
-async fn lame_duck(time: Duration, draining: &CancellationToken, mut stop: impl AsyncFnMut() -> Stop) {
+async fn lame_duck(
+    time: Duration,
+    draining: &CancellationToken,
+    reports: &Reports,
+    mut stop: impl AsyncFnMut() -> Stop,
+) {
     let told = tokio::select! {
         told = stop() => told,
         // An operator has asked for it.
         () = draining.cancelled() => Stop::Announced,
     };
     draining.cancel();
+    reports.stopping();
     if told == Stop::AtOnce || time.is_zero() {
         return;
     }

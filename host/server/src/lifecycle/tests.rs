@@ -53,7 +53,8 @@ async fn while_serving_with(mut config: Config, during: impl AsyncFnOnce(Address
     let (writer, _thread) = LogWriter::start(io::sink(), 0).unwrap();
     // Nothing is logged through it.
     let (filter, _) = LogFilter::new("info").unwrap();
-    let server = serve(config, Log { writer, filter }, announce, stop, async || {
+    let log = Log { writer, filter };
+    let server = serve(config, log, Manager::default(), announce, stop, async || {
         std::future::pending().await
     });
     let client = async {
