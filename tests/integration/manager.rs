@@ -1,5 +1,7 @@
 //! What a service manager hears of a host, over a real socket: `sd_notify(3)`.
 
+mod sockets;
+
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;

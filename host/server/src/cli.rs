@@ -244,6 +244,7 @@ const EVENT_INTERVAL: u32 = 4;
 /// Reads the configuration and serves until a signal comes.
 fn run_serve(command: &ServeCommand) -> Result<(), RunError> {
     let env = |variable: &str| std::env::var_os(variable);
+    let manager = Manager::of_process()?;
     // The size of the queue is not known before the configuration is read, and reading it may log.
     let (log, log_thread) =
         LogWriter::start(std::io::stderr(), Config::default().log_queue).map_err(RunError::Runtime)?;
@@ -268,7 +269,7 @@ fn run_serve(command: &ServeCommand) -> Result<(), RunError> {
     let result = runtime.block_on(async {
         let stop = lifecycle::stop_signals().map_err(RunError::Runtime)?;
         let reload = lifecycle::reload_signal().map_err(RunError::Runtime)?;
-        lifecycle::serve(config, log, Manager::of_process(), announce, stop, reload).await
+        lifecycle::serve(config, log, manager, announce, stop, reload).await
     });
     // Whatever still blocks a thread of the pool has had its time to finish.
     runtime.shutdown_background();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::RunError;
+use super::manager::Sockets;
 use crate::config::Config;
 use crate::config::source::ConfigError;
 use crate::logins::Logins;
@@ -84,6 +85,53 @@ impl Identities {
     }
 }
 
+/// What a listener is made of.
+pub(super) struct Port {
+    address: SocketAddr,
+    flag: &'static str,
+    /// Opened by the service manager, at this address.
+    opened: Option<std::net::TcpListener>,
+    tls: Option<Arc<Tls>>,
+}
+
+/// What both are made of.
+pub(super) struct Ports {
+    pub(super) public: Port,
+    pub(super) admin: Port,
+}
+
+impl Ports {
+    /// The public and the admin listener. Where the manager has opened one, the configuration has its address
+    /// ([`Sockets::place`]).
+    pub(super) fn new(config: &Config, identities: &Identities, sockets: Sockets) -> Self {
+        let public = Port {
+            address: config.http.listen,
+            flag: "--listen",
+            opened: sockets.public,
+            tls: identities.public.clone(),
+        };
+        let admin = Port {
+            address: config.admin.listen,
+            flag: "--admin",
+            opened: sockets.admin,
+            tls: identities.admin.clone(),
+        };
+        Self { public, admin }
+    }
+}
+
+impl Port {
+    /// Listens there.
+    pub(super) fn bind(self) -> Result<Bound, RunError> {
+        let listener = match self.opened {
+            Some(opened) => TcpListener::from_std(opened).map_err(RunError::Runtime)?,
+            None => bind(self.address, self.flag)?,
+        };
+        let tls = self.tls;
+        Ok(Bound { listener, tls })
+    }
+}
+
 /// A listener that is bound.
 pub(super) struct Bound {
     pub(super) listener: TcpListener,
@@ -91,20 +139,6 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    /// Binds the public listener.
-    pub(super) fn public(config: &Config, identities: &Identities) -> Result<Self, RunError> {
-        let listener = bind(config.http.listen, "--listen")?;
-        let tls = identities.public.clone();
-        Ok(Self { listener, tls })
-    }
-
-    /// Binds the admin listener.
-    pub(super) fn admin(config: &Config, identities: &Identities) -> Result<Self, RunError> {
-        let listener = bind(config.admin.listen, "--admin")?;
-        let tls = identities.admin.clone();
-        Ok(Self { listener, tls })
-    }
-
     /// Where it is.
     pub(super) fn address(&self) -> Result<Address, RunError> {
         Ok(Address {

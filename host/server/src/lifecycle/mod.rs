@@ -23,7 +23,7 @@ use self::epochs::DatabaseEpochs;
 pub use self::error::RunError;
 pub(crate) use self::listeners::open_tls;
 pub use self::listeners::{Address, Addresses};
-use self::listeners::{Bound, Identities};
+use self::listeners::{Identities, Port, Ports};
 use self::loading::{Origin, keep_loading};
 pub use self::manager::Manager;
 use self::manager::Reports;
@@ -54,7 +54,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Opens what the configuration names and serves until `stop` returns; loads the tenants again whenever `reload` returns,
 /// and calls `announce` once it accepts requests. The service manager hears of each of these.
 pub async fn serve(
-    config: Config,
+    mut config: Config,
     log: Log,
     manager: Manager,
     announce: impl FnOnce(Addresses),
@@ -63,6 +63,7 @@ pub async fn serve(
 ) -> Result<(), RunError> {
     rlimit::ensure_open_files(config.http.connections)?;
     rlimit::ensure_mappings(config.http.calls)?;
+    manager.sockets.place(&mut config)?;
     checks::refuse_contradictions(&config)?;
     let origin = Origin::open(&config)?;
     let identities = Identities::open(&config)?;
@@ -112,6 +113,7 @@ pub async fn serve(
     };
     let opened = Opened {
         fleet,
+        ports: Ports::new(&config, &identities, manager.sockets),
         identities: identities.clone(),
         operators: Arc::clone(&operators),
         locks,
@@ -134,6 +136,7 @@ pub async fn serve(
 /// What was opened for a host.
 struct Opened {
     fleet: Option<Arc<Fleet>>,
+    ports: Ports,
     identities: Identities,
     operators: Arc<Operators>,
     locks: Locks,
@@ -154,6 +157,7 @@ async fn serve_tenants(
 ) -> Result<(), RunError> {
     let Opened {
         fleet,
+        ports,
         identities,
         operators,
         locks,
@@ -163,7 +167,7 @@ async fn serve_tenants(
         traces: Traces { tracer, exporter },
     } = opened;
     // Before the tenants are loaded, which may take minutes: whoever watches the process sees that it lives.
-    let listener = Bound::admin(config, &identities)?;
+    let listener = ports.admin.bind()?;
     let address = listener.address()?;
     tracing::info!(admin = %address, within = ?config.tenants_wait, "loading the tenants; requests are accepted when that is done, or after this time");
     let app = App {
@@ -231,7 +235,7 @@ async fn serve_tenants(
         announce(Addresses { public, admin: address });
     };
     let public = async {
-        let served = serve_public(config, &identities, app, (loaded, reports), announce, stop, &draining).await;
+        let served = serve_public(config, ports.public, app, (loaded, reports), announce, stop, &draining).await;
         drained.cancel();
         served
     };
@@ -253,7 +257,7 @@ async fn serve_tenants(
 /// Serves the public listener once the tenants are loaded, until it is told to stop, and drains it.
 async fn serve_public(
     config: &Config,
-    identities: &Identities,
+    public: Port,
     app: App,
     (loaded, reports): (&Notify, &Reports),
     announce: impl FnOnce(Address),
@@ -274,7 +278,7 @@ async fn serve_public(
             tracing::warn!("serving without the tenants that are still being loaded");
         }
     }
-    let public = Bound::public(config, identities)?;
+    let public = public.bind()?;
     announce(public.address()?);
     let limits = ConnectionLimits::from(&config.http);
     let follows = app.follows.clone();
