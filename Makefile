@@ -1,6 +1,6 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
 .PHONY: help run test hostile rename deploys lint build build-handlers build-bench build-languages bench bench-quick bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-check \
-	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node setup-chromium setup-systemd
+	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node setup-chromium setup-systemd setup-groff
 
 COMPONENTS := target/components
 HANDLERS := rooms rename usernames subdomains campaign-codes
@@ -26,7 +26,7 @@ help:
 
 ## Set-up
 
-setup: setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-js setup-chromium setup-systemd
+setup: setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-js setup-chromium setup-systemd setup-groff
 
 setup-wasm:
 	@rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
@@ -54,6 +54,10 @@ setup-faketime:
 # It starts a host by its socket, and judges the unit.
 setup-systemd:
 	@command -v systemd-analyze >/dev/null && command -v systemd-socket-activate >/dev/null || tests/install.sh systemd
+
+# It judges the pages of man.
+setup-groff:
+	@command -v groff >/dev/null || tests/install.sh groff-base
 
 # The commands of the documents are run as they stand there.
 setup-curl:

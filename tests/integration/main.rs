@@ -26,6 +26,7 @@ mod inspect;
 mod languages;
 mod lists;
 mod manager;
+mod manual;
 mod monitoring;
 mod new_project;
 mod openapi;

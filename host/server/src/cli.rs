@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use namelock_sandbox::compiler::{self, ChildConfig};
 use namelock_types::{Safety, is_removed};
 
@@ -19,6 +19,7 @@ use crate::develop::scenario::{self, TestFlags};
 use crate::inspect::{self, CheckConfigFlags};
 use crate::lifecycle::{self, Addresses, Manager, RunError};
 use crate::operate::deploy::{self, DeployFlags};
+use crate::manual::{self, CompletionsFlags, ManFlags};
 use crate::operate::{self, AdminEnv, AdminFlags};
 use crate::output::print;
 use crate::telemetry::{self, LogWriter};
@@ -134,6 +135,12 @@ enum Command {
     /// Creates secrets for callers.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Prints what a shell completes after `namelock`.
+    ///
+    /// For bash: `namelock completions bash > /etc/bash_completion.d/namelock`; the packages bring it along.
+    Completions(CompletionsFlags),
+    /// Prints the page of `man` about namelock, or writes those of all commands.
+    Man(ManFlags),
     /// Compiles one component, as a child of `serve`: from standard input, to standard output.
     #[command(hide = true)]
     Compile(CompileFlags),
@@ -229,6 +236,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), RunError
         Command::Deploy(flags) => deploy::run(&flags, AdminEnv::of_process()),
         Command::Top(flags) => top::run(&flags, AdminEnv::of_process()),
         Command::Token(TokenCommand::New(flags)) => flags.run(),
+        Command::Completions(flags) => manual::completions(&Cli::command(), &flags),
+        Command::Man(flags) => manual::man(&Cli::command(), &flags),
         Command::Compile(flags) => compile(&flags),
     }
 }
@@ -320,8 +329,6 @@ fn usage(error: &clap::Error) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn usage_of(arguments: &[&str]) -> String {
@@ -355,6 +362,8 @@ mod tests {
             help_of("namelock admin log --help"),
             help_of("namelock top --help"),
             help_of("namelock token new --help"),
+            help_of("namelock completions --help"),
+            help_of("namelock man --help"),
         ]
         .join("\n");
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/help.txt");
