@@ -31,6 +31,7 @@ mod monitoring;
 mod new_project;
 mod openapi;
 mod operators;
+mod packaging;
 mod page;
 mod postgres;
 mod protected_locks;
