@@ -1,6 +1,6 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
 .PHONY: help run test hostile rename deploys lint build build-handlers build-bench build-languages bench bench-quick bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-check \
-	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node setup-chromium setup-systemd setup-groff
+	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node setup-chromium setup-systemd setup-groff setup-packaging
 
 COMPONENTS := target/components
 HANDLERS := rooms rename usernames subdomains campaign-codes
@@ -26,7 +26,7 @@ help:
 
 ## Set-up
 
-setup: setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-js setup-chromium setup-systemd setup-groff
+setup: setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-js setup-chromium setup-systemd setup-groff setup-packaging
 
 setup-wasm:
 	@rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
@@ -78,6 +78,14 @@ target/python/installed: $(PYTHON_PINS) | setup-venv
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "the SDK for Python needs Python 3.11 or newer, and this is " + sys.version)'
 	python3 -m venv --clear target/python/venv
 	$(PYTHON)/$(PIP) $(addprefix --requirement ,$(PYTHON_PINS))
+	@touch $@
+
+# What judges the image and the manifest for Kubernetes.
+setup-packaging: target/python/packaging/installed
+
+target/python/packaging/installed: tests/packaging/requirements.txt | setup-venv
+	python3 -m venv --clear target/python/packaging
+	target/python/packaging/bin/$(PIP) --requirement $<
 	@touch $@
 
 # What only a measurement needs: others that lock names.
