@@ -21,6 +21,8 @@ help:
 	@echo 'make chaos  a fleet under faults for ten minutes; make chaos-negative: would it be noticed?'
 	@echo 'make test-upgrade  a fleet of the version before is upgraded under load, host by host'
 	@echo 'make js     tests the SDK for JavaScript, and builds target/components/rooms-js.wasm and idiom-js.wasm'
+	@echo 'make deb    target/dist: the Debian package (BINARY=… packs that one)'
+	@echo 'make try-deb  installs the package in a booted container, and uses it there'
 	@echo 'make package  the crates that can be used by themselves, built from what would be published'
 	@echo 'make audit, make fuzz  the dependencies; what comes from outside'
 
@@ -255,6 +257,32 @@ bench-fairness: setup-memcached
 PACKAGES := namelock-guest namelock-types namelock-lock namelock-wasmtime
 package: setup-wasm
 	cargo package --locked $(PACKAGES:%=--package %)
+
+## Ship
+
+# A binary that is there already, to pack that; none: the one that is shipped is built, which takes about ten minutes.
+BINARY :=
+DIST := target/dist
+STAGE := target/stage
+
+.PHONY: stage deb try-deb
+stage:
+	$(if $(BINARY),,cargo build --release --locked --package namelock --bin namelock)
+	packaging/stage.sh $(or $(BINARY),target/release/namelock) $(STAGE)
+	@rm -rf $(DIST) && mkdir -p $(DIST)
+
+# Not stripped, as packaging/stage.sh argues.
+deb: stage
+	@command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
+	cargo deb --quiet --no-build --no-strip --package namelock --output $(DIST)/
+
+# Boots Debian with a systemd of its own in a container, installs the package there, and does with the unit what an operator does.
+# Takes two minutes, as root on Debian; CI does not.
+try-deb: deb
+	@command -v mmdebstrap >/dev/null || tests/install.sh mmdebstrap
+	@command -v systemd-nspawn >/dev/null || tests/install.sh systemd-container
+	@$(MAKE) --no-print-directory build-handlers
+	tests/packaging/boot.sh $(DIST)/*.deb $(COMPONENTS)/rooms.wasm
 
 # Licences, bans and sources of all dependencies; advisories too where their database can be reached. Installs cargo-deny, which
 # takes minutes, so this is not what CI waits for.
