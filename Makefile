@@ -21,7 +21,7 @@ help:
 	@echo 'make chaos  a fleet under faults for ten minutes; make chaos-negative: would it be noticed?'
 	@echo 'make test-upgrade  a fleet of the version before is upgraded under load, host by host'
 	@echo 'make js     tests the SDK for JavaScript, and builds target/components/rooms-js.wasm and idiom-js.wasm'
-	@echo 'make deb    target/dist: the Debian package (BINARY=… packs that one)'
+	@echo 'make release  target/dist: archive, Debian package, SBOM and SHA256SUMS (BINARY=… packs that one); make deb: the package alone'
 	@echo 'make try-deb  installs the package in a booted container, and uses it there'
 	@echo 'make package  the crates that can be used by themselves, built from what would be published'
 	@echo 'make audit, make fuzz  the dependencies; what comes from outside'
@@ -265,7 +265,7 @@ BINARY :=
 DIST := target/dist
 STAGE := target/stage
 
-.PHONY: stage deb try-deb
+.PHONY: stage deb try-deb release
 stage:
 	$(if $(BINARY),,cargo build --release --locked --package namelock --bin namelock)
 	packaging/stage.sh $(or $(BINARY),target/release/namelock) $(STAGE)
@@ -283,6 +283,14 @@ try-deb: deb
 	@command -v systemd-nspawn >/dev/null || tests/install.sh systemd-container
 	@$(MAKE) --no-print-directory build-handlers
 	tests/packaging/boot.sh $(DIST)/*.deb $(COMPONENTS)/rooms.wasm
+
+# All that is shipped, with what it is made of and the sums.
+release: deb
+	packaging/archive.sh $(STAGE) $(DIST)
+	@command -v cargo-cyclonedx >/dev/null || cargo install --locked cargo-cyclonedx
+	packaging/sbom.sh $(DIST)/namelock.cdx.json
+	packaging/checksums.sh $(DIST)
+	@ls -l $(DIST)
 
 # Licences, bans and sources of all dependencies; advisories too where their database can be reached. Installs cargo-deny, which
 # takes minutes, so this is not what CI waits for.

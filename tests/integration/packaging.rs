@@ -1,6 +1,7 @@
 //! What is shipped beside the binary: the unit of systemd, the image and the manifest for Kubernetes. Judged by their own tools, and
 //! compared with what the host does.
 
+mod archive;
 mod container;
 mod unit;
 
