@@ -218,13 +218,16 @@ async fn reads_that_go_together_each_get_their_own_answer() {
     assert_eq!(of_another.await.unwrap().unwrap(), None);
 }
 
+/// How often two saves are sent that should go together: a slow machine sends one of them alone now and then, and not always.
+const ROUNDS: u64 = 30;
+
 // Shows P5: a lease that ends while another save of its statement waits, which then changes nothing, writes nothing.
 #[tokio::test]
 async fn a_save_is_looked_at_once_no_other_one_of_its_statement_waits_any_longer() {
     let server = Postgres::start();
     let names = open_server(&server).await;
     prepare(&names).await;
-    for round in 0_u64.. {
+    for round in 0..ROUNDS {
         names.save(save(&format!("look {round}"), 1)).await.unwrap();
         let holder = client(&server).await;
         let hold = "BEGIN; UPDATE namelock_registrations SET fencing_token = fencing_token WHERE name = 'taken'";
@@ -241,17 +244,17 @@ async fn a_save_is_looked_at_once_no_other_one_of_its_statement_waits_any_longer
         });
         Locked(client(&server).await).until_waiting(1).await;
         tokio::time::sleep_until(end).await;
-        // One that went alone is there by now, though its task may not have heard of it.
-        let went_together = !tasks[0].is_finished() && names.find("t", &first).await.unwrap().is_none();
+        // One that went alone is there by now, though its task may not have heard of it; or it is on its way on a slow machine.
+        let may_wait = !tasks[0].is_finished() && names.find("t", &first).await.unwrap().is_none();
         holder.batch_execute("ROLLBACK").await.unwrap();
         let [told, taken] = tasks;
         assert!(matches!(taken.await.unwrap(), Err(SaveError::Taken(_))));
         let told = told.await.unwrap();
-        if went_together {
-            assert_eq!(told, Err(SaveError::LeaseLost));
+        if may_wait && told == Err(SaveError::LeaseLost) {
             assert_eq!(names.find("t", &first).await.unwrap(), None);
             return;
         }
-        // This machine has taken longer than what was seen of the tenant is trusted.
+        // It went alone: this machine has taken longer than what was seen of the tenant is trusted, or than the lease lasted.
     }
+    panic!("in none of {ROUNDS} rounds was a save refused whose lease ended while it waited with another one");
 }

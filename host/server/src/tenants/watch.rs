@@ -1,7 +1,7 @@
 //! Says when something in the directory of tenants has changed, and of whom.
 //!
 //! A deployment writes several files, and not all of them at once, so a tenant is read again only when its directory has been
-//! quiet for [`QUIET`], or [`LATEST`] after the first change if it never is. Whoever writes a file beside and renames it is always
+//! quiet for 200 ms, or 2 s after the first change if it never is. Whoever writes a file beside and renames it is always
 //! read whole; whoever writes in place for longer than that may be read in the middle, and is read again at the end.
 //!
 //! The kernel tells of changes on this machine alone (inotify(7)): on a file system that others write to over the network a host

@@ -4,7 +4,7 @@
 //! after a restart, and after an upgrade of the host, which compiles it anew:
 //!
 //! - `DIR/<sha256>.wasm`: a component, once for all tenants that have it;
-//! - `DIR/<tenant>.json`: the versions of a tenant, in the order in which they were put ([`History`]).
+//! - `DIR/<tenant>.json`: the versions of a tenant, in the order in which they were put.
 //!
 //! Taking back is about one version, and not a state of the tenant that somebody has to remember to end: a version that was taken
 //! back is not served although it may still be what the directory has (`Versions::taken_back`), and any other component that is put
