@@ -188,7 +188,7 @@ const tests = {
     await page.emulateMedia({ colorScheme: "light" });
     await page.setViewportSize({ width: 1280, height: 780 });
     await picture(page, "page");
-    await page.getByRole("button", { name: "demo" }).click();
+    await page.getByRole("button", { name: "demo", exact: true }).click();
     await page.locator("#tenant-dialog").getByText("Component", { exact: true }).waitFor();
     await picture(page, "tenant");
     await page.keyboard.press("Escape");
