@@ -28,6 +28,7 @@
 //! - `sqlite`: the one in a file on this machine;
 //! - `postgres`: the one in a server that a fleet shares;
 //! - `open`: picks one of the two by its URL;
+//! - [`records`]: whole rows of a tenant, for backups and moves;
 //! - [`catalog`]: the tenants of a fleet, in tables and with connections of its own.
 //!
 //! # What is promised
@@ -55,6 +56,7 @@ mod open;
 mod past_request;
 mod postgres;
 mod quota;
+pub mod records;
 mod registration;
 mod request;
 mod room;

@@ -110,7 +110,7 @@ pub(super) fn swept(row: &Row) -> Result<Swept, tokio_postgres::Error> {
 }
 
 /// Reads what a tenant keeps, from the columns `registrations` and `bytes`.
-pub(super) fn usage(row: &Row) -> Result<Usage, NamesError> {
+pub(crate) fn usage(row: &Row) -> Result<Usage, NamesError> {
     let read = || Ok(Usage::from_signed(row.try_get("registrations")?, row.try_get("bytes")?));
     read().map_err(|error: tokio_postgres::Error| {
         NamesError::unavailable(format!("it returned counts that cannot be read: {error}"))

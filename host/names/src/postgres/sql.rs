@@ -51,7 +51,8 @@ use std::sync::Arc;
 
 use tokio_postgres::error::SqlState;
 
-use self::conditions::{BYTES, REGISTRATION, USED, is_active, is_as_seen, is_in_time, is_no_newer_than, now};
+pub(crate) use self::conditions::USED;
+use self::conditions::{BYTES, REGISTRATION, is_active, is_as_seen, is_in_time, is_no_newer_than, now};
 use self::names::{Check, list, row, rows, save, save_many, update};
 
 /// The server's clock in whole milliseconds since 1970.
@@ -65,7 +66,7 @@ const TOO_LATE: &str = "NL001";
 /// otherwise read all that there are; and a plan that is made while there are few is kept when there are many. What must be
 /// read or sorted as a whole, the row of the clock or a few rows in a trigger, still is; compiling that would cost more than it
 /// saves.
-pub(super) const PLANNING: &str = "-c enable_seqscan=off -c enable_sort=off -c enable_bitmapscan=off -c jit=off";
+pub(crate) const PLANNING: &str = "-c enable_seqscan=off -c enable_sort=off -c enable_bitmapscan=off -c jit=off";
 
 /// The indexes that decide which registration has a key.
 const REQUEST_INDEX: &str = "namelock_registrations_by_request";
@@ -137,7 +138,7 @@ pub(super) fn is_too_late(error: &tokio_postgres::Error) -> bool {
 }
 
 /// Returns whether a write was refused because another registration has the key of its request.
-pub(super) fn is_used_key(error: &tokio_postgres::Error) -> bool {
+pub(crate) fn is_used_key(error: &tokio_postgres::Error) -> bool {
     let constraint = error.as_db_error().and_then(|error| error.constraint());
     error.code() == Some(&SqlState::UNIQUE_VIOLATION)
         && constraint.is_some_and(|name| [REQUEST_INDEX, UPDATE_INDEX].contains(&name))

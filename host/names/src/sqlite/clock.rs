@@ -22,7 +22,7 @@ const OLD_MS: i64 = 10_000;
 
 /// The clocks of this machine.
 #[derive(Clone)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     /// Which boot of which machine it is.
     boot: Arc<str>,
     /// Reads `CLOCK_BOOTTIME` and the wall clock, in milliseconds.
@@ -55,7 +55,7 @@ pub(super) struct Clock {
 
 impl Machine {
     /// This machine, as it is now.
-    pub(super) fn this() -> Self {
+    pub(crate) fn this() -> Self {
         // Not to be had only where /proc is not: then no other process's time is gone on from.
         let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .unwrap_or_else(|_| format!("process {} at {}", std::process::id(), wall_ms()));
@@ -79,7 +79,7 @@ impl Machine {
     }
 
     /// Reads the time in a snapshot, and whether it was kept long ago.
-    pub(super) fn time_ms(&self, connection: &Connection) -> rusqlite::Result<(i64, bool)> {
+    pub(crate) fn time_ms(&self, connection: &Connection) -> rusqlite::Result<(i64, bool)> {
         let kept = read(connection)?;
         let (boottime_ms, wall_ms) = (self.read)();
         Ok(match kept {

@@ -27,8 +27,11 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use self::clock::{Clock, Machine};
+use self::clock::Clock;
+pub(crate) use self::clock::Machine;
 use self::reader::Read;
+pub(crate) use self::rows::usage;
+pub(crate) use self::schema::open as open_file;
 use self::told::Told;
 use self::writer::{Write, Writer};
 use crate::config::NamesConfig;

@@ -93,7 +93,7 @@ pub(super) fn find_request(
 }
 
 /// Reads what a tenant keeps.
-pub(super) fn usage(connection: &Connection, tenant: &str) -> rusqlite::Result<Usage> {
+pub(crate) fn usage(connection: &Connection, tenant: &str) -> rusqlite::Result<Usage> {
     let usage = connection
         .prepare_cached("SELECT registrations, bytes FROM usage WHERE tenant = ?")?
         .query_row([tenant], |row| Ok(Usage::from_signed(row.get(0)?, row.get(1)?)))

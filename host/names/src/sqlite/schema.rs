@@ -175,7 +175,7 @@ const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Opens the file for writing, creates it if it does not exist, and migrates it to the current version. Its connection waits
 /// long for other processes, until [`begin_time`].
-pub(super) fn open(path: &Path, config: &NamesConfig) -> Result<Connection, OpenError> {
+pub(crate) fn open(path: &Path, config: &NamesConfig) -> Result<Connection, OpenError> {
     // A file of another program is left untouched: nothing is set before it is known whose file it is.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(|error| failed(path, error))?;

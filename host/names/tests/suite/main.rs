@@ -36,6 +36,7 @@ mod epochs;
 mod holds;
 mod lists;
 mod quota;
+mod records;
 mod requests;
 mod seen;
 mod transactions;

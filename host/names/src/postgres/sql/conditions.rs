@@ -18,7 +18,7 @@ pub(super) const BEHIND_MS: i64 = 500;
 pub(super) const REGISTRATION: &str = "name, owner, created_ms, expires_ms, fencing_token, attributes";
 
 /// What the tenant `$1` keeps, as `registrations` and `bytes`.
-pub(super) const USED: &str = "SELECT coalesce(sum(registrations), 0)::bigint AS registrations,
+pub(crate) const USED: &str = "SELECT coalesce(sum(registrations), 0)::bigint AS registrations,
     coalesce(sum(bytes), 0)::bigint AS bytes FROM namelock_usage WHERE tenant = $1";
 
 /// What the row `r` counts, see [`Usage`](crate::Usage).

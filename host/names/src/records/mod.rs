@@ -1,0 +1,297 @@
+//! Whole rows of a tenant, to be kept elsewhere and put back: for backups, and to move a tenant between databases.
+//!
+//! A [`Record`] is all that a database keeps of a name: its registration, or the last one, which remembers the greatest fencing
+//! token, for whom the name is held, and which requests have been answered. [`Records`] reads and puts them on a connection of
+//! its own, beside whatever hosts do with the same database. It is for commands: SQLite's part blocks the thread.
+//!
+//! # What is read
+//!
+//! From [`Records::begin`] on all is read from one snapshot: the tenant as it was in one instant, while others write. In PostgreSQL a
+//! snapshot keeps what is updated meanwhile from being cleaned up, in SQLite it lets the log grow; that is why it ends after
+//! [`PAGE_TIMEOUT`] without a question.
+//!
+//! # Time
+//!
+//! Each database has a time of its own, and an end is an instant in it. Whoever puts a record elsewhere must neither bring back what
+//! has ended nor end what has not:
+//!
+//! - Whether a registration had ended is read in the time of the database that it comes from, and is a fact of the record. One that
+//!   had is put as freed, so it stays ended, also where the time is behind.
+//! - The end of one that had not is kept as it is: it is an instant that its owner was told. Where the time is ahead by a second, it
+//!   ends a second early for whoever compares clocks, and [`Record::shift`] is for those who must not have that.
+//!
+//! # What is put
+//!
+//! Putting is a write like any other in the order of fencing tokens: it changes a name that has no row, or one whose row has a
+//! smaller token. So a restore undoes no newer write, and what is put twice is there once. Quotas are not applied, and all is counted.
+//!
+//! Tokens are counted from epochs (see `epoch`), so with the records the greatest epoch that the database knows rises to the greatest
+//! token among them: every later life of a lock server then has greater ones. A token beyond [`TOKEN_MAX`] is refused: no epoch
+//! could be greater than the greatest integer.
+
+mod postgres;
+mod sqlite;
+
+use std::time::Duration;
+
+use namelock_types::{FencingToken, check_name, check_owner};
+
+use crate::config::NamesConfig;
+use crate::error::{NamesError, OpenError, SaveError};
+use crate::open::open;
+use crate::quota::Usage;
+use crate::registration::Registration;
+use crate::request::RequestKey;
+use crate::rules::{check_attributes, stored_ms};
+use crate::url::NamesUrl;
+
+/// How many records are read or put at once, at most.
+pub const PAGE_MAX: usize = 1000;
+
+/// How many bytes the attributes of the records of a page have, beyond those of the first.
+const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// How long a page may take, and how long a snapshot is kept for the next one.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The greatest fencing token that may be put: it leaves room for 65,536 lives of lock servers.
+pub const TOKEN_MAX: u64 = 1 << 62;
+
+/// All that a database keeps of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The registration, or the last one; its fencing token is that of whoever has written the name last.
+    pub registration: Registration,
+    /// Whether it had ended or was freed.
+    pub ended: bool,
+    /// For how long after its end the name is held for its owner, in milliseconds; 0: not at all.
+    pub hold_ms: u64,
+    /// The request that saved it.
+    pub saved_by: Option<RequestKey>,
+    /// The last request that changed it.
+    pub changed_by: Option<RequestKey>,
+}
+
+impl Record {
+    /// Moves the end by so much. What had ended stays ended.
+    pub fn shift(&mut self, by: Duration) {
+        if let Some(expires_ms) = &mut self.registration.expires_ms {
+            *expires_ms = expires_ms.saturating_add(stored_ms(by).unsigned_abs());
+        }
+    }
+
+    /// Checks everything about a record that does not depend on what the database holds.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError::Invalid`] states the rule that it breaks.
+    pub fn check(&self, config: &NamesConfig) -> Result<(), SaveError> {
+        let invalid = |reason: String| Err(SaveError::Invalid { reason });
+        let registration = &self.registration;
+        check_name(&registration.name)?;
+        check_owner(&registration.owner)?;
+        check_attributes(
+            &registration.attributes,
+            config.attributes_max,
+            config.attribute_bytes_max,
+        )?;
+        for time in [
+            registration.created_ms,
+            registration.expires_ms.unwrap_or(0),
+            self.hold_ms,
+        ] {
+            stored_time(time)?;
+        }
+        match registration.expires_ms {
+            Some(expires_ms) if expires_ms < registration.created_ms => {
+                return invalid(format!(
+                    "it ends at {expires_ms}, before it begins at {}",
+                    registration.created_ms
+                ));
+            }
+            None if self.ended => return invalid("it has ended, and there is no end".to_owned()),
+            Some(_) | None => {}
+        }
+        if registration.fencing_token.get() > TOKEN_MAX {
+            return invalid(format!(
+                "the fencing token {} is greater than {TOKEN_MAX}: no lock server could ever give a greater one",
+                registration.fencing_token
+            ));
+        }
+        Ok(())
+    }
+
+    /// How many bytes of a page it takes.
+    fn bytes(&self) -> usize {
+        let attributes = self.registration.attributes.iter();
+        attributes.map(|(key, value)| key.len() + value.len()).sum()
+    }
+}
+
+/// What became of records that were put.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Put {
+    /// Written.
+    pub written: u64,
+    /// Left, because the row of the name has the same fencing token or a greater one.
+    pub left: u64,
+}
+
+/// A connection to a names database, for whole rows of tenants.
+#[derive(Debug)]
+pub struct Records(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Sqlite(sqlite::Records),
+    Postgres(Box<postgres::Records>),
+}
+
+impl Records {
+    /// Opens the names database at `url`, creates it if it does not exist, and migrates it to the current version.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub async fn open(url: &NamesUrl, config: &NamesConfig) -> Result<Self, OpenError> {
+        // As a host does, which leaves tables that are up to date, and a time that goes on.
+        let names = open(url, config.clone()).await?;
+        let ready = names.ready().await;
+        names.close().await;
+        ready.map_err(|NamesError::Unavailable { reason }| OpenError::Server {
+            url: url.to_string(),
+            problem: reason,
+        })?;
+        Ok(Self(match url {
+            NamesUrl::Sqlite(path) => Kind::Sqlite(sqlite::Records::open(path, config)?),
+            NamesUrl::Postgres(server) => Kind::Postgres(Box::new(
+                postgres::Records::open(server, &url.to_string(), config).await?,
+            )),
+        }))
+    }
+
+    /// Begins a snapshot, and returns what time it is in it.
+    ///
+    /// # Errors
+    ///
+    /// See [`NamesError`].
+    pub async fn begin(&mut self) -> Result<u64, NamesError> {
+        let now_ms = match &mut self.0 {
+            Kind::Sqlite(records) => records.begin()?,
+            Kind::Postgres(records) => records.begin().await?,
+        };
+        Ok(u64::try_from(now_ms).unwrap_or(0))
+    }
+
+    /// Reads the next records in the order of the names' bytes, at most [`PAGE_MAX`]; none: there are no others. The snapshot has
+    /// begun.
+    ///
+    /// # Errors
+    ///
+    /// See [`NamesError`].
+    pub async fn read(&mut self, tenant: &str, after: &str) -> Result<Vec<Record>, NamesError> {
+        let mut page = match &mut self.0 {
+            Kind::Sqlite(records) => records.read(tenant, after)?,
+            Kind::Postgres(records) => records.read(tenant, after).await?,
+        };
+        let mut bytes = 0;
+        let fits = page.iter().take_while(|record| {
+            let before = bytes;
+            bytes += record.bytes();
+            before == 0 || bytes <= PAGE_BYTES_MAX
+        });
+        let fits = fits.count();
+        page.truncate(fits);
+        Ok(page)
+    }
+
+    /// Ends the snapshot.
+    ///
+    /// # Errors
+    ///
+    /// See [`NamesError`].
+    pub async fn end(&mut self) -> Result<(), NamesError> {
+        match &mut self.0 {
+            Kind::Sqlite(records) => Ok(records.end()?),
+            Kind::Postgres(records) => records.end().await,
+        }
+    }
+
+    /// Puts records of different names, at most [`PAGE_MAX`], in one transaction. They are durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError::Invalid`] where a record breaks a rule or the key of its request is that of another registration: then none is
+    /// put. [`SaveError::Unavailable`]: all of them may have been put, or none.
+    pub async fn put(&mut self, tenant: &str, records: &[Record]) -> Result<Put, SaveError> {
+        let written = match &mut self.0 {
+            Kind::Sqlite(own) => own.put(tenant, records)?,
+            Kind::Postgres(own) => own.put(tenant, records).await?,
+        };
+        Ok(Put {
+            written,
+            left: (records.len() as u64).saturating_sub(written),
+        })
+    }
+
+    /// Removes rows of a tenant, at most [`PAGE_MAX`], and returns how many; 0: there are no others.
+    ///
+    /// # Errors
+    ///
+    /// See [`NamesError`].
+    pub async fn remove(&mut self, tenant: &str) -> Result<u64, NamesError> {
+        match &mut self.0 {
+            Kind::Sqlite(records) => Ok(records.remove(tenant)?),
+            Kind::Postgres(records) => records.remove(tenant).await,
+        }
+    }
+
+    /// Returns what a tenant keeps.
+    ///
+    /// # Errors
+    ///
+    /// See [`NamesError`].
+    pub async fn usage(&mut self, tenant: &str) -> Result<Usage, NamesError> {
+        match &mut self.0 {
+            Kind::Sqlite(records) => Ok(records.usage(tenant)?),
+            Kind::Postgres(records) => records.usage(tenant).await,
+        }
+    }
+
+    /// Returns a number that no lock server which runs now reaches; none: it is not known of any. Names whose fencing token is not
+    /// below it can be written only once their lock server has begun a new life.
+    ///
+    /// # Errors
+    ///
+    /// See [`NamesError`].
+    pub async fn reach(&mut self) -> Result<Option<FencingToken>, NamesError> {
+        let placed = match &mut self.0 {
+            Kind::Sqlite(records) => records.placed()?,
+            Kind::Postgres(records) => records.placed().await?,
+        };
+        let reach = placed.saturating_add(crate::epoch::EPOCH_STEP).unsigned_abs();
+        Ok((placed > 0).then(|| FencingToken::new(reach)))
+    }
+}
+
+/// The greatest fencing token of these records, as it is stored.
+fn greatest_token(records: &[Record]) -> i64 {
+    let tokens = records.iter().map(|record| record.registration.fencing_token.get());
+    tokens.max().map_or(0, |token| i64::try_from(token).unwrap_or(i64::MAX))
+}
+
+/// A time as it is stored.
+fn stored_time(ms: u64) -> Result<i64, SaveError> {
+    i64::try_from(ms).map_err(|_| SaveError::Invalid {
+        reason: format!("{ms} ms is no time that can be stored"),
+    })
+}
+
+fn used_key() -> SaveError {
+    SaveError::Invalid {
+        reason: "the key of a request is already that of another registration of this database, so a retry could be answered \
+                 with the wrong one; free that registration and wait until it is purged (names.retention), or take the \
+                 key out of the record"
+            .to_owned(),
+    }
+}
