@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use namelock_sandbox::compiler::{self, ChildConfig};
 use namelock_types::{Safety, is_removed};
 
+use crate::backup::{self, NamesFlags};
 use crate::config::source::ConfigError;
 use crate::config::{Config, ServeFlags};
 use crate::develop::build::{self, BuildFlags};
@@ -132,6 +133,10 @@ enum Command {
     /// Exit codes: 0 once it was left, also by a signal; with --once, if all hosts have answered. 2 for bad usage, also
     /// without a terminal. 1 for everything else.
     Top(TopFlags),
+    /// Backs up and restores what the names database keeps of a tenant.
+    ///
+    /// Exit codes: 0 if it was done, 1 if not, 2 for bad usage or configuration.
+    Names(NamesFlags),
     /// Creates secrets for callers.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -234,6 +239,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), RunError
         Command::CheckConfig(flags) => inspect::check_config(&flags),
         Command::Admin(flags) => operate::run(&flags, AdminEnv::of_process()),
         Command::Deploy(flags) => deploy::run(&flags, AdminEnv::of_process()),
+        Command::Names(flags) => backup::run(&flags),
         Command::Top(flags) => top::run(&flags, AdminEnv::of_process()),
         Command::Token(TokenCommand::New(flags)) => flags.run(),
         Command::Completions(flags) => manual::completions(&Cli::command(), &flags),

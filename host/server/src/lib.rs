@@ -16,6 +16,7 @@
 //! - [`documents`]: the documents that are generated from declarations;
 //! - [`inspect`]: says what a host would be configured with; [`operate`]: asks a running one; [`top`]: watches
 //!   some in a terminal; `output`: what commands print;
+//! - [`backup`]: writes what the names database keeps of a tenant to a file, and puts it back;
 //! - [`manual`]: what shells and `man` know of the command line;
 //! - [`text`]: errors with their causes, on one bounded line; [`hex`]: bytes as digits;
 //! - [`develop`]: what the author of a handler uses;
@@ -53,6 +54,7 @@ pub mod limits;
 
 pub mod documents;
 
+pub mod backup;
 pub mod inspect;
 pub mod manual;
 pub mod operate;

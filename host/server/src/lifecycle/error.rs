@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use namelock_sandbox::SandboxError;
 use namelock_sandbox::compiler::ChildError;
 
+use crate::backup::BackupError;
 use crate::config::source::ConfigError;
 use crate::tenants::TenantError;
 use crate::text::chain;
@@ -127,6 +128,9 @@ pub enum RunError {
     /// Not every host serves what was deployed.
     #[error("it is deployed, but not every host serves it: {}", .0.join("; "))]
     NotServed(Vec<String>),
+    /// Names could not be exported or imported.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// The requested output could not be written.
     #[error("cannot write to standard output")]
     Print(#[source] io::Error),
@@ -165,6 +169,7 @@ impl RunError {
             | Self::Answered { .. }
             | Self::Hosts(_)
             | Self::NotServed(_)
+            | Self::Backup(_)
             | Self::Print(_)
             | Self::Screen(_)
             | Self::Runtime(_) => 1,
