@@ -1,5 +1,5 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
-.PHONY: help run test hostile rename deploys lint build build-handlers build-bench build-languages bench bench-quick bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-telemetry bench-check \
+.PHONY: help run test hostile rename deploys lint build build-handlers build-bench build-languages bench bench-quick bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-telemetry bench-backup bench-check \
 	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node setup-chromium setup-systemd setup-groff setup-packaging
 
 COMPONENTS := target/components
@@ -15,7 +15,7 @@ help:
 	@echo 'make build  target/release/namelock and target/components/<handler>.wasm'
 	@echo 'make python  tests the SDK for Python, and builds its examples into target/components/<example>-python.wasm'
 	@echo 'make bench  compares with limits and with what else one could pick, and writes docs/performance.md; make bench-quick: in a few minutes'
-	@echo 'make bench-neighbour, -overload, -compile, -waiting, -languages, -fairness, -telemetry  a tenant that spins; eight times too much; compile bombs; one hot name; Rust, Python and JavaScript; a name shared by two hosts; what traces, the page and TLS cost'
+	@echo 'make bench-neighbour, -overload, -compile, -waiting, -languages, -fairness, -telemetry, -backup  a tenant that spins; eight times too much; compile bombs; one hot name; Rust, Python and JavaScript; a name shared by two hosts; what traces, the page and TLS cost; a million names exported and imported'
 	@echo 'make bench-check  counts instructions, and fails when a registration needs 5 % more than before; UPDATE=1 renews what it compares with'
 	@echo 'make fleet  memcached, PostgreSQL and three hosts on this machine, until Ctrl-C'
 	@echo 'make chaos  a fleet under faults for ten minutes; make chaos-negative: would it be noticed?'
@@ -224,6 +224,10 @@ bench-neighbour: build setup-memcached
 bench-telemetry: build setup-memcached setup-curl
 	@command -v wrk >/dev/null || tests/install.sh wrk
 	tests/bench/telemetry.sh target/release/namelock $(COMPONENTS)/rooms.wasm
+
+# A million names are imported and exported, into both databases.
+bench-backup: build setup-postgresql
+	cargo run --release --package namelock-bench -- backup
 
 bench-overload: build setup-memcached
 	cargo run --release --package namelock-bench -- overload

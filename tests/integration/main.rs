@@ -11,6 +11,7 @@ mod admin;
 mod admission;
 mod alerts;
 mod authentication;
+mod backup;
 mod bad_input;
 mod callers;
 mod compat;

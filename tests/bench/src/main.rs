@@ -4,6 +4,7 @@
 //! with exit code 1 when the bound is broken.
 
 mod attackers;
+mod backup;
 mod calls;
 mod closed_loop;
 mod compile;
@@ -48,11 +49,12 @@ async fn main() -> anyhow::Result<()> {
         // What the row `registrations` of the report starts.
         Some(registrations::BARE) => registrations::bare(&std::env::args().skip(2).collect::<Vec<_>>()).await,
         Some("overload") => overload::run().await,
+        Some("backup") => backup::run(),
         Some("compile") => compile::run().await,
         Some("languages") => languages::run().await,
         Some("report") => rows::run(&std::env::args().skip(2).collect::<Vec<_>>()).await,
         None => rows::run(&[]).await,
         Some("waiting") => waiting::run().await,
-        Some(other) => bail!("{other} is neither neighbour, overload, compile, languages, report nor waiting"),
+        Some(other) => bail!("{other} is neither neighbour, overload, backup, compile, languages, report nor waiting"),
     }
 }

@@ -35,9 +35,8 @@ pub(super) async fn run(flags: &ExportFlags) -> Result<(), RunError> {
     let config = flags.database.config()?;
     refuse_missing(&config.names_url)?;
     let output = path(flags.output.as_ref());
-    if let Some(file) = output.filter(|file| file.exists() && !flags.force) {
-        let problem = "it is there already; pass --force to replace it";
-        return Err(ConfigError::new(file.display().to_string(), problem).into());
+    if let Some(file) = output {
+        refuse_to_replace(file, flags.force)?;
     }
     let mut records = open(&config).await?;
     let failed = |done: u64| {
@@ -95,6 +94,16 @@ pub(super) async fn run(flags: &ExportFlags) -> Result<(), RunError> {
     let seconds = progress.end();
     eprintln!("exported {done} names of {tenant}, {bytes} bytes, in {seconds:.1} s");
     Ok(())
+}
+
+fn refuse_to_replace(file: &Path, force: bool) -> Result<(), ConfigError> {
+    let problem = match file.exists() {
+        // A device or a pipe would be replaced by a file of its name.
+        true if !file.is_file() => "it is no file; leave out --output to write to standard output",
+        true if !force => "it is there already; pass --force to replace it",
+        true | false => return Ok(()),
+    };
+    Err(ConfigError::new(file.display().to_string(), problem))
 }
 
 /// Where the lines go.
