@@ -5,7 +5,7 @@ use std::error::Error;
 use namelock_types::{FencingToken, error_chain};
 use tokio_postgres::{Client, Row};
 
-use super::{PAGE_MAX, PAGE_TIMEOUT, Record, greatest_token, stored_time, used_key};
+use super::record::{PAGE_MAX, PAGE_TIMEOUT, Record, greatest_token, stored_time, used_key};
 use crate::config::NamesConfig;
 use crate::error::{NamesError, OpenError, SaveError};
 use crate::postgres::session::Session;

@@ -5,7 +5,7 @@ use std::path::Path;
 use namelock_types::FencingToken;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, ffi, params};
 
-use super::{PAGE_MAX, Record, greatest_token, stored_time, used_key};
+use super::record::{PAGE_MAX, Record, greatest_token, stored_time, used_key};
 use crate::config::NamesConfig;
 use crate::error::{OpenError, SaveError};
 use crate::quota::Usage;

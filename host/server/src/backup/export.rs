@@ -9,9 +9,10 @@ use clap::Args;
 use namelock_names::NamesError;
 use tempfile::NamedTempFile;
 
+use super::database::{DatabaseFlags, open, path, refuse_missing, shown, tenant};
+use super::error::BackupError;
 use super::format::{Header, Writer};
 use super::progress::Progress;
-use super::{BackupError, DatabaseFlags, open, path, refuse_missing, shown, tenant};
 use crate::config::source::ConfigError;
 use crate::lifecycle::{RunError, stop_signals};
 

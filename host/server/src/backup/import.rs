@@ -11,9 +11,10 @@ use clap::Args;
 use namelock_names::NamesConfig;
 use namelock_names::records::{PAGE_MAX, Put, Record};
 
+use super::database::{DatabaseFlags, open, path, shown, tenant};
+use super::error::BackupError;
 use super::format::{Problem, Reader};
 use super::progress::Progress;
-use super::{BackupError, DatabaseFlags, open, path, shown, tenant};
 use crate::config::Config;
 use crate::config::source::ConfigError;
 use crate::lifecycle::RunError;
