@@ -14,6 +14,9 @@ pub struct Figures {
     pub time_age: Option<Duration>,
     /// By how much database time jumped when this process began, because nobody was known to have kept it.
     pub time_jumped: Duration,
+    /// Whether the URL names several servers, but the commits of the one that writes wait for no other: a failover may lose
+    /// what was answered.
+    pub lacks_standby: bool,
     /// Whether rows whose retention is over could not be deleted when that was last tried.
     pub purge_fails: bool,
 }

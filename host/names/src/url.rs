@@ -7,13 +7,14 @@ use std::str::FromStr;
 use namelock_types::error_chain;
 
 use crate::error::OpenError;
+use crate::postgres::address::Server;
 
 /// The address of a names database.
 #[derive(Clone, PartialEq, Eq)]
 pub enum NamesUrl {
     /// A file on this machine: `sqlite:PATH`.
     Sqlite(PathBuf),
-    /// A PostgreSQL server: `postgres://…` or `postgresql://…`.
+    /// A PostgreSQL server: `postgres://…` or `postgresql://…`. It may name several, of which one can be written.
     Postgres(String),
 }
 
@@ -34,11 +35,12 @@ impl FromStr for NamesUrl {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let parsed = Self::Postgres(url.to_owned());
             // Its options too, so that whoever checks a configuration hears of a wrong one.
-            return match url.parse::<tokio_postgres::Config>() {
+            let server = url.parse().map_err(|error| error_chain(&error));
+            return match server.and_then(|server| Server::all(&server)) {
                 Ok(_) => Ok(parsed),
-                Err(error) => Err(OpenError::Url {
+                Err(reason) => Err(OpenError::Url {
                     url: parsed.to_string(),
-                    reason: error_chain(&error),
+                    reason,
                 }),
             };
         }
@@ -83,6 +85,8 @@ mod tests {
         let postgres = url("postgres://ann:s3cr@t@db:5432/names?password=s3cret").unwrap();
         assert_eq!(postgres.to_string(), "postgres://db:5432/names");
         assert_eq!(format!("{postgres:?}"), "NamesUrl(postgres://db:5432/names)");
+        let several = url("postgres://ann:s3cret@one:5432,[::1]:5433,two/names?sslmode=disable").unwrap();
+        assert_eq!(several.to_string(), "postgres://one:5432,[::1]:5433,two/names");
         for hidden in [
             "postgres://ann:s3?cret@db/names",
             "postgres://db/names?options=a@b&password=s3cret",
@@ -92,6 +96,7 @@ mod tests {
         for wrong in [
             "postgres://ann:s3cret@db/names?sslmod=require",
             "postgres://ann:s3cret@db:port/names",
+            "postgres://ann:s3cret@db,b,c,d,e,f,g,h,i/names",
         ] {
             let error = url(wrong).unwrap_err().to_string();
             assert!(error.contains("db") && !error.contains("s3cret"), "{error}");

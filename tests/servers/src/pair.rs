@@ -40,6 +40,12 @@ impl PostgresPair {
         pair
     }
 
+    /// The URL for `--names` that names both, the one that writes first.
+    pub fn url(&self) -> String {
+        let (primary, standby) = (self.primary.address(), self.standby.address());
+        format!("postgres://nobody@{primary},{standby}/postgres?sslmode=disable")
+    }
+
     fn demand_standby(&self) {
         // Only once the standby is there: until then no commit would be answered.
         self.primary.configure("synchronous_standby_names = '*'");

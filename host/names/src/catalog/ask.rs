@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::GenericClient;
+use deadpool_postgres::Transaction;
 use namelock_types::error_chain;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::catalog::error::CatalogError;
 use crate::config::GRACE;
+use crate::postgres::link::Link;
 
 /// Why something was not done.
 #[derive(Debug)]
@@ -29,18 +30,33 @@ impl From<tokio_postgres::Error> for Failure {
     }
 }
 
+/// What statements are run on: a connection, or a transaction on it.
+pub(super) trait Client {
+    async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, tokio_postgres::Error>;
+}
+
+impl Client for Link {
+    async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let statement = self.prepare_cached(sql).await?;
+        tokio_postgres::Client::query(self, &statement, parameters).await
+    }
+}
+
+impl Client for Transaction<'_> {
+    async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let statement = self.prepare_cached(sql).await?;
+        tokio_postgres::Transaction::query(self, &statement, parameters).await
+    }
+}
+
 /// Runs a statement and returns its rows.
 pub(super) async fn rows(
-    client: &impl GenericClient,
+    client: &impl Client,
     timeout: Duration,
     sql: &str,
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<Row>, Failure> {
-    let asked = async {
-        let statement = client.prepare_cached(sql).await?;
-        client.query(&statement, parameters).await
-    };
-    within(timeout, asked).await
+    within(timeout, client.query(sql, parameters)).await
 }
 
 /// Waits for the answer to one statement.

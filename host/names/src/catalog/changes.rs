@@ -14,11 +14,11 @@ use std::time::Duration;
 use namelock_types::error_chain;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Config};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::AsyncMessage;
 
 use crate::catalog::config::CatalogConfig;
 use crate::catalog::write::CHANNEL;
+use crate::postgres::reach::Reach;
 
 /// How long to wait before connecting again: at first, and at most, after doubling each time.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -32,12 +32,11 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    pub(super) fn new(server: Config, tls: MakeRustlsConnect, config: &CatalogConfig, shown: String) -> Self {
+    pub(super) fn new(reach: Reach, config: &CatalogConfig, shown: String) -> Self {
         Self {
             listener: Listener {
-                server,
-                tls,
-                begin_within: config.connect_timeout + config.timeout,
+                reach,
+                timeout: config.timeout,
                 shown,
                 count: watch::Sender::new(0),
             },
@@ -70,10 +69,9 @@ impl Drop for Changes {
 /// What listens.
 #[derive(Clone)]
 struct Listener {
-    server: Config,
-    tls: MakeRustlsConnect,
-    /// How long it may take until the server is listened to.
-    begin_within: Duration,
+    reach: Reach,
+    /// How long a server may take that is asked to tell changes.
+    timeout: Duration,
     shown: String,
     count: watch::Sender<u64>,
 }
@@ -106,8 +104,11 @@ impl Listener {
     /// listen.
     async fn listen(&self, listens: &mut bool) -> String {
         let chain = |error: tokio_postgres::Error| error_chain(&error);
-        let begun = tokio::time::timeout(self.begin_within, async {
-            let (client, mut connection) = self.server.connect(self.tls.clone()).await.map_err(chain)?;
+        let ((client, mut connection), _) = match self.reach.connect().await {
+            Ok(reached) => reached,
+            Err(unreachable) => return unreachable.to_string(),
+        };
+        let begun = tokio::time::timeout(self.timeout, async {
             let listen = format!("LISTEN {CHANNEL}");
             {
                 // Nothing is sent or received but while the connection is polled.
@@ -127,7 +128,7 @@ impl Listener {
         let (_client, mut connection) = match begun.await {
             Ok(Ok(begun)) => begun,
             Ok(Err(reason)) => return reason,
-            Err(_) => return format!("it has not answered within {:?}", self.begin_within),
+            Err(_) => return format!("it has not answered within {:?}", self.timeout),
         };
         *listens = true;
         self.note_change();

@@ -7,43 +7,42 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use deadpool::Runtime;
+use deadpool::managed::{Object, Timeouts};
 use namelock_types::error_chain;
 use scopeguard::ScopeGuard;
-use tokio_postgres::Config;
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::catalog::ask::Failure;
 use crate::catalog::config::CatalogConfig;
 use crate::catalog::schema;
+use crate::postgres::link::{Lent, Linking, Links};
+use crate::postgres::reach::Reach;
 
 /// How many connections there are at most, beside the one on which changes are heard. A host reads its catalog with
 /// one; more are for components, which take a while.
 const CONNECTIONS: usize = 4;
 
 /// A connection that is closed when it is dropped; [`give_back`] keeps it for the next.
-pub(super) type Connection = ScopeGuard<Object, fn(Object)>;
+pub(super) type Connection = ScopeGuard<Lent, fn(Lent)>;
 
 /// The connections of one process.
 pub(super) struct Connections {
-    pool: Pool,
+    pool: Links,
     timeout: Duration,
     /// Whether the tables are known to be there.
     has_tables: AtomicBool,
 }
 
 impl Connections {
-    pub(super) fn new(server: Config, tls: MakeRustlsConnect, config: &CatalogConfig) -> Result<Self, String> {
-        let manager = ManagerConfig {
-            recycling_method: RecyclingMethod::Fast,
-        };
-        let pool = Pool::builder(Manager::from_config(server, tls, manager))
+    pub(super) fn new(reach: Reach, shown: &str, config: &CatalogConfig) -> Result<Self, String> {
+        let pool = Links::builder(Linking::new(reach, shown))
             .max_size(CONNECTIONS)
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
                 wait: Some(config.timeout),
-                create: Some(config.connect_timeout),
-                recycle: Some(config.connect_timeout),
+                // Each of the servers has its own.
+                create: None,
+                recycle: None,
             })
             .build()
             .map_err(|error| error.to_string())?;
@@ -65,7 +64,7 @@ impl Connections {
             let reason = error_chain(&error);
             Failure::Unavailable(format!("it cannot be reached: {reason}"))
         })?;
-        let close: fn(Object) = |object| drop(Object::take(object));
+        let close: fn(Lent) = |object| drop(Object::take(object));
         let mut connection = scopeguard::guard(object, close);
         if !self.has_tables.load(Ordering::Acquire) {
             schema::ensure(&mut connection, self.timeout).await?;

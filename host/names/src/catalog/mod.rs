@@ -46,6 +46,7 @@ use self::connections::{Connection, Connections, give_back};
 pub use self::error::{CatalogError, CatalogSetupError};
 pub use self::tenant::{CatalogTenant, Put};
 use self::tenant::{TENANTS, tenant};
+use crate::postgres::reach::Reach;
 use crate::postgres::session::Session;
 use crate::postgres::tls;
 use crate::url::NamesUrl;
@@ -101,10 +102,11 @@ impl Catalog {
                 "cannot set up TLS: {problem}; check the file of root certificates"
             ))
         })?;
-        let connections = Connections::new(server.clone(), tls.clone(), &config).map_err(refused)?;
+        let reach = Reach::new(server, tls, config.connect_timeout).map_err(refused)?;
+        let connections = Connections::new(reach.clone(), &shown, &config).map_err(refused)?;
         let shared = Shared {
             connections,
-            changes: Changes::new(server, tls, &config, shown.clone()),
+            changes: Changes::new(reach, &config, shown.clone()),
             component_max: config.component_max,
             shown,
         };
@@ -122,7 +124,7 @@ impl Catalog {
     pub async fn tenants(&self) -> Result<Vec<CatalogTenant>, CatalogError> {
         let read = async {
             let connection = self.shared.connections.get().await?;
-            let rows = rows(&*connection, self.shared.connections.timeout(), TENANTS, &[]).await?;
+            let rows = rows(&**connection, self.shared.connections.timeout(), TENANTS, &[]).await?;
             give_back(connection);
             rows.iter().map(tenant).collect()
         };
@@ -142,7 +144,7 @@ impl Catalog {
         let read = async {
             let connection = self.shared.connections.get().await?;
             let timeout = self.shared.connections.timeout();
-            let rows = rows(&*connection, timeout, COMPONENT, &[&&sha256[..], &max]).await?;
+            let rows = rows(&**connection, timeout, COMPONENT, &[&&sha256[..], &max]).await?;
             give_back(connection);
             let Some(row) = rows.first() else {
                 return Ok(None);

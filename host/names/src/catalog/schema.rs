@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{GenericClient, Object};
-
-use crate::catalog::ask::{Failure, within};
+use crate::catalog::ask::{Client, Failure, rows, within};
+use crate::postgres::link::Link;
 use crate::postgres::schema::MAKING_CATALOG;
 
 /// The statements that migrate the tables from version N to version N + 1, in order. A released one is never changed.
@@ -37,7 +36,7 @@ const MIGRATIONS: &[&str] = &["
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Makes the tables, unless they are there: then no right but to read and write them is needed.
-pub(super) async fn ensure(client: &mut Object, timeout: Duration) -> Result<(), Failure> {
+pub(super) async fn ensure(client: &mut Link, timeout: Duration) -> Result<(), Failure> {
     if version(client, timeout).await? == VERSION {
         return Ok(());
     }
@@ -57,16 +56,15 @@ pub(super) async fn ensure(client: &mut Object, timeout: Duration) -> Result<(),
 }
 
 /// Reads the version of the tables, 0: there are none.
-async fn version(client: &impl GenericClient, timeout: Duration) -> Result<i64, Failure> {
+async fn version(client: &impl Client, timeout: Duration) -> Result<i64, Failure> {
     let is_there = "SELECT to_regclass('namelock_catalog_schema') IS NOT NULL";
-    if !within(timeout, client.query_one(is_there, &[]))
-        .await?
-        .try_get::<_, bool>(0)?
-    {
+    let is_there = rows(client, timeout, is_there, &[]).await?;
+    if is_there.first().map(|row| row.try_get(0)).transpose()? != Some(true) {
         return Ok(0);
     }
     let found = "SELECT coalesce(max(version), 0) FROM namelock_catalog_schema";
-    let found: i64 = within(timeout, client.query_one(found, &[])).await?.try_get(0)?;
+    let found = rows(client, timeout, found, &[]).await?;
+    let found: i64 = found.first().map_or(Ok(0), |row| row.try_get(0))?;
     if (0..=VERSION).contains(&found) {
         Ok(found)
     } else {

@@ -12,15 +12,18 @@
 //! A server that is down or hangs is no reason not to start: until it can be used, callers are told that it cannot. The
 //! first connection creates the tables, whenever that is.
 
+pub(crate) mod address;
 mod apply;
 mod batches;
 mod epochs;
+pub(crate) mod link;
 mod list;
 mod migrations;
 mod parameters;
 mod pool;
 mod purge;
 mod quotas;
+pub(crate) mod reach;
 mod rows;
 mod save;
 pub(crate) mod schema;
@@ -222,6 +225,7 @@ impl Names for Postgres {
             writes_unanswered,
             time_age: Some(self.server.time.age()),
             time_jumped: self.server.time.jumped(),
+            lacks_standby: self.server.pool.has_several() && self.server.time.is_alone(),
             purge_fails: self.purge_fails.load(Relaxed),
         }
     }

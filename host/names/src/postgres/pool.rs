@@ -5,12 +5,16 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, Timeouts};
+use deadpool::Runtime;
+use deadpool::managed::{Object, PoolError, Timeouts};
+use deadpool_postgres::ClientWrapper;
 use namelock_types::error_chain;
 use scopeguard::ScopeGuard;
 
 use crate::config::{GRACE, NamesConfig};
 use crate::error::OpenError;
+use crate::postgres::link::{Era, Lent, Linking, Links};
+use crate::postgres::reach::{Reach, Unreachable};
 use crate::postgres::schema::{Migrated, SchemaError};
 use crate::postgres::session::Session;
 use crate::postgres::sql::PLANNING;
@@ -20,7 +24,9 @@ use crate::postgres::turns::{Kind, NoTurn, Turn, Turns};
 /// The connections of this process, and whether it knows the tables to be up to date.
 #[derive(Clone)]
 pub(super) struct Pool {
-    connections: deadpool_postgres::Pool,
+    connections: Links,
+    era: Era,
+    has_several: bool,
     turns: Turns,
     migrated: Migrated,
     timeout: Duration,
@@ -28,7 +34,7 @@ pub(super) struct Pool {
 
 /// A connection that is closed when it is dropped; [`give_back`] returns it to the pool instead.
 pub(super) struct Connection {
-    object: ScopeGuard<Object, fn(Object)>,
+    object: ScopeGuard<Lent, fn(Lent)>,
     /// Ends after the connection was closed or given back, so that the next caller finds a free one.
     pub(super) turn: Turn,
 }
@@ -39,7 +45,7 @@ pub(super) enum ConnectError {
     #[error(transparent)]
     Turn(NoTurn),
     #[error("it cannot be reached")]
-    Pool(#[source] PoolError),
+    Pool(#[source] PoolError<Unreachable>),
     #[error(transparent)]
     Schema(SchemaError),
 }
@@ -58,25 +64,26 @@ impl Pool {
             connect_timeout: config.connect_timeout,
             options: PLANNING,
         };
-        let manager = Manager::from_config(
-            session.configure(server),
-            tls::connector(config.tls_roots.as_deref()).map_err(OpenError::Tls)?,
-            ManagerConfig {
-                recycling_method: RecyclingMethod::Fast,
-            },
-        );
-        let connections = deadpool_postgres::Pool::builder(manager)
+        let tls = tls::connector(config.tls_roots.as_deref()).map_err(OpenError::Tls)?;
+        let reach = Reach::new(session.configure(server), tls, config.connect_timeout).map_err(refused)?;
+        let has_several = reach.has_several();
+        let linking = Linking::new(reach, shown);
+        let era = linking.era();
+        let connections = Links::builder(linking)
             .max_size(config.connections)
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
                 wait: Some(config.timeout),
-                create: Some(config.connect_timeout),
-                recycle: Some(config.connect_timeout),
+                // Each of the servers has its own.
+                create: None,
+                recycle: None,
             })
             .build()
             .map_err(|error| refused(error.to_string()))?;
         Ok(Self {
             connections,
+            era,
+            has_several,
             turns: Turns::new(config.connections, config.queue, config.timeout + GRACE),
             migrated: Migrated::default(),
             timeout: config.timeout,
@@ -97,6 +104,21 @@ impl Pool {
             turn,
         };
         self.migrated.ensure(connection).await.map_err(ConnectError::Schema)
+    }
+
+    /// Returns whether its URL names several servers.
+    pub(super) fn has_several(&self) -> bool {
+        self.has_several
+    }
+
+    /// Has no connection used again that is as old as this one: its server hangs, or does not write.
+    pub(super) fn distrust(&self, connection: &Connection) {
+        self.era.end(connection.object.era());
+    }
+
+    /// Waits until there is reason to think that the server of this connection is the primary no longer.
+    pub(super) async fn until_distrusted(&self, connection: &Connection) {
+        self.era.changed(connection.object.era()).await;
     }
 
     /// Returns how many writes are overdue now, and how many ever were.
@@ -120,7 +142,7 @@ impl Pool {
     }
 }
 
-/// Returns a connection to the pool. Nothing may be under way on it.
+/// Returns a connection to the pool, which closes it if it is [distrusted](Pool::distrust). Nothing may be under way on it.
 pub(super) fn give_back(connection: Connection) {
     drop(ScopeGuard::into_inner(connection.object));
     drop(connection.turn);

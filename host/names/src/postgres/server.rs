@@ -175,7 +175,15 @@ impl Server {
     pub(super) async fn past_request(&self, tenant: &str, request: RequestKey) -> Result<PastRequest, NamesError> {
         let parameters = parameters![tenant.to_owned(), request.key.to_vec()];
         let answer = self.ask_one(tenant, Work::Read, &self.sql.request, parameters).await;
-        past_request(&request, &answer.map_err(unavailable)?.rows)
+        let past = past_request(&request, &answer.map_err(unavailable)?.rows)?;
+        if let PastRequest::Replayed(_) = past {
+            // Keeps P2: what is answered once more outlasts a failover. Its commit may be visible without its standby, where
+            // the wait was cancelled or the server has died in it.
+            let work = Work::Write(Instant::now() + self.pool.deadline());
+            let replicated = self.ask_one(tenant, work, &self.sql.replicate, parameters![]).await;
+            replicated.map_err(unavailable)?;
+        }
+        Ok(past)
     }
 
     /// Completes what is under way, and lets nobody begin anything else.

@@ -25,10 +25,11 @@ impl Session<'_> {
         // The kernel counts whole seconds.
         let keepalive = self.timeout.max(Duration::from_secs(1));
         // Of two values for one option the last wins, so the requirements of this crate come after those of the URL.
-        // Keeps P2: with synchronous_commit a commit returns only when it is on the server's disk.
+        // Keeps P2: with synchronous_commit a commit returns only when it is on the server's disk, and on that of its synchronous
+        // standby; that it was not waited for is said by a warning, see `link`.
         let options = format!(
             "{} -c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms} -c synchronous_commit=on \
-             -c default_transaction_isolation=read\\ committed -c idle_in_transaction_session_timeout={timeout_ms} {}",
+             -c client_min_messages=warning -c default_transaction_isolation=read\\ committed -c idle_in_transaction_session_timeout={timeout_ms} {}",
             server.get_options().unwrap_or_default(),
             self.options,
         );

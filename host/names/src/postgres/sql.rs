@@ -61,6 +61,9 @@ const SERVER: &str = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigin
 /// The SQLSTATE of a write whose lease has ended while it waited in the server; see migration 3.
 const TOO_LATE: &str = "NL001";
 
+/// Whether commits wait for a standby.
+const HAS_STANDBY: &str = "current_setting('synchronous_standby_names') <> ''";
+
 /// How every session plans. No statement here has to read the whole table, or to sort its rows: each is written so that one index
 /// gives those that it needs, in order. Where PostgreSQL expects few rows, because it has no statistics or wrong ones, it would
 /// otherwise read all that there are; and a plan that is made while there are few is kept when there are many. What must be
@@ -119,11 +122,13 @@ pub(super) struct Sql {
     pub(super) purge: Text,
     /// Reads the time that is kept, and the server's clock then and now.
     pub(super) look: Text,
-    /// Keeps a first time: the server's.
+    /// Keeps a first time: `$1`, or else the server's.
     pub(super) begin_time: Text,
     /// Keeps the time `$1`, as a jump if `$2` with the retention `$3`, unless a later one or about the same is kept. Returns
-    /// the time that is kept then, and the server's clock.
+    /// the time that is kept then, the server's clock, and whether commits wait for a standby.
     pub(super) keep_time: Text,
+    /// Commits once the synchronous standby has all that is visible now, if there is one.
+    pub(super) replicate: Text,
     /// Gives the lock server `$1` an epoch at `$2` nanoseconds of database time, at least `$3` above the greatest.
     pub(super) begin_epoch: Text,
     /// Reads what is known of the epochs of the lock server `$1`.
@@ -142,6 +147,11 @@ pub(crate) fn is_used_key(error: &tokio_postgres::Error) -> bool {
     let constraint = error.as_db_error().and_then(|error| error.constraint());
     error.code() == Some(&SqlState::UNIQUE_VIOLATION)
         && constraint.is_some_and(|name| [REQUEST_INDEX, UPDATE_INDEX].contains(&name))
+}
+
+/// Returns whether the server does not write: it is a standby, or was made read-only.
+pub(super) fn is_read_only(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
 }
 
 impl Sql {
@@ -208,7 +218,8 @@ impl Sql {
             )),
             begin_time: text(&format!(
                 "INSERT INTO namelock_clock (time_ms, server_ms, steady_since_ms, jumped_ms)
-                SELECT now, now, now, now FROM (SELECT {SERVER} AS now OFFSET 0) AS clock ON CONFLICT DO NOTHING"
+                SELECT coalesce($1, now), now, coalesce($1, now), coalesce($1, now)
+                FROM (SELECT {SERVER} AS now OFFSET 0) AS clock ON CONFLICT DO NOTHING"
             )),
             // Whether this reaches the disk, or a standby that is away, is not waited for: as much as was kept in the last
             // second is not known to others anyway.
@@ -223,10 +234,14 @@ impl Sql {
                     FROM (SELECT set_config('synchronous_commit', 'off', true) AS lazy OFFSET 0) AS s
                     WHERE time_ms + {KEPT_AHEAD_MS} <= $1 AND s.lazy = 'off'
                     RETURNING time_ms, steady_since_ms, jumped_ms)
-                SELECT time_ms, steady_since_ms, jumped_ms, {SERVER} AS server_ms FROM (
+                SELECT time_ms, steady_since_ms, jumped_ms, {SERVER} AS server_ms, {HAS_STANDBY} AS has_standby FROM (
                     SELECT * FROM kept UNION ALL
                     SELECT time_ms, steady_since_ms, jumped_ms FROM namelock_clock WHERE NOT EXISTS (SELECT FROM kept)
                 ) AS clock"
+            )),
+            // A commit waits for a standby only if it has something to write. This leaves no row.
+            replicate: text(&format!(
+                "SELECT CASE WHEN {HAS_STANDBY} THEN pg_logical_emit_message(true, 'namelock', '') END"
             )),
             // The row of no server has the greatest of all, and whoever changes it holds it until the commit.
             begin_epoch: text(

@@ -9,21 +9,24 @@
 //!
 //! So a *write* that is not answered keeps its connection until the server has answered, or does no longer work on it: it
 //! has closed the connection, or has vanished, which the kernel notices, or what now has its address knows of no statement
-//! that has run for so long, as after a failover behind a proxy. A *read* never waits for a standby, so a server that does
+//! that has run for so long, as after a failover; it is asked that as soon as another server than before is reached, and now
+//! and then, for those behind a proxy. A *read* never waits for a standby, so a server that does
 //! not answer it in twice the time that it has for it hangs altogether, and the connection is closed. The server is never
 //! asked to cancel anything: it would then report a commit as done that no standby has.
 //!
 //! A statement that nobody waits for any longer when it could be sent is not sent.
 
+use std::pin::Pin;
+
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::fair::NO_TENANT;
 use crate::keep::Keep;
 use crate::postgres::pool::{ConnectError, Connection, Pool, give_back};
-use crate::postgres::sql::Text;
+use crate::postgres::sql::{Text, is_read_only};
 use crate::postgres::turns::{Kind, Turn};
 use crate::rules::stored_ms;
 
@@ -184,13 +187,16 @@ impl<J: Job> Statement<J> {
                     connection.turn.note_overdue();
                     match self.work {
                         // Keeps P7: it does not hang for longer than this.
-                        Work::Read => timeout(within, answer).await.ok()?,
-                        Work::Write(_) | Work::Purge => loop {
-                            match timeout(within * CHECK, &mut answer).await {
-                                Ok(answer) => break answer,
-                                Err(_) if is_busy(pool, sent).await => {}
-                                Err(_) => return None,
+                        Work::Read => match timeout(within, answer).await {
+                            Ok(answer) => answer,
+                            Err(_) => {
+                                pool.distrust(&connection);
+                                return None;
                             }
+                        },
+                        Work::Write(_) | Work::Purge => match answered(answer, &connection, pool, sent).await {
+                            Some(answer) => answer,
+                            None => return None,
                         },
                     }
                 }
@@ -199,9 +205,41 @@ impl<J: Job> Statement<J> {
         if answer.as_ref().is_ok_and(|answer| J::count(answer) > 0) {
             connection.turn.note_commit();
         }
+        if answer.as_ref().is_err_and(is_read_only) {
+            pool.distrust(&connection);
+        }
         // Either the server has answered, or the connection is broken, which the pool notices.
         give_back(connection);
         Some(answer.map_err(StatementError::Server))
+    }
+}
+
+/// Waits for the answer to a write that is overdue for as long as the server may still be working on it. None: it is not.
+async fn answered<T>(
+    mut answer: Pin<&mut impl Future<Output = T>>,
+    connection: &Connection,
+    pool: &Pool,
+    sent: Instant,
+) -> Option<T> {
+    let mut is_distrusted = false;
+    loop {
+        // Where another server was reached meanwhile, that one is asked at once.
+        let moved = async {
+            if is_distrusted {
+                std::future::pending().await
+            } else {
+                pool.until_distrusted(connection).await;
+            }
+        };
+        tokio::select! {
+            answer = &mut answer => return Some(answer),
+            () = moved => is_distrusted = true,
+            () = sleep(pool.deadline() * CHECK) => {}
+        }
+        tokio::select! {
+            answer = &mut answer => return Some(answer),
+            busy = is_busy(pool, sent) => if !busy { return None },
+        }
     }
 }
 

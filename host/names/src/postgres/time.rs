@@ -12,7 +12,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -26,7 +26,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use crate::clock::{Arrival, Course, Newcomer, Steady, Watch, boottime_ms, wall_ms};
 use crate::fair::NO_TENANT;
 use crate::postgres::pool::{ConnectError, Pool, give_back};
-use crate::postgres::sql::Sql;
+use crate::postgres::sql::{Sql, is_read_only};
 use crate::postgres::turns::Kind;
 use crate::rules::stored_ms;
 
@@ -44,6 +44,8 @@ pub(super) struct Time {
     compared: Mutex<Instant>,
     /// By how much it jumped when this host came, in milliseconds.
     jumped_ms: AtomicU64,
+    /// Whether commits waited for no standby then.
+    is_alone: AtomicBool,
     known: Notify,
 }
 
@@ -60,6 +62,7 @@ struct Kept {
     time_ms: i64,
     steady: Steady,
     server_ms: i64,
+    has_standby: bool,
 }
 
 impl Time {
@@ -68,6 +71,7 @@ impl Time {
             belief: Mutex::default(),
             compared: Mutex::new(Instant::now()),
             jumped_ms: AtomicU64::default(),
+            is_alone: AtomicBool::default(),
             known: Notify::new(),
         }
     }
@@ -100,6 +104,26 @@ impl Time {
     /// Returns by how much it jumped when this host came.
     pub(super) fn jumped(&self) -> Duration {
         Duration::from_millis(self.jumped_ms.load(Relaxed))
+    }
+
+    /// Returns whether commits waited for no standby when it was last compared.
+    pub(super) fn is_alone(&self) -> bool {
+        self.is_alone.load(Relaxed)
+    }
+
+    /// Tells once when there are standbys to fail over to of which none is waited for, and once when one is.
+    fn note_standby(&self, pool: &Pool, has_standby: bool) {
+        if self.is_alone.swap(!has_standby, Relaxed) == !has_standby || !pool.has_several() {
+            return;
+        }
+        if has_standby {
+            tracing::info!("commits of the names database wait for a synchronous standby");
+        } else {
+            tracing::warn!(
+                "the names database has several servers, but its primary has no synchronous standby: a failover now may lose what \
+                 was answered; set synchronous_standby_names"
+            );
+        }
     }
 
     /// Waits until the time is known.
@@ -151,7 +175,7 @@ impl Time {
                 Some(belief) => (belief.course, false),
                 None => {
                     // Whoever comes first takes the server's clock as it is.
-                    connection.execute(&*sql.begin_time, &[]).await?;
+                    connection.execute(&*sql.begin_time, &[&None::<i64>]).await?;
                     let row = connection.query_one(&*sql.look, &[]).await?;
                     let kept_ms: i64 = row.try_get("time_ms")?;
                     let Some(arrival) = newcomer.look(
@@ -176,15 +200,25 @@ impl Time {
                 .query_opt(&keep, &[&sent_ms, &jumped, &stored_ms(retention)])
                 .await?;
             let kept = row.as_ref().map(kept).transpose()?;
+            if kept.is_none() {
+                // Somebody has deleted it, or it is lost with an asynchronous standby. Hosts that are there go on.
+                connection.execute(&*sql.begin_time, &[&Some(sent_ms)]).await?;
+            }
             if let Some(kept) = kept.as_ref().filter(|_| jumped) {
                 tracing::warn!(
                     time_ms = kept.time_ms,
                     "nobody has kept the time of the names database for a while; its server's clock and this host's are believed"
                 );
             }
+            if let Some(kept) = &kept {
+                self.note_standby(pool, kept.has_standby);
+            }
             Ok(kept.map(|kept| Belief::after(course, sent_ms, boottime_ms(), &kept)))
         };
         let compared: Result<_, tokio_postgres::Error> = compared.await;
+        if compared.as_ref().is_err_and(is_read_only) {
+            pool.distrust(&connection);
+        }
         give_back(connection);
         match compared.map_err(|error| error_chain(&error))? {
             Some(belief) => {
@@ -221,6 +255,7 @@ fn kept(row: &Row) -> Result<Kept, tokio_postgres::Error> {
             jumped_ms: row.try_get("jumped_ms")?,
         },
         server_ms: row.try_get("server_ms")?,
+        has_standby: row.try_get("has_standby")?,
     })
 }
 
@@ -275,6 +310,7 @@ mod tests {
                 time_ms,
                 steady,
                 server_ms,
+                has_standby: true,
             };
             // Sent at 50_000, got 300 ms later.
             let belief = Belief::after(course, 50_000, 1_300, &kept);

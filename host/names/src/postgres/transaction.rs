@@ -16,7 +16,7 @@ use tokio_postgres::{Error, Row, Statement};
 
 use crate::keep::Keep;
 use crate::postgres::pool::Connection;
-use crate::postgres::sql::{Sql, Text, commit};
+use crate::postgres::sql::{Sql, Text, commit, is_read_only};
 use crate::postgres::statement::{Job, Parameters, references};
 use crate::postgres::time::Time;
 use crate::quota::{Quota, QuotaKind, Usage};
@@ -127,6 +127,8 @@ impl Transaction {
             };
             let row = match answers.next() {
                 Some(Ok(Some(row))) => row,
+                // It is not this write alone.
+                Some(Err(error)) if is_read_only(&error) => return Err(error),
                 Some(Err(error)) => return Ok(Outcome::Failed(index, error)),
                 Some(Ok(None)) | None => return Ok(Outcome::Nothing(index)),
             };
