@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use namelock_chaos::clients::Load;
-use namelock_chaos::database::Kind;
+use namelock_chaos::database::{Kind, Standby};
 use namelock_chaos::fleet::{CONFIG, HOSTS};
 use namelock_chaos::nemesis::Plan;
 use namelock_chaos::report::Report;
@@ -34,7 +34,7 @@ async fn a_fleet_keeps_its_promises_for_a_minute() {
         database: if seed.is_multiple_of(2) {
             Kind::Sqlite { own_disk: false }
         } else {
-            Kind::Postgres { standby: false }
+            Kind::Postgres { standby: Standby::None }
         },
         config: CONFIG,
         without: String::new(),
@@ -55,7 +55,7 @@ async fn a_fleet_keeps_its_promises_for_a_minute() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hosts_are_replaced_one_by_one_and_no_request_fails() {
     for (seed, database) in [
-        (1, Kind::Postgres { standby: false }),
+        (1, Kind::Postgres { standby: Standby::None }),
         (2, Kind::Sqlite { own_disk: false }),
     ] {
         let host = PathBuf::from(env!("CARGO_BIN_EXE_namelock"));

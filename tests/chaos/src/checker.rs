@@ -38,6 +38,7 @@ use serde::Serialize;
 
 pub use self::locks::{lock_key, locks_left};
 use crate::clients::{Answer, Call, Kind};
+use crate::fault::Fault;
 use crate::history::{History, Version};
 use crate::nemesis::Record;
 
@@ -140,7 +141,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     found.extend(grants::check_overlap(&history.sections));
     found.extend(grants::check_order(&history.sections));
     // Where a memcached forgets, a holder may still write that does not know of its successor; the token decides then.
-    let only_postgres = |fault: &Record| fault.kind.ends_with("PostgreSQL");
+    let only_postgres = |fault: &Record| fault.kind.ends_with("PostgreSQL") || Fault::is_failover(fault.kind);
     if !history.faults.is_empty() && history.faults.iter().all(only_postgres) {
         found.extend(grants::check_late(history, Drift::of(history).0));
     }

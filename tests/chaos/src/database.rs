@@ -1,5 +1,6 @@
 //! The names database of a fleet, with a record of its own of every write.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,14 +19,24 @@ use crate::history::Version;
 pub enum Kind {
     /// A PostgreSQL behind a proxy.
     Postgres {
-        /// Whether it has a synchronous standby.
-        standby: bool,
+        /// Which standby it has.
+        standby: Standby,
     },
     /// One SQLite file that all hosts of this machine share, on a disk of its own where this may mount one.
     Sqlite {
         /// Whether the disk is one that can be full.
         own_disk: bool,
     },
+}
+
+/// The standby of a PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standby {
+    None,
+    /// A commit is answered once it has it.
+    Synchronous,
+    /// It has what has reached it: a failover loses what was answered.
+    Asynchronous,
 }
 
 /// How long the database may take to answer, or to come to rest: far longer than it does, also on a slow machine.
@@ -68,7 +79,7 @@ const SQLITE_AUDIT: &str = "
 const HISTORY: &str =
     "SELECT name, owner, created_ms, expires_ms, fencing_token, written_ms FROM chaos_history ORDER BY seq";
 
-/// A PostgreSQL, with or without a synchronous standby, which has the same clock.
+/// A PostgreSQL, with or without a standby, which has the same clock.
 #[derive(Debug)]
 pub enum Servers {
     One(Postgres),
@@ -81,6 +92,14 @@ impl Servers {
         match self {
             Self::One(server) => server,
             Self::Pair(pair) => &mut pair.primary,
+        }
+    }
+
+    /// Where they listen, the primary first.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        match self {
+            Self::One(server) => vec![server.address()],
+            Self::Pair(pair) => vec![pair.primary.address(), pair.standby.address()],
         }
     }
 
@@ -111,13 +130,25 @@ impl Servers {
 /// A database that runs.
 #[derive(Debug)]
 pub enum Database {
-    Postgres { servers: Box<Mutex<Servers>>, clock: Clock },
-    Sqlite { file: PathBuf, disk: Option<Disk> },
+    Postgres {
+        servers: Box<Mutex<Servers>>,
+        standby: Standby,
+        clock: Clock,
+    },
+    Sqlite {
+        file: PathBuf,
+        disk: Option<Disk>,
+    },
 }
 
 impl Kind {
     pub fn is_postgres(self) -> bool {
         matches!(self, Self::Postgres { .. })
+    }
+
+    /// Whether it is a PostgreSQL with a standby.
+    pub fn has_standby(self) -> bool {
+        self.is_postgres() && self != Self::Postgres { standby: Standby::None }
     }
 }
 
@@ -132,13 +163,16 @@ impl Database {
             Kind::Postgres { standby } => {
                 let clock = Clock::new(folder)?;
                 let server = Postgres::with_environment(&clock.environment()?);
-                let servers = if standby {
-                    Servers::Pair(PostgresPair::of(server))
-                } else {
-                    Servers::One(server)
+                let servers = match standby {
+                    Standby::None => Servers::One(server),
+                    Standby::Synchronous => Servers::Pair(PostgresPair::of(server)),
+                    Standby::Asynchronous => Servers::Pair(PostgresPair::asynchronous(server)),
                 };
-                let servers = Box::new(Mutex::new(servers));
-                Ok(Self::Postgres { servers, clock })
+                Ok(Self::Postgres {
+                    servers: Box::new(Mutex::new(servers)),
+                    standby,
+                    clock,
+                })
             }
             Kind::Sqlite { own_disk } => {
                 let disk = own_disk.then(Disk::new).transpose()?;
@@ -150,11 +184,7 @@ impl Database {
 
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Postgres { servers, .. } => {
-                let servers = servers.lock().unwrap_or_else(PoisonError::into_inner);
-                let standby = matches!(*servers, Servers::Pair(_));
-                Kind::Postgres { standby }
-            }
+            Self::Postgres { standby, .. } => Kind::Postgres { standby: *standby },
             Self::Sqlite { disk, .. } => Kind::Sqlite {
                 own_disk: disk.is_some(),
             },

@@ -1,5 +1,7 @@
 //! The faults: what each does, how it is healed, and what it is called.
 
+use std::time::Duration;
+
 use crate::database::Kind;
 use crate::fleet::{Fleet, HOSTS, NEWCOMER, POSTGRES, SERVERS, now_us};
 use crate::host::Misfit;
@@ -55,8 +57,9 @@ pub enum Fault {
     /// The synchronous standby of PostgreSQL stands still, so no commit is answered.
     StopStandby,
     KillStandby,
-    /// PostgreSQL dies, and its standby takes its place.
-    FailOver,
+    /// The primary of PostgreSQL dies, after it has lost its standby for a moment, which then takes its place: hosts know both by
+    /// their addresses. A new standby comes when the fault ends.
+    FailOver(Dies),
     /// The network between a server and one host, or all of them.
     Network {
         server: usize,
@@ -70,6 +73,17 @@ pub enum Fault {
     /// Whoever looks at the disk then finds what would be there after a power cut.
     PowerCut,
 }
+
+/// How a primary dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dies {
+    AtOnce,
+    /// It stands still while its standby takes its place, and is killed before it could go on, as whoever promotes has to.
+    Fenced,
+}
+
+/// For how long a primary has no standby before it dies: what is answered meanwhile, only it has.
+const ALONE: Duration = Duration::from_millis(300);
 
 impl Fault {
     /// Whether it must be alone: it stops what another fault would have to reach.
@@ -85,7 +99,7 @@ impl Fault {
     pub fn suits(self, database: Kind) -> bool {
         match self {
             Self::KillPostgres | Self::StopPostgres | Self::DatabaseClock(_) => database.is_postgres(),
-            Self::StopStandby | Self::KillStandby | Self::FailOver => database == Kind::Postgres { standby: true },
+            Self::StopStandby | Self::KillStandby | Self::FailOver(_) => database.has_standby(),
             Self::Network { server, .. } => server != POSTGRES || database.is_postgres(),
             Self::DiskFull | Self::PowerCut => database == Kind::Sqlite { own_disk: true },
             _ => true,
@@ -108,10 +122,15 @@ impl Fault {
             | Self::StopPostgres
             | Self::StopStandby
             | Self::KillStandby
-            | Self::FailOver
+            | Self::FailOver(_)
             | Self::DatabaseClock(_) => Some(POSTGRES),
             _ => None,
         }
+    }
+
+    /// Whether another server of PostgreSQL is the primary then.
+    pub fn is_failover(kind: &str) -> bool {
+        kind.ends_with("standby is promoted")
     }
 
     /// Whether a database goes by a wrong clock meanwhile.
@@ -153,7 +172,8 @@ impl Fault {
             Self::StopPostgres => "stop PostgreSQL",
             Self::StopStandby => "stop the standby of PostgreSQL",
             Self::KillStandby => "kill the standby of PostgreSQL",
-            Self::FailOver => "fail over to the standby of PostgreSQL",
+            Self::FailOver(Dies::AtOnce) => "primary dies, standby is promoted",
+            Self::FailOver(Dies::Fenced) => "primary hangs, standby is promoted",
             Self::Network { server, host, mode } => network(server == POSTGRES, host.is_some(), mode),
             Self::Suspend => "suspend everything",
             Self::DiskFull => "disk full",
@@ -236,10 +256,16 @@ impl Fault {
             Self::StopPostgres => fleet.database().postgres()?.primary().signal("STOP"),
             Self::StopStandby => fleet.database().postgres()?.pair()?.standby.signal("STOP"),
             Self::KillStandby => fleet.database().postgres()?.pair()?.standby.kill(),
-            Self::FailOver => {
+            Self::FailOver(dies) => {
                 let mut servers = fleet.database().postgres()?;
-                servers.pair()?.fail_over();
-                fleet.proxy(POSTGRES).turn_to(servers.primary().address());
+                let pair = servers.pair()?;
+                pair.leave_standby_behind();
+                std::thread::sleep(ALONE);
+                match dies {
+                    Dies::AtOnce => pair.fail_over(),
+                    Dies::Fenced => pair.fail_over_from_stopped(),
+                }
+                fleet.note_failover();
             }
             Self::Network { server, host, mode } => set(fleet, server, host, mode),
             Self::Suspend => fleet.signal_everything("STOP")?,
@@ -286,7 +312,12 @@ impl Fault {
                 servers.pair()?.standby.restart();
                 servers.pair()?.wait_until_synchronous();
             }
-            Self::FailOver => fleet.database().postgres()?.pair()?.replace_standby(),
+            Self::FailOver(_) => {
+                let mut servers = fleet.database().postgres()?;
+                let pair = servers.pair()?;
+                pair.replace_standby();
+                fleet.standby_proxy().turn_to(pair.standby.address());
+            }
             Self::Network { server, host, .. } => set(fleet, server, host, Mode::Pass),
             Self::Suspend => fleet.signal_everything("CONT")?,
             Self::DiskFull => fleet.database().disk()?.make_room()?,

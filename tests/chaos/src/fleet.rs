@@ -79,8 +79,10 @@ pub struct Fleet {
     /// Of each memcached, where they can stand still.
     server_clocks: Vec<ServerClock>,
     database: Database,
-    /// One for each memcached, then that of PostgreSQL, if there is one.
+    /// One for each memcached, then those of PostgreSQL, if that is the database: one for each of its servers.
     proxies: Vec<Proxy>,
+    /// Whether the second of those is in front of the primary.
+    is_failed_over: AtomicBool,
     /// One for each host: read by whoever calls it, written while it is out of service.
     gates: Vec<RwLock<()>>,
     // Last, because the hosts write into it.
@@ -118,11 +120,14 @@ impl Fleet {
         let database = Database::start(run.database, folder.path())?;
         let names = match &database {
             Database::Postgres { .. } => {
-                let address = database.postgres()?.primary().address();
-                let proxy = Proxy::start(address, HOSTS + 1).await?;
-                let url = format!("postgres://nobody@{NAME}:{}/postgres?sslmode=disable", proxy.port());
-                proxies.push(proxy);
-                url
+                let addresses = database.postgres()?.addresses();
+                let mut ends = Vec::new();
+                for address in addresses {
+                    let proxy = Proxy::start(address, HOSTS + 1).await?;
+                    ends.push(format!("{NAME}:{}", proxy.port()));
+                    proxies.push(proxy);
+                }
+                format!("postgres://nobody@{}/postgres?sslmode=disable", ends.join(","))
             }
             Database::Sqlite { file, .. } => format!("sqlite:{}", file.display()),
         };
@@ -149,6 +154,7 @@ impl Fleet {
             server_clocks,
             database,
             proxies,
+            is_failed_over: AtomicBool::new(false),
             gates: (0..=HOSTS).map(|_| RwLock::default()).collect(),
             _folder: folder,
         };
@@ -267,9 +273,21 @@ impl Fleet {
         &self.database
     }
 
-    /// What stands in front of a memcached, or of [`POSTGRES`].
+    /// What stands in front of a memcached, or of [`POSTGRES`]: its primary.
     pub fn proxy(&self, server: usize) -> &Proxy {
-        &self.proxies[server]
+        let is_second = server == POSTGRES && self.is_failed_over.load(Ordering::Relaxed);
+        &self.proxies[server + usize::from(is_second)]
+    }
+
+    /// What stands in front of the standby of PostgreSQL.
+    pub fn standby_proxy(&self) -> &Proxy {
+        let is_second = !self.is_failed_over.load(Ordering::Relaxed);
+        &self.proxies[POSTGRES + usize::from(is_second)]
+    }
+
+    /// The standby of PostgreSQL has become the primary. Each stays where hosts know it to be.
+    pub fn note_failover(&self) {
+        self.is_failed_over.fetch_not(Ordering::Relaxed);
     }
 
     /// Lets everything pass again.

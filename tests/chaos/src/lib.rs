@@ -114,7 +114,7 @@ pub async fn run(run: &Run, enough: impl Fn(&[Violation]) -> bool) -> anyhow::Re
         }
     }
     fleet.pass_everything();
-    if !run.plan.looks_between() {
+    if run.plan.ends_in_a_lull() {
         // Whatever is left of the last fault goes, and what is seen then is nobody's fault.
         tokio::time::sleep(nemesis::LULL).await;
     }

@@ -1,11 +1,12 @@
-//! `namelock-chaos run HOST SECONDS SEED…`, `namelock-chaos negative HOST SEED [SAFETY…]` and `namelock-chaos upgrade FROM TO`.
+//! `namelock-chaos run HOST SECONDS SEED…`, `namelock-chaos failover HOST SECONDS SEED…`,
+//! `namelock-chaos negative HOST SEED [SAFETY…]` and `namelock-chaos upgrade FROM TO`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use namelock_chaos::clients::Load;
-use namelock_chaos::database::Kind;
+use namelock_chaos::database::{Kind, Standby};
 use namelock_chaos::disk;
 use namelock_chaos::fleet::CONFIG;
 use namelock_chaos::negative::{self, SAFETIES};
@@ -21,7 +22,13 @@ async fn main() -> anyhow::Result<()> {
     match words.as_slice() {
         ["run", host, seconds, seeds @ ..] if !seeds.is_empty() => {
             for seed in seeds {
-                one(Path::new(host), seconds.parse()?, seed.parse()?).await?;
+                one(Path::new(host), seconds.parse()?, seed.parse()?, Plan::Everything).await?;
+            }
+            Ok(())
+        }
+        ["failover", host, seconds, seeds @ ..] if !seeds.is_empty() => {
+            for seed in seeds {
+                one(Path::new(host), seconds.parse()?, seed.parse()?, Plan::FailOvers).await?;
             }
             Ok(())
         }
@@ -35,11 +42,11 @@ async fn main() -> anyhow::Result<()> {
             Ok(())
         }
         ["upgrade", from, to] => {
-            upgrade(from, to, 1, Kind::Postgres { standby: false }).await?;
+            upgrade(from, to, 1, Kind::Postgres { standby: Standby::None }).await?;
             upgrade(from, to, 2, Kind::Sqlite { own_disk: false }).await
         }
         _ => bail!(
-            "usage: namelock-chaos run HOST SECONDS SEED… | namelock-chaos negative HOST SEED [SAFETY…] | namelock-chaos upgrade FROM TO"
+            "usage: namelock-chaos run HOST SECONDS SEED… | namelock-chaos failover HOST SECONDS SEED… | namelock-chaos negative HOST SEED [SAFETY…] | namelock-chaos upgrade FROM TO"
         ),
     }
 }
@@ -67,12 +74,14 @@ fn binary(path: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Runs with one seed, prints what it was, and writes the report.
-async fn one(host: &Path, seconds: u64, seed: u64) -> anyhow::Result<()> {
+async fn one(host: &Path, seconds: u64, seed: u64, plan: Plan) -> anyhow::Result<()> {
     // Each seed has one database.
-    let database = if seed.is_multiple_of(2) {
+    let database = if plan == Plan::Everything && seed.is_multiple_of(2) {
         Kind::Sqlite { own_disk: true }
     } else {
-        Kind::Postgres { standby: true }
+        Kind::Postgres {
+            standby: Standby::Synchronous,
+        }
     };
     println!("seed {seed}: {seconds} s of faults, {database:?}");
     if database == (Kind::Sqlite { own_disk: true }) {
@@ -83,7 +92,7 @@ async fn one(host: &Path, seconds: u64, seed: u64) -> anyhow::Result<()> {
         seed,
         time: Duration::from_secs(seconds),
         faults_min: 1,
-        plan: Plan::Everything,
+        plan,
         load: Load::Mixed,
         database,
         config: CONFIG,
@@ -91,7 +100,11 @@ async fn one(host: &Path, seconds: u64, seed: u64) -> anyhow::Result<()> {
     };
     let outcome = run(&what, |_| false).await?;
     let report = Report::of(seed, &outcome);
-    let folder = PathBuf::from(format!("target/chaos/{seed}"));
+    let folder = match plan {
+        Plan::FailOvers => format!("target/chaos/failover-{seed}"),
+        _ => format!("target/chaos/{seed}"),
+    };
+    let folder = PathBuf::from(folder);
     report.write(&outcome, &folder)?;
     print!("{}", report.text());
     println!("the report is in {}", folder.join("report.html").display());

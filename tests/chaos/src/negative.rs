@@ -12,7 +12,7 @@ use anyhow::{Context, ensure};
 use crate::Run;
 use crate::checker::Violation;
 use crate::clients::Load;
-use crate::database::Kind;
+use crate::database::{Kind, Standby};
 use crate::fleet::CONFIG;
 use crate::nemesis::Plan;
 
@@ -56,7 +56,7 @@ impl Safety {
             what,
             plan,
             load,
-            database: Kind::Postgres { standby: false },
+            database: Kind::Postgres { standby: Standby::None },
             checks,
             beside: "",
         }

@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 
 use crate::checker::{self, Violation};
 use crate::clients::Clients;
-use crate::fault::Fault;
+use crate::fault::{Dies, Fault};
 use crate::fleet::{Fleet, HOSTS, LEASE, LOCK_LIFE, POSTGRES, SERVERS, now_us};
 use crate::probes;
 use crate::proxy::Mode;
@@ -53,12 +53,19 @@ pub enum Plan {
     Clocks,
     /// Hosts join that write the same servers in another way.
     OtherLists,
+    /// PostgreSQL fails over, alone or while something else breaks.
+    FailOvers,
 }
 
 impl Plan {
     /// Whether what happened is checked after each fault, to end at the first violation.
     pub(crate) fn looks_between(self) -> bool {
         self != Self::Everything
+    }
+
+    /// Whether it is worth waiting for what the last fault has left.
+    pub(crate) fn ends_in_a_lull(self) -> bool {
+        matches!(self, Self::Everything | Self::FailOvers)
     }
 }
 
@@ -187,6 +194,22 @@ impl Nemesis {
             Plan::FreshHosts => vec![Fault::FreshAfterRestart { holder: host, server }],
             Plan::Clocks => vec![Fault::ClockStep(host, 3 * 3600)],
             Plan::OtherLists => vec![Fault::OtherList],
+            Plan::FailOvers => {
+                let dies = *[Dies::AtOnce, Dies::Fenced]
+                    .choose(&mut self.random)
+                    .unwrap_or(&Dies::AtOnce);
+                let beside = [
+                    Fault::KillHost(host),
+                    Fault::StopHost(host),
+                    Fault::StopInSection(host),
+                    Fault::KillMemcached(server),
+                    Fault::Flush(server),
+                    Fault::Join { orderly: false },
+                ];
+                let beside = beside.choose(&mut self.random).copied();
+                let beside = beside.filter(|_| self.random.random_bool(0.5));
+                beside.into_iter().chain([Fault::FailOver(dies)]).collect()
+            }
             Plan::Everything => {
                 let one = self.any(host, server);
                 if !one.is_alone() && self.random.random_bool(0.3) {
@@ -242,7 +265,8 @@ impl Nemesis {
             Fault::StopPostgres,
             Fault::StopStandby,
             Fault::KillStandby,
-            Fault::FailOver,
+            Fault::FailOver(Dies::AtOnce),
+            Fault::FailOver(Dies::Fenced),
             self.network(behind, None, mode),
             self.network(behind, Some(host), mode),
             self.network(behind, Some(host), mode),
@@ -268,6 +292,7 @@ impl Nemesis {
             Plan::LostReplies => Duration::from_millis(self.random.random_range(300..800)),
             Plan::FlushesBehind | Plan::FreshHosts | Plan::OtherLists => LEASE + Duration::from_secs(1),
             Plan::Clocks => Duration::from_secs(12),
+            Plan::FailOvers => Duration::from_millis(self.random.random_range(1000..4000)),
             Plan::Everything => {
                 // Long enough for a lock to expire, now and then.
                 let long = faults.iter().any(|fault| {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::checker::Violation;
 use crate::clients::{Answer, Call, HOT, Kind, hot};
+use crate::fault::Fault;
 use crate::history::Version;
 use crate::nemesis::Record;
 use crate::{Outcome, by_kind};
@@ -26,6 +27,8 @@ pub struct Report<'a> {
     pub faults: BTreeMap<&'static str, usize>,
     /// The longest time in which nobody got a 201, while each kind of fault lasted and until all hosts served again.
     pub longest_without_service_ms: BTreeMap<&'static str, i64>,
+    /// The same of each failover of PostgreSQL, the shortest first.
+    pub without_service_by_failover_ms: Vec<i64>,
     /// The longest time from the end of a fault until every host had registered a name again.
     pub longest_until_all_serve_ms: BTreeMap<&'static str, i64>,
     /// The longest time, while each kind of fault lasted and until all hosts served again, in which a name that many
@@ -64,13 +67,19 @@ impl<'a> Report<'a> {
         served.sort_unstable();
         let mut without = BTreeMap::new();
         let mut until_all = BTreeMap::new();
+        let mut failovers = Vec::new();
         for fault in &history.faults {
             let end = fault.served_us.unwrap_or(i64::MAX);
             let longest: &mut i64 = without.entry(fault.kind).or_default();
-            *longest = (*longest).max(gap(&served, fault.begin_us, end) / 1000);
+            let gap_ms = gap(&served, fault.begin_us, end) / 1000;
+            *longest = (*longest).max(gap_ms);
+            if Fault::is_failover(fault.kind) {
+                failovers.push(gap_ms);
+            }
             let longest: &mut i64 = until_all.entry(fault.kind).or_default();
             *longest = (*longest).max((end - fault.end_us) / 1000);
         }
+        failovers.sort_unstable();
         let names = served_by_name(&history.calls);
         let mut without_name: BTreeMap<_, (i64, String)> = BTreeMap::new();
         let mut until_served: BTreeMap<String, i64> = BTreeMap::new();
@@ -106,6 +115,7 @@ impl<'a> Report<'a> {
             sections: history.sections.len(),
             faults: by_kind(&history.faults),
             longest_without_service_ms: without,
+            without_service_by_failover_ms: failovers,
             longest_until_all_serve_ms: until_all,
             violations: &outcome.violations,
         }
@@ -180,6 +190,14 @@ impl<'a> Report<'a> {
             let _ = writeln!(
                 text,
                 "{kind:<36} {times:>5} {without:>13} ms {until:>15} ms {longest:>10} ms ({name})"
+            );
+        }
+        let failovers = &self.without_service_by_failover_ms;
+        if let (Some(median), Some(longest)) = (failovers.get(failovers.len() / 2), failovers.last()) {
+            let _ = writeln!(
+                text,
+                "{} failovers, without 201 for {median} ms in the median, {longest} ms at most",
+                failovers.len()
             );
         }
         let _ = writeln!(

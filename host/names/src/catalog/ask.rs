@@ -56,7 +56,7 @@ pub(super) async fn rows(
     sql: &str,
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<Row>, Failure> {
-    within(timeout, client.query(sql, parameters)).await
+    within(timeout, Box::pin(client.query(sql, parameters))).await
 }
 
 /// Waits for the answer to one statement.

@@ -76,7 +76,8 @@ impl Manager for Linking {
     type Error = Unreachable;
 
     async fn create(&self) -> Result<Link, Unreachable> {
-        let ((client, connection), is_another) = self.reach.connect().await?;
+        // What holds the future of a caller need not hold all of this.
+        let ((client, connection), is_another) = Box::pin(self.reach.connect()).await?;
         if is_another {
             tracing::warn!(url = &*self.shown, "another server of PostgreSQL is the primary now");
             self.era.end(self.era.number());
