@@ -1,6 +1,6 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
 .PHONY: help run test hostile rename deploys lint build build-handlers build-bench build-languages bench bench-quick bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-telemetry bench-backup bench-check \
-	audit package fuzz chaos chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node setup-chromium setup-systemd setup-groff setup-packaging
+	audit package fuzz chaos chaos-failover chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node setup-chromium setup-systemd setup-groff setup-packaging
 
 COMPONENTS := target/components
 HANDLERS := rooms rename usernames subdomains campaign-codes
@@ -18,7 +18,7 @@ help:
 	@echo 'make bench-neighbour, -overload, -compile, -waiting, -languages, -fairness, -telemetry, -backup  a tenant that spins; eight times too much; compile bombs; one hot name; Rust, Python and JavaScript; a name shared by two hosts; what traces, the page and TLS cost; a million names exported and imported'
 	@echo 'make bench-check  counts instructions, and fails when a registration needs 5 % more than before; UPDATE=1 renews what it compares with'
 	@echo 'make fleet  memcached, PostgreSQL and three hosts on this machine, until Ctrl-C'
-	@echo 'make chaos  a fleet under faults for ten minutes; make chaos-negative: would it be noticed?'
+	@echo 'make chaos  a fleet under faults for ten minutes; make chaos-failover: PostgreSQL fails over; make chaos-negative: would it be noticed?'
 	@echo 'make test-upgrade  a fleet of the version before is upgraded under load, host by host'
 	@echo 'make js     tests the SDK for JavaScript, and builds target/components/rooms-js.wasm and idiom-js.wasm'
 	@echo 'make release  target/dist: archive, Debian package, SBOM and SHA256SUMS (BINARY=… packs that one); make deb: the package alone'
@@ -319,15 +319,23 @@ fuzz: setup-wasm
 # With the features of `make test`, so that wasmtime is not built once more.
 CHAOS_BUILD := cargo build --workspace --bin namelock --bin namelock-chaos --test chaos
 
-# A fleet of real processes under faults, for about ten minutes; SEEDS decides which. An odd seed has PostgreSQL, an even one SQLite, on a
-# disk of its own that can be full, which needs root. The report has a timeline.
+# A fleet of real processes under faults, for about ten minutes; SEEDS decides which. An odd seed has PostgreSQL with a synchronous
+# standby, by the addresses of both, an even one SQLite, on a disk of its own that can be full, which needs root. The report has a
+# timeline.
 SEEDS := 1 2 3
 CHAOS_SECONDS := 190
 chaos: setup
 	$(CHAOS_BUILD)
 	target/debug/namelock-chaos run target/debug/namelock $(CHAOS_SECONDS) $(SEEDS)
 
-# The same against hosts with one safety taken out, each of which must be noticed; SAFETIES chooses which, none: all.
+# PostgreSQL fails over from its primary to its synchronous standby, again and again, while hosts and memcached fail too.
+FAILOVER_SEEDS := 1 2 3 4 5
+FAILOVER_SECONDS := 75
+chaos-failover: setup
+	$(CHAOS_BUILD)
+	target/debug/namelock-chaos failover target/debug/namelock $(FAILOVER_SECONDS) $(FAILOVER_SEEDS)
+
+# Like chaos, against hosts with one safety taken out, each of which must be noticed; SAFETIES chooses which, none: all.
 SAFETIES :=
 chaos-negative: setup
 	$(CHAOS_BUILD) --features namelock/removable-safeties

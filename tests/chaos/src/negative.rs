@@ -1,7 +1,7 @@
 //! The same against hosts with a safety taken out. A checker that does not notice is worthless.
 //!
 //! All of them are one host, built with the feature `removable-safeties`: it reads from `NAMELOCK_WITHOUT` what it runs
-//! without. What brings an absence to light is a schedule of its own, of one kind of fault and of calls that suit it.
+//! without. One safety is not the host's: the synchronous standby of PostgreSQL. What brings an absence to light is a schedule of its own, of one kind of fault and of calls that suit it.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -31,13 +31,15 @@ const SQLITE: Kind = Kind::Sqlite { own_disk: false };
 /// A safety that can be taken out.
 #[derive(Debug)]
 pub struct Safety {
-    /// Its name in `NAMELOCK_WITHOUT`.
+    /// Its name in `NAMELOCK_WITHOUT`, where the host has it.
     pub name: &'static str,
     /// What the missing safety would have done.
     pub what: &'static str,
     plan: Plan,
     load: Load,
     database: Kind,
+    /// The database that lacks it, where it is not the host that does.
+    lacking: Option<Kind>,
     /// Which checks may be the one that notices.
     checks: &'static [&'static str],
     /// What is taken out too, and with which alone nothing must be found.
@@ -57,8 +59,22 @@ impl Safety {
             plan,
             load,
             database: Kind::Postgres { standby: Standby::None },
+            lacking: None,
             checks,
             beside: "",
+        }
+    }
+
+    /// A safety of the database.
+    const fn of_standby(self) -> Self {
+        Self {
+            database: Kind::Postgres {
+                standby: Standby::Synchronous,
+            },
+            lacking: Some(Kind::Postgres {
+                standby: Standby::Asynchronous,
+            }),
+            ..self
         }
     }
 
@@ -75,7 +91,7 @@ impl Safety {
 }
 
 /// Every safety that can be taken out, with what brings its absence to light.
-pub const SAFETIES: [Safety; 14] = [
+pub const SAFETIES: [Safety; 15] = [
     Safety::new(
         "arbitration",
         "the database refuses a name that is taken",
@@ -177,6 +193,14 @@ pub const SAFETIES: [Safety; 14] = [
         (Plan::OtherLists, Load::LongHolds),
         &["section", "misfit"],
     ),
+    // The host is whole; what the primary has answered alone dies with it.
+    Safety::new(
+        "synchronous-standby",
+        "a commit is answered once the standby of PostgreSQL has it",
+        (Plan::FailOvers, Load::Mixed),
+        &["lost"],
+    )
+    .of_standby(),
 ];
 
 /// Runs against a host without this safety until a check notices, and tells which and after how long.
@@ -185,9 +209,10 @@ pub const SAFETIES: [Safety; 14] = [
 ///
 /// When none does.
 pub async fn run(safety: &'static Safety, host: &Path, seed: u64) -> anyhow::Result<()> {
-    let without = match safety.beside {
-        "" => safety.name.to_owned(),
-        beside => format!("{beside},{}", safety.name),
+    let without = match (safety.lacking, safety.beside) {
+        (Some(_), beside) => beside.to_owned(),
+        (None, "") => safety.name.to_owned(),
+        (None, beside) => format!("{beside},{}", safety.name),
     };
     let mut run = Run {
         host: host
@@ -198,7 +223,7 @@ pub async fn run(safety: &'static Safety, host: &Path, seed: u64) -> anyhow::Res
         faults_min: 1,
         plan: safety.plan,
         load: safety.load,
-        database: safety.database,
+        database: safety.lacking.unwrap_or(safety.database),
         config: CONFIG,
         without,
     };
@@ -222,6 +247,7 @@ pub async fn run(safety: &'static Safety, host: &Path, seed: u64) -> anyhow::Res
     println!("  {}", first.what.chars().take(400).collect::<String>());
     // With the safety the same plan breaks nothing, or it would not be the safety that was missed.
     safety.beside.clone_into(&mut run.without);
+    run.database = safety.database;
     run.time = begin.elapsed().max(CONTROL_MIN);
     // What is taken out in the control too may break a promise of its own.
     let counts = |violation: &&Violation| safety.beside.is_empty() || is_its(violation);

@@ -35,9 +35,9 @@ const FORBID_DELETE: &str = "CREATE FUNCTION forbid() RETURNS trigger LANGUAGE p
 const ALLOW_DELETE: &str = "DROP TRIGGER forbid ON namelock_registrations; SELECT 'done'";
 
 /// A host whose names are in this database.
-fn start(memcached: &Memcached, postgres: &Postgres) -> Host {
+fn start(memcached: &Memcached, url: &str) -> Host {
     let builder = Builder::new().config(CONFIG).lock(memcached);
-    let host = builder.names_url(&postgres.url()).demo().start();
+    let host = builder.names_url(url).demo().start();
     host.wait_until_ready();
     host
 }
@@ -54,7 +54,7 @@ async fn faults_of_postgresql_raise_alerts() {
 async fn a_database_does_not_answer_or_has_a_wrong_clock(watch: &Watch) {
     let memcached = Memcached::start();
     let mut pair = PostgresPair::of(Postgres::with_clock());
-    let host = start(&memcached, &pair.primary);
+    let host = start(&memcached, &pair.url());
     watch.begin(&[&host]).await;
     let instance = instance(&host);
     let (of_host, names) = (
@@ -78,6 +78,14 @@ async fn a_database_does_not_answer_or_has_a_wrong_clock(watch: &Watch) {
     watch.is_quiet(Fault::StandbyIsGone, &of_host).await;
 
     watch
+        .raises(Fault::StandbyIsNotWaitedFor, &of_host, || {
+            pair.primary.configure("synchronous_standby_names = ''");
+        })
+        .await;
+    pair.primary.configure("synchronous_standby_names = '*'");
+    watch.is_quiet(Fault::StandbyIsNotWaitedFor, &of_host).await;
+
+    watch
         .raises(Fault::ClockOfPostgresIsWrong, &of_host, || {
             pair.primary.set_clock(AHEAD)
         })
@@ -96,7 +104,7 @@ async fn a_database_does_not_answer_or_has_a_wrong_clock(watch: &Watch) {
 async fn time_is_not_kept_and_rows_cannot_be_deleted(watch: &Watch) {
     let memcached = Memcached::start();
     let postgres = Postgres::start();
-    let host = start(&memcached, &postgres);
+    let host = start(&memcached, &postgres.url());
     watch.begin(&[&host]).await;
     let before = instance(&host);
     let of_host = [("instance", &*before)];

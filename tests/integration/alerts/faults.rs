@@ -45,6 +45,7 @@ faults! {
     PostgresDies: "PostgreSQL is down or slow" raises NamelockBackendDown,
     PostgresStandsStill: "PostgreSQL is down or slow" raises NamelockBackendDown,
     StandbyIsGone: "PostgreSQL's synchronous standby is gone" raises NamelockWritesUnanswered,
+    StandbyIsNotWaitedFor: "PostgreSQL has several addresses" raises NamelockNoStandby,
     ClockOfPostgresIsWrong: "the clock of PostgreSQL's server" raises NamelockClockOff,
     NobodyKeptTime: "that clock is wrong when nobody was there" raises NamelockTimeJumped,
     TimeCannotBeKept: "database time cannot be kept" raises NamelockTimeNotKept,

@@ -56,6 +56,7 @@ pub(super) async fn rows(
     sql: &str,
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<Row>, Failure> {
+    // The futures of callers are large enough without it.
     within(timeout, Box::pin(client.query(sql, parameters))).await
 }
 

@@ -60,7 +60,7 @@ impl Connections {
 
     /// Returns a connection to a server that has the tables.
     pub(super) async fn get(&self) -> Result<Connection, Failure> {
-        let object = Box::pin(self.pool.get()).await.map_err(|error| {
+        let object = self.pool.get().await.map_err(|error| {
             let reason = error_chain(&error);
             Failure::Unavailable(format!("it cannot be reached: {reason}"))
         })?;

@@ -206,7 +206,7 @@ pub(super) const HOST: &[Host] = &[
         "The tenants that may use the empty namespace, and so share locks with each other and with Python programs",
     ),
     Host::text("names.url", |c| (&mut c.names_url).into())
-        .says("The names database: sqlite:PATH or postgres://user@host/database")
+        .says("The names database: sqlite:PATH or postgres://user@host/database; of a PostgreSQL that fails over, user@host1,host2/database")
         .flag("names", |flags| flags.names.clone()),
     Host::count("names.queue", 1, 1_000_000, |c| (&mut c.names.queue).into())
         .says("Reads that wait for the database, and as many writes; a tenant: as there is room left")
@@ -224,7 +224,7 @@ pub(super) const HOST: &[Host] = &[
     Host::time("names.connect_timeout", 1, MINUTE, |c| {
         (&mut c.names.connect_timeout).into()
     })
-    .says("PostgreSQL: how long connecting may take"),
+    .says("PostgreSQL: how long connecting to a server may take; of several, the next is tried after a quarter of it"),
     Host::time("names.timeout", 1, MINUTE, |c| (&mut c.names.timeout).into())
         .says("PostgreSQL: how long a read or write may take, with the wait for a connection")
         .limit(

@@ -72,6 +72,11 @@ pub(super) fn write_names(writer: &mut Writer<'_>, figures: &Figures) -> fmt::Re
     );
     writer.counter(about, [(Labels::new(), figures.writes_unanswered)])?;
     let about = About::count(
+        "names_lacks_standby",
+        "Whether names.url names several servers, but commits of the primary wait for no standby.",
+    );
+    writer.level(about, usize::from(figures.lacks_standby))?;
+    let about = About::count(
         "names_purge_fails",
         "Whether rows whose retention is over could not be deleted when that was last tried.",
     );
