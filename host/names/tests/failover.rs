@@ -165,6 +165,23 @@ async fn a_primary_that_hangs_is_left_for_the_standby_that_has_taken_its_place()
     .await;
 }
 
+// Shows P2: an old primary that was not fenced takes no write that it answers. That it answers reads is why it has to be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_primary_that_goes_on_answers_no_write() {
+    let mut pair = PostgresPair::start(&[]);
+    let unaware = open_host(&pair.primary.url()).await;
+    until_saved(&unaware, "before").await;
+    pair.promote();
+    let aware = open_host(&pair.standby.url()).await;
+    until_saved(&aware, "after").await;
+    for name in ["after", "other"] {
+        let answer = unaware.save(save(name)).await;
+        assert!(matches!(answer, Err(SaveError::Unavailable { .. })), "{answer:?}");
+    }
+    assert_eq!(find(&unaware, "after").await, None, "it is of before");
+    assert_eq!(find(&aware, "other").await, None);
+}
+
 #[tokio::test]
 async fn an_address_that_answers_nothing_does_not_keep_others_from_being_tried() {
     let server = Postgres::start();

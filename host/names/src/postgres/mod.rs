@@ -1,13 +1,17 @@
 //! The names database of a fleet, in a PostgreSQL server.
 //!
 //! What a tenant keeps, and how exactly it is counted, is said in `sql`; what goes to the server together, in `batches`; who gets
-//! a connection when all are in use, in `turns`; when no writes are sent, in `writes`; what time it is, in `time`.
+//! a connection when all are in use, in `turns`; when no writes are sent, in `writes`; what time it is, in `time`; which of several
+//! servers is used, in `reach`, and what becomes of connections to the one before, and of commits that no standby has, in `link`.
 //!
 //! # What is not known
 //!
 //! Every statement has a deadline (`names.timeout`), both in the server, by `statement_timeout`, and here, for a server
 //! that hangs; here it includes the wait for a connection. A caller whose deadline passes is told that it is unknown
 //! whether the name was written. Nothing is sent a second time that may have been done.
+//!
+//! What is read may be on the primary alone, where a wait for its standby was cancelled or ended with the server: only what is
+//! answered as done waits for the standby, also when it was done before (`server`).
 //!
 //! A server that is down or hangs is no reason not to start: until it can be used, callers are told that it cannot. The
 //! first connection creates the tables, whenever that is.

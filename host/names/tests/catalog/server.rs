@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use namelock_names::catalog::{Catalog, CatalogConfig, CatalogError, CatalogTenant, Put};
 use namelock_names::{Keep, NamesConfig, Quota, Save, open};
-use namelock_test_servers::{Authority, Postgres};
+use namelock_test_servers::{Authority, Postgres, PostgresPair};
 
 use crate::{SOON, catalog, client, config, new_component, new_settings, soon, until, uses};
 
@@ -48,6 +48,22 @@ async fn a_server_that_is_down_is_reported_and_used_once_it_is_back() {
     }
     server.restart();
     assert_eq!(until_read(&catalog).await, []);
+}
+
+#[tokio::test]
+async fn tenants_and_changes_are_found_after_a_failover() {
+    let mut pair = PostgresPair::start(&[]);
+    let catalog = Catalog::new(&pair.url().parse().unwrap(), config()).unwrap();
+    catalog.put("demo", new_component(1)).await.unwrap();
+    soon(catalog.changed()).await;
+    pair.fail_over();
+    assert_eq!(until_read(&catalog).await[0].sha256, [1; 32]);
+    soon(catalog.changed()).await;
+    let listening = "SELECT count(*) FROM pg_stat_activity WHERE query = 'LISTEN namelock_catalog'";
+    until(&client(&pair.primary).await, listening, 1).await;
+    catalog.put("demo", new_component(2)).await.unwrap();
+    soon(catalog.changed()).await;
+    assert_eq!(uses(&catalog).await, [("demo".to_owned(), 2)]);
 }
 
 #[tokio::test]
