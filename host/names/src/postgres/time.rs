@@ -113,7 +113,8 @@ impl Time {
 
     /// Tells once when there are standbys to fail over to of which none is waited for, and once when one is.
     fn note_standby(&self, pool: &Pool, has_standby: bool) {
-        if self.is_alone.swap(!has_standby, Relaxed) == !has_standby || !pool.has_several() {
+        let was_alone = self.is_alone.swap(!has_standby, Relaxed);
+        if was_alone != has_standby || !pool.has_several() {
             return;
         }
         if has_standby {
