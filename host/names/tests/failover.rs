@@ -148,7 +148,7 @@ async fn a_standby_that_is_promoted_is_found_by_its_address_and_nothing_is_lost(
     until_saved(&open_host(&url).await, "of another host").await;
 }
 
-// Shows P2, P7: neither a primary that hangs nor what was sent to it keeps a host from the one that has taken its place.
+// Shows P2: neither a primary that hangs nor what was sent to it keeps a host from the one that has taken its place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_hangs_is_left_for_the_standby_that_has_taken_its_place() {
     let mut pair = PostgresPair::start(&[]);

@@ -73,7 +73,9 @@ impl<'a> Report<'a> {
             let longest: &mut i64 = without.entry(fault.kind).or_default();
             let gap_ms = gap(&served, fault.begin_us, end) / 1000;
             *longest = (*longest).max(gap_ms);
-            if Fault::is_failover(fault.kind) {
+            // What was not served yet, at the very beginning, was not interrupted.
+            let was_served = served.first().is_some_and(|first| *first < fault.begin_us);
+            if Fault::is_failover(fault.kind) && was_served {
                 failovers.push(gap_ms);
             }
             let longest: &mut i64 = until_all.entry(fault.kind).or_default();
