@@ -15,6 +15,7 @@ mod backup;
 mod bad_input;
 mod callers;
 mod compat;
+mod compiler;
 mod deploy;
 mod develop;
 mod documents;
