@@ -57,10 +57,14 @@ pub struct Put {
 
 /// A connection to a names database, for whole rows of tenants.
 #[derive(Debug)]
-pub struct Records(Kind);
+pub struct Records {
+    database: Database,
+    /// How many rows the next page reads: not many more than go in it, as long as they are like those of the page before.
+    rows: usize,
+}
 
 #[derive(Debug)]
-enum Kind {
+enum Database {
     Sqlite(sqlite::Records),
     Postgres(Box<postgres::Records>),
 }
@@ -80,12 +84,16 @@ impl Records {
             url: url.to_string(),
             problem: reason,
         })?;
-        Ok(Self(match url {
-            NamesUrl::Sqlite(path) => Kind::Sqlite(sqlite::Records::open(path, config)?),
-            NamesUrl::Postgres(server) => Kind::Postgres(Box::new(
+        let database = match url {
+            NamesUrl::Sqlite(path) => Database::Sqlite(sqlite::Records::open(path, config)?),
+            NamesUrl::Postgres(server) => Database::Postgres(Box::new(
                 postgres::Records::open(server, &url.to_string(), config).await?,
             )),
-        }))
+        };
+        Ok(Self {
+            database,
+            rows: PAGE_MAX,
+        })
     }
 
     /// Begins a snapshot, and returns what time it is in it.
@@ -94,9 +102,9 @@ impl Records {
     ///
     /// See [`NamesError`].
     pub async fn begin(&mut self) -> Result<u64, NamesError> {
-        let now_ms = match &mut self.0 {
-            Kind::Sqlite(records) => records.begin()?,
-            Kind::Postgres(records) => records.begin().await?,
+        let now_ms = match &mut self.database {
+            Database::Sqlite(records) => records.begin()?,
+            Database::Postgres(records) => records.begin().await?,
         };
         Ok(u64::try_from(now_ms).unwrap_or(0))
     }
@@ -108,9 +116,9 @@ impl Records {
     ///
     /// See [`NamesError`].
     pub async fn read(&mut self, tenant: &str, after: &str) -> Result<Vec<Record>, NamesError> {
-        let mut page = match &mut self.0 {
-            Kind::Sqlite(records) => records.read(tenant, after)?,
-            Kind::Postgres(records) => records.read(tenant, after).await?,
+        let mut page = match &mut self.database {
+            Database::Sqlite(records) => records.read(tenant, after, self.rows)?,
+            Database::Postgres(records) => records.read(tenant, after, self.rows).await?,
         };
         let mut bytes = 0;
         let fits = page.iter().take_while(|record| {
@@ -120,6 +128,7 @@ impl Records {
         });
         let fits = fits.count();
         page.truncate(fits);
+        self.rows = (2 * fits).clamp(1, PAGE_MAX);
         Ok(page)
     }
 
@@ -129,9 +138,9 @@ impl Records {
     ///
     /// See [`NamesError`].
     pub async fn end(&mut self) -> Result<(), NamesError> {
-        match &mut self.0 {
-            Kind::Sqlite(records) => Ok(records.end()?),
-            Kind::Postgres(records) => records.end().await,
+        match &mut self.database {
+            Database::Sqlite(records) => Ok(records.end()?),
+            Database::Postgres(records) => records.end().await,
         }
     }
 
@@ -142,9 +151,9 @@ impl Records {
     /// [`SaveError::Invalid`] where a record breaks a rule or the key of its request is that of another registration: then none is
     /// put. [`SaveError::Unavailable`]: all of them may have been put, or none.
     pub async fn put(&mut self, tenant: &str, records: &[Record]) -> Result<Put, SaveError> {
-        let written = match &mut self.0 {
-            Kind::Sqlite(own) => own.put(tenant, records)?,
-            Kind::Postgres(own) => own.put(tenant, records).await?,
+        let written = match &mut self.database {
+            Database::Sqlite(own) => own.put(tenant, records)?,
+            Database::Postgres(own) => own.put(tenant, records).await?,
         };
         Ok(Put {
             written,
@@ -158,9 +167,9 @@ impl Records {
     ///
     /// See [`NamesError`].
     pub async fn remove(&mut self, tenant: &str) -> Result<u64, NamesError> {
-        match &mut self.0 {
-            Kind::Sqlite(records) => Ok(records.remove(tenant)?),
-            Kind::Postgres(records) => records.remove(tenant).await,
+        match &mut self.database {
+            Database::Sqlite(records) => Ok(records.remove(tenant)?),
+            Database::Postgres(records) => records.remove(tenant).await,
         }
     }
 
@@ -170,9 +179,9 @@ impl Records {
     ///
     /// See [`NamesError`].
     pub async fn usage(&mut self, tenant: &str) -> Result<Usage, NamesError> {
-        match &mut self.0 {
-            Kind::Sqlite(records) => Ok(records.usage(tenant)?),
-            Kind::Postgres(records) => records.usage(tenant).await,
+        match &mut self.database {
+            Database::Sqlite(records) => Ok(records.usage(tenant)?),
+            Database::Postgres(records) => records.usage(tenant).await,
         }
     }
 
@@ -183,9 +192,9 @@ impl Records {
     ///
     /// See [`NamesError`].
     pub async fn reach(&mut self) -> Result<Option<FencingToken>, NamesError> {
-        let placed = match &mut self.0 {
-            Kind::Sqlite(records) => records.placed()?,
-            Kind::Postgres(records) => records.placed().await?,
+        let placed = match &mut self.database {
+            Database::Sqlite(records) => records.placed()?,
+            Database::Postgres(records) => records.placed().await?,
         };
         let reach = placed.saturating_add(EPOCH_STEP).unsigned_abs();
         Ok((placed > 0).then(|| FencingToken::new(reach)))

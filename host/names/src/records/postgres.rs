@@ -92,8 +92,8 @@ impl Records {
         Ok(self.now_ms)
     }
 
-    pub(super) async fn read(&self, tenant: &str, after: &str) -> Result<Vec<Record>, NamesError> {
-        let most = PAGE_MAX as i64;
+    pub(super) async fn read(&self, tenant: &str, after: &str, rows: usize) -> Result<Vec<Record>, NamesError> {
+        let most = rows as i64;
         let rows = self
             .client
             .query(READ, &[&tenant, &after.as_bytes(), &self.now_ms, &most])

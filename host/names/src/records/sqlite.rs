@@ -59,9 +59,9 @@ impl Records {
         Ok(self.now_ms)
     }
 
-    pub(super) fn read(&self, tenant: &str, after: &str) -> rusqlite::Result<Vec<Record>> {
+    pub(super) fn read(&self, tenant: &str, after: &str, rows: usize) -> rusqlite::Result<Vec<Record>> {
         let mut statement = self.connection.prepare_cached(READ)?;
-        let rows = statement.query_map(params![tenant, after, self.now_ms, PAGE_MAX as i64], record)?;
+        let rows = statement.query_map(params![tenant, after, self.now_ms, rows as i64], record)?;
         rows.collect()
     }
 

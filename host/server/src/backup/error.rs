@@ -12,7 +12,7 @@ pub enum BackupError {
         tenant: String,
     },
     /// The database did not answer.
-    #[error("{done} names were {did}, then: {source}; run the same command again")]
+    #[error("{done} names were {did} before the database failed; run the same command again")]
     Database {
         /// How many it had done.
         done: u64,
@@ -34,7 +34,7 @@ pub enum BackupError {
         aftermath: String,
     },
     /// A file cannot be read or written.
-    #[error("cannot {doing} {file}: {source}{hint}")]
+    #[error("cannot {doing} {file}{hint}")]
     File {
         /// What was tried.
         doing: &'static str,
@@ -46,6 +46,6 @@ pub enum BackupError {
         hint: &'static str,
     },
     /// A signal came.
-    #[error("stopped by a signal; nothing was left behind")]
-    Stopped,
+    #[error("stopped by a signal; {0}")]
+    Stopped(String),
 }

@@ -73,7 +73,7 @@ pub(super) async fn run(flags: &ExportFlags) -> Result<(), RunError> {
         let page = match &mut stop {
             Some(stop) => tokio::select! {
                 biased;
-                _ = stop() => return Err(BackupError::Stopped.into()),
+                _ = stop() => return Err(BackupError::Stopped("nothing was left behind".to_owned()).into()),
                 page = read => page,
             },
             None => read.await,

@@ -4,10 +4,12 @@
 //! input is read once, so there what comes before a broken line is put. Either way the same command again puts nothing twice.
 
 use std::fs::File;
+use std::future::pending;
 use std::io::{BufRead, BufReader, Seek};
 use std::path::PathBuf;
 
 use clap::Args;
+use futures_util::FutureExt as _;
 use namelock_names::NamesConfig;
 use namelock_names::records::{PAGE_MAX, Put, Record};
 
@@ -17,7 +19,7 @@ use super::format::{Problem, Reader};
 use super::progress::Progress;
 use crate::config::Config;
 use crate::config::source::ConfigError;
-use crate::lifecycle::RunError;
+use crate::lifecycle::{RunError, stop_signals};
 use crate::output::print;
 
 /// How many bytes the attributes of the records of one transaction have, beyond those of the last.
@@ -53,7 +55,8 @@ pub(super) async fn run(flags: &ImportFlags) -> Result<(), RunError> {
     };
     let Some(path) = input else {
         let stdin = std::io::stdin().lock();
-        return source.run(&config, flags.dry_run, 0, stdin).await;
+        // Reading it would keep a signal from being heard, so there the signal ends it.
+        return source.run(&config, flags.dry_run, 0, stdin, pending).await;
     };
     let not_read = |error| BackupError::File {
         doing: "read",
@@ -61,14 +64,18 @@ pub(super) async fn run(flags: &ImportFlags) -> Result<(), RunError> {
         source: error,
         hint: "",
     };
-    let mut file = File::open(path).map_err(not_read)?;
-    if !file.metadata().map_err(not_read)?.is_file() {
+    // Before it is opened, which waits for whoever writes to a pipe.
+    if !std::fs::metadata(path).map_err(not_read)?.is_file() {
         let problem = "it is no file; what comes from a pipe is read from standard input";
         return Err(ConfigError::new(path.display().to_string(), problem).into());
     }
+    let mut file = File::open(path).map_err(not_read)?;
     let all = source.check(BufReader::new(&file))?;
     file.rewind().map_err(not_read)?;
-    source.run(&config, flags.dry_run, all, BufReader::new(&file)).await
+    let mut stop = stop_signals().map_err(RunError::Runtime)?;
+    let stop = async move || _ = stop().await;
+    let input = BufReader::new(&file);
+    source.run(&config, flags.dry_run, all, input, stop).await
 }
 
 /// What is imported.
@@ -94,7 +101,14 @@ impl Source<'_> {
     }
 
     /// Puts all of it, unless it is only to be checked; `all`: how many there will be, if that is known.
-    async fn run(&self, config: &Config, dry_run: bool, all: u64, input: impl BufRead) -> Result<(), RunError> {
+    async fn run(
+        &self,
+        config: &Config,
+        dry_run: bool,
+        all: u64,
+        input: impl BufRead,
+        mut stop: impl AsyncFnMut(),
+    ) -> Result<(), RunError> {
         if dry_run {
             let count = if all > 0 { all } else { self.check(input)? };
             let tenant = self.tenant;
@@ -117,6 +131,7 @@ impl Source<'_> {
             if page.is_empty() {
                 break;
             }
+            // What is being put is let be decided.
             let put = records.put(self.tenant, &page).await;
             let put = put.map_err(|source| BackupError::Database {
                 done: sum.written + sum.left,
@@ -127,7 +142,12 @@ impl Source<'_> {
             sum.left += put.left;
             let is_beyond = |record: &&Record| reach.is_some_and(|reach| record.registration.fencing_token >= reach);
             beyond += page.iter().filter(is_beyond).count();
-            progress.at(sum.written + sum.left);
+            let done = sum.written + sum.left;
+            progress.at(done);
+            if stop().now_or_never().is_some() {
+                let told = format!("the first {done} names are imported; the same command again goes on from there");
+                return Err(BackupError::Stopped(told).into());
+            }
         }
         let seconds = progress.end();
         let Put { written, left } = sum;
