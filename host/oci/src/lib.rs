@@ -1,0 +1,1 @@
+//! Pulls components from OCI registries, by their digest, and keeps them.
