@@ -1,6 +1,6 @@
 # What is needed sets itself up: the wasm target, and memcached and PostgreSQL for the tests. (`fuzz` wants a nightly Rust.)
 .PHONY: help run test hostile rename deploys lint build build-handlers build-bench build-languages bench bench-quick bench-neighbour bench-overload bench-compile bench-waiting bench-languages bench-fairness bench-telemetry bench-backup bench-check \
-	audit package fuzz chaos chaos-failover chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node setup-chromium setup-systemd setup-groff setup-packaging
+	audit package fuzz chaos chaos-failover chaos-negative test-upgrade fleet python setup setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-docker-registry setup-python setup-redis setup-pymemcache setup-valgrind js setup-js setup-node setup-chromium setup-systemd setup-groff setup-packaging
 
 COMPONENTS := target/components
 HANDLERS := rooms rename usernames subdomains campaign-codes
@@ -28,7 +28,7 @@ help:
 
 ## Set-up
 
-setup: setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-python setup-js setup-chromium setup-systemd setup-groff setup-packaging
+setup: setup-wasm setup-memcached setup-postgresql setup-haproxy setup-prometheus setup-faketime setup-curl setup-docker-registry setup-python setup-js setup-chromium setup-systemd setup-groff setup-packaging
 
 setup-wasm:
 	@rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
@@ -64,6 +64,10 @@ setup-groff:
 # The commands of the documents are run as they stand there.
 setup-curl:
 	@command -v curl >/dev/null || tests/install.sh curl
+
+# Hosts pull components from it.
+setup-docker-registry:
+	@command -v docker-registry >/dev/null || tests/install.sh docker-registry
 
 # Python 3.11 or newer is of the platform; all else is installed under target/, at versions that are pinned with their hashes.
 PYTHON_SDK := guest/python

@@ -15,6 +15,7 @@ mod prometheus;
 mod protection;
 mod raw;
 mod redis;
+mod registry;
 
 pub use certificates::{Authority, Identity};
 pub use clock::faketime;
@@ -28,3 +29,4 @@ pub use prometheus::{Prometheus, SCRAPER};
 pub use protection::Protection;
 pub use raw::RawMemcached;
 pub use redis::Redis;
+pub use registry::{Guard, Registry};
