@@ -38,6 +38,7 @@ mod page;
 mod postgres;
 mod protected_locks;
 mod quota;
+mod registry;
 mod reload;
 mod rename;
 mod replay;

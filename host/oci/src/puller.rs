@@ -129,7 +129,7 @@ impl Pull<'_> {
         }
         self.check_status(&question, &answer)?;
         let manifest = self.transport.read(&question, answer, MANIFEST_MAX as u64).await?;
-        check_digest(&question, digest, &manifest)?;
+        check_digest(&question, digest, Digest::of(&manifest))?;
         Ok(manifest)
     }
 
@@ -157,7 +157,14 @@ impl Pull<'_> {
             }
             self.check_status(&question, &answer)?;
             let component = self.read_component(&question, answer, bytes).await?;
-            check_digest(&question, digest, &component)?;
+            // It may be long, and others are waiting for this thread.
+            let hashed = tokio::task::spawn_blocking(move || (Digest::of(&component), component)).await;
+            let (found, component) = hashed.map_err(|panic| PullError::Cut {
+                what: question.what,
+                host: host_of(question.url),
+                cause: panic.to_string(),
+            })?;
+            check_digest(&question, digest, found)?;
             return Ok(component);
         }
     }
@@ -216,8 +223,7 @@ impl Pull<'_> {
     }
 }
 
-fn check_digest(question: &Question<'_>, expected: Digest, bytes: &[u8]) -> Result<(), PullError> {
-    let found = Digest::of(bytes);
+fn check_digest(question: &Question<'_>, expected: Digest, found: Digest) -> Result<(), PullError> {
     if found == expected {
         return Ok(());
     }

@@ -74,6 +74,11 @@ impl Reference {
         self.digest
     }
 
+    /// The name or address of its registry, with its port where it has one.
+    pub fn registry_name(&self) -> String {
+        self.registry.to_string()
+    }
+
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
     }

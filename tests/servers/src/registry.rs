@@ -138,6 +138,20 @@ impl Registry {
         digest
     }
 
+    /// Has it answer with other bytes where it is asked for those of this digest.
+    ///
+    /// # Panics
+    ///
+    /// When it has none of this digest.
+    pub fn tamper(&self, digest: &str, bytes: &[u8]) {
+        let digits = digest.trim_start_matches("sha256:");
+        let prefix = digits.get(..2).expect("a digest");
+        let blobs = self.folder.path().join("storage/docker/registry/v2/blobs/sha256");
+        let path = blobs.join(prefix).join(digits).join("data");
+        assert!(path.exists(), "no {}", path.display());
+        fs::write(path, bytes).expect("a file of the registry");
+    }
+
     fn push_blob(&self, repository: &str, bytes: &[u8]) -> String {
         let digest = digest(bytes);
         let uploads = format!("/v2/{repository}/blobs/uploads/");

@@ -40,6 +40,11 @@ pub(super) async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> R
             .states()
             .map(|(state, count)| (state.label(), count))
             .into(),
+        pulls: admin
+            .tenants
+            .pulls()
+            .map(|(outcome, count)| (outcome.label(), count))
+            .into(),
         tenants: admin.tenants.usage(),
         tenants_max: admin.metrics_tenants,
     });

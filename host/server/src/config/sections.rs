@@ -1,7 +1,7 @@
 //! The sections of the host's file.
 
 /// The sections of the file and what each is about, in the order of the documents.
-pub(super) const SECTIONS: [(&str, &str); 13] = [
+pub(super) const SECTIONS: [(&str, &str); 14] = [
     (
         "http",
         "The public listener, and the limits of what comes in through it",
@@ -25,6 +25,10 @@ pub(super) const SECTIONS: [(&str, &str); 13] = [
         "The processes that compile components, one for each component",
     ),
     ("tenants", "The directory of tenants"),
+    (
+        "oci",
+        "The registries from which components are pulled that a tenant.toml names, and where they are kept",
+    ),
     (
         "versions",
         "The versions of components that were served, so that one command serves them again",

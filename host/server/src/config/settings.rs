@@ -296,6 +296,26 @@ pub(super) const HOST: &[Host] = &[
         .says("How long the start waits for components that take long to compile"),
     Host::switch("tenants.watch", |c| (&mut c.tenants_watch).into())
         .says("Whether a change in the directory is served by itself, half a second later, and not only after SIGHUP"),
+    Host::text("oci.dir", |c| (&mut c.oci.dir).into())
+        .says("The directory of components that were pulled; a registry is not asked for what is in it"),
+    Host::size("oci.bytes", MIB, 1024 * GIB, |c| (&mut c.oci.bytes).into())
+        .says("What all of them take; those that a tenant has stay, even if they take more")
+        .limit(Reached::Dropped, "cache::the_least_recently_used_go_that_no_tenant_has"),
+    Host::text("oci.roots", |c| (&mut c.oci.roots).into())
+        .says("File of certificates (PEM) that may have signed those of registries, beside those that this machine trusts; read again for each pull")
+        .absent("registry-ca.pem", "those that this machine trusts, alone"),
+    Host::time("oci.connect_timeout", 1, MINUTE, |c| (&mut c.oci.connect_timeout).into())
+        .says("How long connecting to a registry may take")
+        .limit(Reached::Code(TenantUnavailable), "hostile::what_stalls_or_drips_has_an_end"),
+    Host::time("oci.read_timeout", 1, 10 * MINUTE, |c| (&mut c.oci.read_timeout).into())
+        .says("How long a registry may send nothing, and a credential helper may take")
+        .limit(Reached::Code(TenantUnavailable), "hostile::what_stalls_or_drips_has_an_end"),
+    Host::time("oci.timeout", 1, HOUR, |c| (&mut c.oci.timeout).into())
+        .says("How long a pull may take as a whole")
+        .limit(Reached::Code(TenantUnavailable), "hostile::what_stalls_or_drips_has_an_end"),
+    Host::count("oci.pulls", 1, 64, |c| (&mut c.oci.pulls).into())
+        .says("Pulls at once; of one registry half of them")
+        .limit(Reached::Waits, "pulls::one_registry_leaves_room_for_another"),
     Host::text("versions.dir", |c| (&mut c.versions.dir).into())
         .says("The directory of the versions of components that were served"),
     Host::count("versions.keep", 0, 100, |c| (&mut c.versions.keep).into())

@@ -1,6 +1,6 @@
 //! The structs that the settings fill, with the defaults that are the server's own.
 //!
-//! The defaults of `LockConfig`, `NamesConfig`, `CallLimits` and `CompilerConfig` are those of their crates.
+//! The defaults of `LockConfig`, `NamesConfig`, `OciConfig`, `CallLimits` and `CompilerConfig` are those of their crates.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use namelock_lock::{LockConfig, LockUrl};
 use namelock_names::{NamesConfig, NamesUrl};
+use namelock_oci::OciConfig;
 use namelock_sandbox::{CompilerConfig, SandboxConfig};
 
 use super::admin::AdminConfig;
@@ -51,6 +52,8 @@ pub struct Config {
     pub tenants_wait: Duration,
     /// Whether what changes in it is served without being told.
     pub tenants_watch: bool,
+    /// How components are pulled from registries and kept.
+    pub oci: OciConfig,
     /// How versions of components are kept.
     pub versions: VersionsConfig,
     /// What is kept of calls that failed.
@@ -134,6 +137,7 @@ impl Default for Config {
             tenants: PathBuf::from("tenants"),
             tenants_wait: Duration::from_secs(30),
             tenants_watch: true,
+            oci: OciConfig::default(),
             versions: VersionsConfig {
                 dir: PathBuf::from("namelock-versions"),
                 keep: 3,

@@ -70,6 +70,13 @@ impl Subject {
                 Some(error),
             ),
         };
+        // What is looked at is a file. A host would not look at one that lies beside such a line.
+        if let Some(reference) = plan.reference.take().filter(|_| is_dir) {
+            return Err(TenantError::Elsewhere {
+                path: dir.join("tenant.toml"),
+                reference: reference.into(),
+            });
+        }
         plan.component.clone_from(&component);
         Ok(Self {
             id,

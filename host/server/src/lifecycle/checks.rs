@@ -1,5 +1,7 @@
 //! Refuses configurations whose parts are valid but not safe together.
 
+use namelock_oci::Puller;
+
 use super::error::RunError;
 use crate::config::source::ConfigError;
 use crate::config::{AdminConfig, Config, HttpConfig};
@@ -32,8 +34,9 @@ pub(crate) fn refuse_open(http: &HttpConfig, candidates: &[Candidate]) -> Result
 type Check = fn(&Config) -> Result<(), RunError>;
 
 /// Everything of that kind, with the sections on which it depends.
-const CHECKS: [(&[&str], Check); 5] = [
+const CHECKS: [(&[&str], Check); 6] = [
     (&["lock"], refuse_lock),
+    (&["oci"], |config| Ok(refuse_roots(config)?)),
     (&["http", "admin"], |config| Ok(refuse_one_port_for_both(config)?)),
     (&["admin"], |config| Ok(refuse_open_admin(&config.admin)?)),
     (&["lock", "names"], |config| Ok(refuse_short_lease(config)?)),
@@ -62,6 +65,11 @@ fn refuse_lock(config: &Config) -> Result<(), RunError> {
         url: config.lock_url.to_string(),
         source,
     })
+}
+
+/// Refuses a file of authorities with which no registry could be reached.
+fn refuse_roots(config: &Config) -> Result<(), ConfigError> {
+    Puller::check_roots(&config.oci).map_err(|problem| ConfigError::new("oci.roots", problem))
 }
 
 /// Refuses to let anybody on the network steer the host, unless the operator has asked for it.

@@ -99,7 +99,11 @@ pub async fn serve(
     let sandbox = Sandbox::new(&sandbox_config(&config), config.compiler.clone()).map_err(RunError::Sandbox)?;
     let versions = Versions::open(config.versions.clone())?;
     let catalog = origin.fleet().map(|fleet| fleet.catalog());
-    let stock = Stock { versions, catalog };
+    let stock = Stock {
+        versions,
+        catalog,
+        oci: config.oci.clone(),
+    };
     let tenants = Arc::new(Tenants::with_stock(sandbox, stock, &config.lock, &config.names));
     let loaded = Notify::new();
     let operators = Arc::new(Operators::new(&config.admin));

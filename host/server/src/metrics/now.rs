@@ -49,6 +49,8 @@ pub struct Now {
     pub traces: Counts,
     /// How many tenants there are in each state.
     pub states: Vec<(&'static str, usize)>,
+    /// How many components were pulled from registries, or were not, by how it ended.
+    pub pulls: Vec<(&'static str, u64)>,
     /// What each tenant has used.
     pub tenants: Vec<TenantUsage>,
     /// How many of them get series of their own.
@@ -101,6 +103,12 @@ impl Now {
         let about = About::count("tenants", "Tenants, by state.");
         let states = self.states.iter();
         writer.gauge(about, states.map(|(state, count)| (vec![("state", *state)], *count)))?;
+        let about = About::count(
+            "component_pulls",
+            "Components that were pulled from registries, or were not, by result.",
+        );
+        let pulls = self.pulls.iter();
+        writer.counter(about, pulls.map(|(result, count)| (vec![("result", *result)], *count)))?;
         let (tasks, queued) = self.runtime;
         let about = About::count("runtime_tasks", "Tasks of the runtime that have not ended.");
         writer.level(about, tasks)?;

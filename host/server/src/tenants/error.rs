@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use namelock_names::catalog::CatalogError;
+use namelock_oci::{PullError, Reference};
 use namelock_sandbox::{CallError, Digest, LoadError};
 
 use crate::config::source::ConfigError;
@@ -37,6 +38,25 @@ pub enum TenantError {
         path: PathBuf,
         /// The limit.
         max: usize,
+    },
+    /// The component cannot be had from its registry.
+    #[error("cannot pull {reference}")]
+    Pull {
+        /// Where it should be.
+        reference: Box<Reference>,
+        /// The cause.
+        #[source]
+        source: Box<PullError>,
+    },
+    /// The component is in a registry, and a command looks for it in a directory.
+    #[error(
+        "{path} has its component in a registry, {reference}; get it with `wkg oci pull`, and name the file that it writes"
+    )]
+    Elsewhere {
+        /// The `tenant.toml`.
+        path: PathBuf,
+        /// Where it is.
+        reference: Box<Reference>,
     },
     /// The sandbox refuses the component.
     #[error("cannot load {path}")]
@@ -120,6 +140,15 @@ impl From<ConfigError> for TenantError {
 }
 
 impl TenantError {
+    /// Whether the component is longer than its tenant may have it.
+    pub(super) fn is_too_large(&self) -> bool {
+        match self {
+            Self::TooLarge { .. } => true,
+            Self::Pull { source, .. } => matches!(**source, PullError::TooLarge { .. }),
+            _ => false,
+        }
+    }
+
     /// The reason that callers see: it describes the component and reveals nothing about the host.
     pub(super) fn public_reason(&self) -> String {
         match self {
@@ -131,6 +160,8 @@ impl TenantError {
             Self::Read { .. } | Self::NotAFile(_) | Self::Stored { .. } | Self::Lost { .. } => {
                 "its component cannot be read".into()
             }
+            Self::Pull { .. } if self.is_too_large() => "its component is too long".into(),
+            Self::Pull { .. } | Self::Elsewhere { .. } => "its component cannot be pulled now".into(),
             Self::TooLarge { max, .. } => format!("its component is longer than {max} bytes"),
             Self::Pinned { .. } => "its component is not the one that its tenant.toml names".into(),
             Self::TakenBack { .. } => "its component was taken back".into(),

@@ -224,6 +224,13 @@ impl Fleet {
         let dir = place(id);
         let source = Source::at(&dir.join("tenant.toml"), settings);
         let plan = Plan::parse(id, &dir, &source, &Rules::of(&self.config))?;
+        // One place for the components of a fleet: each host would pull it, some of them too late, or never.
+        if plan.reference.is_some() {
+            let place = dir.join("tenant.toml").display().to_string();
+            let problem = "a fleet has its components in its database; leave this out, get the component with `wkg oci pull`, and \
+                           deploy the file";
+            return Err(ConfigError::new(format!("{place}, component"), problem).into());
+        }
         Ok(Plan {
             stored: Some(component),
             ..plan

@@ -6,6 +6,8 @@
 //! good stays in the table with the reason, so that its callers get `tenant_unavailable` and not `unknown_tenant`. A tenant whose
 //! directory is gone is unknown. Calls in progress keep the version that they began with.
 //!
+//! A component may be in a registry (`component` in its `tenant.toml`): then it is pulled once, and kept on this machine.
+//!
 //! A component that the compiler has refused is not compiled again until it changes, so a bomb costs its time once. A
 //! good one that many tenants bring is compiled once.
 //!
@@ -41,6 +43,7 @@ use namelock_account::Account;
 use namelock_lock::LockConfig;
 use namelock_names::NamesConfig;
 use namelock_names::catalog::Catalog;
+use namelock_oci::{OciConfig, Outcome};
 use namelock_sandbox::{Digest, Sandbox, Wasm};
 use tokio::sync::Notify;
 
@@ -74,6 +77,8 @@ pub struct Stock {
     pub versions: Versions,
     /// Those of a fleet.
     pub catalog: Option<Catalog>,
+    /// How those of registries are pulled and kept.
+    pub oci: OciConfig,
 }
 
 /// All tenants of this host.
@@ -91,6 +96,7 @@ impl Tenants {
         let stock = Stock {
             versions: Versions::none(),
             catalog: None,
+            oci: OciConfig::default(),
         };
         Self::with_stock(sandbox, stock, &LockConfig::default(), &NamesConfig::default())
     }
@@ -99,9 +105,9 @@ impl Tenants {
     pub fn with_stock(sandbox: Sandbox, stock: Stock, lock: &LockConfig, names: &NamesConfig) -> Self {
         let (table, versions) = (Arc::<Table>::default(), Arc::new(stock.versions));
         let rehearsal = Rehearsal::new(lock, names);
-        let (of_loader, catalog) = (Arc::clone(&versions), stock.catalog);
+        let (of_loader, elsewhere) = (Arc::clone(&versions), (stock.catalog, &stock.oci));
         Self {
-            loader: Loader::new(sandbox, Arc::clone(&table), of_loader, rehearsal, catalog),
+            loader: Loader::new(sandbox, Arc::clone(&table), of_loader, rehearsal, elsewhere),
             table,
             versions,
             read_again: Notify::new(),
@@ -131,6 +137,11 @@ impl Tenants {
     /// At most `limit` of the tenants whose components are being loaded: those at work first.
     pub fn loading(&self, limit: usize) -> Vec<Loading> {
         self.loader.list(limit)
+    }
+
+    /// How many components were pulled from registries, or were not, by how it ended.
+    pub fn pulls(&self) -> [(Outcome, u64); Outcome::ALL.len()] {
+        self.loader.pulls()
     }
 
     /// Has the calls of a tenant refused from now on, or no longer; those that were admitted go on. A tenant that is removed

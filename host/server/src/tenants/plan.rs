@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use namelock_account::{Account, Budgets};
+use namelock_oci::Reference;
 use namelock_sandbox::{Digest, Tenant, Wasm};
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
@@ -44,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) tenant: Arc<Tenant>,
     /// The path of the component; in the database of a fleet it is one for messages alone.
     pub(crate) component: PathBuf,
+    /// Where it is, if it is in a registry and not in the directory.
+    pub(crate) reference: Option<Reference>,
     /// Which one it is, if it is in the database of a fleet and not in a file.
     pub(super) stored: Option<Digest>,
     pub(crate) component_max: usize,
@@ -83,6 +86,7 @@ impl fmt::Debug for Plan {
 struct TenantFile {
     namespace: Option<String>,
     record: Option<Record>,
+    component: Option<String>,
     sha256: Option<String>,
     canary: CanarySection,
     names: NamesSection,
@@ -190,6 +194,16 @@ impl Plan {
             wrong.extend(errors);
             Tokens::default()
         });
+        let reference = file.component.map(|text| {
+            text.parse().map_err(|error| {
+                let problem = format!("`{}`: {error}", one_line(&text, 300));
+                ConfigError::new(location("component"), problem)
+            })
+        });
+        let reference = reference.transpose().unwrap_or_else(|error| {
+            wrong.push(error);
+            None
+        });
         let sha256 = file.sha256.map(|text| {
             text.parse().map_err(|error| {
                 let problem = format!("`{}`: {error}; `sha256sum handler.wasm` prints it", one_line(&text, 80));
@@ -219,6 +233,7 @@ impl Plan {
         Ok(Self {
             tenant: Arc::new(tenant),
             component: dir.join("handler.wasm"),
+            reference,
             stored: None,
             component_max: limits.component,
             artifact_max: limits.artifact,
@@ -243,11 +258,20 @@ impl Plan {
         (self.admission.rate, self.admission.burst) = (u32::MAX, u32::MAX);
     }
 
+    /// Where the component is, for messages.
+    pub(crate) fn place(&self) -> PathBuf {
+        let of_registry = self
+            .reference
+            .as_ref()
+            .map(|reference| PathBuf::from(reference.to_string()));
+        of_registry.unwrap_or_else(|| self.component.clone())
+    }
+
     /// Refuses a component of the directory that is not the one that the file names.
     pub(super) fn check_digest(&self, found: Digest) -> Result<(), TenantError> {
         match self.sha256 {
             Some(pinned) if pinned != found => Err(TenantError::Pinned {
-                path: self.component.clone(),
+                path: self.place(),
                 found,
                 pinned,
             }),

@@ -75,7 +75,7 @@ pub(super) struct Refused {
 
 impl Refused {
     pub(super) fn because(error: &TenantError) -> Self {
-        let limit = matches!(error, TenantError::TooLarge { .. }).then_some(Limit::Component);
+        let limit = error.is_too_large().then_some(Limit::Component);
         Self {
             why: NotServed::because(error),
             digest: None,
@@ -87,7 +87,7 @@ impl Refused {
     pub(super) fn because_of_load(plan: &Plan, source: LoadError, digest: Digest) -> Self {
         let of_artifact = matches!(&source, LoadError::TooMuch { limit, .. } if limit.ends_with(".artifact"));
         let digest = source.is_final().then_some(digest);
-        let path = plan.component.clone();
+        let path = plan.place();
         Self {
             why: NotServed::because(&TenantError::Load { path, source }),
             digest,

@@ -1,6 +1,6 @@
 //! The table of tenants: what is served of each, and why not.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
@@ -143,6 +143,15 @@ impl Table {
         before.into_iter().for_each(removed);
         self.read.store(true, Relaxed);
         to_load
+    }
+
+    /// The components of registries that tenants have.
+    pub(super) fn pulled(&self) -> HashSet<namelock_oci::Digest> {
+        let entries = self.entries.read();
+        let plans = entries.values().filter_map(|entry| entry.settings.as_ref().ok());
+        plans
+            .filter_map(|plan| Some(plan.reference.as_ref()?.digest()))
+            .collect()
     }
 
     /// What has to be known to load a tenant's component; none: it is gone, or its `tenant.toml` cannot be read.

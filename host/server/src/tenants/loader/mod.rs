@@ -14,9 +14,13 @@
 //! last good version meanwhile, and instead, if what its directory has is refused (`versions`). So a host that starts serves at
 //! once what it served before.
 //!
+//! What is in a registry is pulled beside all this (`pulls`): its tenant leaves the queue, and comes back when it is here.
+//!
 //! Components are read into memory of their own length, and what waits for the compiler holds none: otherwise a directory full
 //! of long components would take processors and memory from the tenants that are being served.
 
+mod components;
+mod pulls;
 mod queue;
 
 use std::sync::Arc;
@@ -25,11 +29,14 @@ use std::time::Instant;
 use futures_util::future::join_all;
 use namelock_account::{Account, Counter, Limit};
 use namelock_names::catalog::Catalog;
+use namelock_oci::{OciConfig, Outcome, Reference};
 use namelock_sandbox::compiler::Effort;
-use namelock_sandbox::{Digest, LoadError, Loaded, Sandbox, Wasm};
+use namelock_sandbox::{LoadError, Loaded, Sandbox, Wasm};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use self::components::{Components, Wanted};
+use self::pulls::{Pulls, Waiting};
 use self::queue::{Job, Queue, Then};
 pub use self::queue::{Loading, Stage};
 use super::error::TenantError;
@@ -46,25 +53,28 @@ enum Found {
     Put(Box<Put>),
     /// It is in the cache, and is to be tried.
     ToTry,
+    /// It is to be pulled.
+    ToPull,
     /// It is to be compiled.
     Nothing,
 }
 
-/// What a job is to load.
-struct Wanted {
-    wasm: Wasm,
-    /// Why it is not what the directory has.
-    instead_of: Option<Refused>,
+/// What becomes of a component that is compiled.
+enum Compiled {
+    Put(Wasm, Box<Put>),
+    /// It takes too long for a first try.
+    TakesLong,
+    /// What was read before is not here any more.
+    ToPull,
 }
 
 /// Loads components.
 pub(super) struct Loader {
     sandbox: Sandbox,
     table: Arc<Table>,
-    versions: Arc<Versions>,
+    components: Components,
+    pulls: Pulls,
     rehearsal: Rehearsal,
-    /// Where the components of a fleet are.
-    catalog: Option<Catalog>,
     queue: Mutex<Queue>,
     changed: Notify,
 }
@@ -75,14 +85,19 @@ impl Loader {
         table: Arc<Table>,
         versions: Arc<Versions>,
         rehearsal: Rehearsal,
-        catalog: Option<Catalog>,
+        (catalog, oci): (Option<Catalog>, &OciConfig),
     ) -> Self {
+        let pulls = Pulls::new(oci);
         Self {
             sandbox,
             table,
-            versions,
+            components: Components {
+                versions,
+                catalog,
+                pulled: pulls.cache.clone(),
+            },
+            pulls,
             rehearsal,
-            catalog,
             queue: Mutex::default(),
             changed: Notify::new(),
         }
@@ -90,7 +105,20 @@ impl Loader {
 
     /// At most `limit` of the tenants whose components are being loaded.
     pub(super) fn list(&self, limit: usize) -> Vec<Loading> {
-        self.queue.lock().list(limit)
+        let queue = self.queue.lock();
+        let mut list = queue.list(limit);
+        let pulled = self
+            .pulls
+            .list()
+            .into_iter()
+            .filter(|pulled| !queue.has(&pulled.tenant));
+        list.extend(pulled.take(limit - list.len()));
+        list
+    }
+
+    /// How many pulls have ended, by how they did.
+    pub(super) fn pulls(&self) -> [(Outcome, u64); Outcome::ALL.len()] {
+        self.pulls.counts()
     }
 
     /// Queues these tenants, without waiting for anything.
@@ -103,7 +131,7 @@ impl Loader {
         self.changed.notify_waiters();
     }
 
-    /// Waits until nothing is queued and nothing is being loaded.
+    /// Waits until nothing is queued and nothing is being loaded. What is still to be pulled is not waited for.
     pub(super) async fn settled(&self) {
         self.wait_for(|queue| queue.is_empty().then_some(())).await;
     }
@@ -133,7 +161,37 @@ impl Loader {
             }
         };
         let compilers = join_all((0..self.sandbox.compilers()).map(|_| compile()));
-        let ((), _) = tokio::join!(read, compilers);
+        let pulls = join_all((0..self.pulls.at_once()).map(|_| self.pull()));
+        let ((), _, _) = tokio::join!(read, compilers, pulls);
+    }
+
+    /// Pulls whatever tenants wait for, for ever.
+    async fn pull(&self) {
+        let wants = |(id, account): &Waiting, reference: &Reference| {
+            let to_load = self.table.to_load(id, account);
+            to_load.is_some_and(|to_load| to_load.plan.reference.as_ref() == Some(reference))
+        };
+        loop {
+            let next = self.pulls.next(wants).await;
+            match self.pulls.pull(next, self.table.pulled()).await {
+                Ok(tenants) => self.push(tenants),
+                Err((refused, tenants)) => tenants.into_iter().for_each(|tenant| self.refuse(tenant, &refused)),
+            }
+        }
+    }
+
+    /// Says why a tenant's component is not pulled; then its last good version comes in its place if nothing serves.
+    fn refuse(&self, (id, account): Waiting, refused: &Refused) {
+        let finished = self.table.finish(&id, &account, Err(refused.clone()));
+        let mut queue = self.queue.lock();
+        // One that is in the queue finds out by itself.
+        if finished == Finished::NothingServes && !queue.has(id.as_str()) {
+            let mut job = Job::new(id, account);
+            job.instead_of = Some(refused.clone());
+            queue.push(job);
+        }
+        drop(queue);
+        self.changed.notify_waiters();
     }
 
     async fn wait_for<T>(&self, mut found: impl FnMut(&mut Queue) -> Option<T>) -> T {
@@ -160,75 +218,34 @@ impl Loader {
         let began = Instant::now();
         let nothing_serves = to_load.serving.is_none();
         let found = self.look_up(job, to_load).await;
-        if nothing_serves && matches!(found, Ok(Found::ToTry | Found::Nothing)) && job.instead_of.is_none() {
+        if nothing_serves
+            && matches!(found, Ok(Found::ToTry | Found::ToPull | Found::Nothing))
+            && job.instead_of.is_none()
+        {
             self.serve_last_version(job).await;
         }
         job.account.charge_time(Counter::HostNanos, began.elapsed());
         match found {
             Ok(Found::Put(put)) => self.finish(job, Ok(*put)),
             Ok(Found::ToTry) => Then::Try,
+            Ok(Found::ToPull) => self.want(job),
             Ok(Found::Nothing) => Then::Compile,
             Err(refused) => self.finish(job, Err(refused)),
         }
     }
 
-    /// Reads what is to be served: what the directory has, or a version that was kept.
-    async fn wanted(&self, job: &Job, plan: &Arc<Plan>) -> Result<Wanted, Refused> {
-        let (versions, id) = (Arc::clone(&self.versions), job.id.clone());
-        if let Some(refused) = &job.instead_of {
-            let kept = blocking(move || versions.read(versions.newest_good(&id)?)).await;
-            return match kept {
-                Some(wasm) => Ok(Wanted {
-                    wasm,
-                    instead_of: Some(refused.clone()),
-                }),
-                None => Err(refused.clone()),
-            };
-        }
-        let refused = |error: TenantError| Refused::because(&error);
-        let wasm = self.component(plan).await.map_err(refused)?;
-        let found = wasm.digest();
-        let limit = plan.component_max as u64;
-        job.account.note(Limit::Component, wasm.bytes() as u64, limit);
-        plan.check_digest(found).map_err(refused)?;
-        let taken_back = blocking(move || {
-            let (why, instead) = versions.taken_back(&id, found)?;
-            Some((why, versions.read(instead?)))
-        });
-        match taken_back.await {
-            None => Ok(Wanted { wasm, instead_of: None }),
-            Some((why, instead)) => {
-                let refused = refused(TenantError::TakenBack { component: found, why });
-                let wasm = instead.ok_or_else(|| refused.clone())?;
-                Ok(Wanted {
-                    wasm,
-                    instead_of: Some(refused),
-                })
-            }
-        }
-    }
-
-    /// Reads the component that a tenant has: its file, or what the database of the fleet has, which is kept here once it was served.
-    async fn component(&self, plan: &Arc<Plan>) -> Result<Wasm, TenantError> {
-        let (Some(digest), Some(catalog)) = (plan.stored, &self.catalog) else {
-            return plan.read_component().await;
+    /// Has a component pulled: the tenant comes back to the queue when it is here.
+    fn want(&self, job: &Job) -> Then {
+        let to_load = self.table.to_load(&job.id, &job.account);
+        let plan = to_load.map(|to_load| to_load.plan);
+        let Some((plan, reference)) = plan.as_ref().and_then(|plan| Some((plan, plan.reference.as_ref()?))) else {
+            return Then::Done;
         };
-        let path = || plan.component.clone();
-        let versions = Arc::clone(&self.versions);
-        let wasm = match blocking(move || versions.read(digest)).await {
-            Some(kept) => kept,
-            None => {
-                let found = catalog.component(digest.into()).await;
-                let found = found.map_err(|source| TenantError::Stored { path: path(), source })?;
-                let bytes = found.ok_or_else(|| TenantError::Lost { path: path() })?;
-                blocking(move || Some(Wasm::new(bytes)))
-                    .await
-                    .filter(|wasm| wasm.digest() == digest)
-                    .ok_or_else(|| TenantError::Lost { path: path() })?
-            }
-        };
-        plan.check_length(&wasm)?;
-        Ok(wasm)
+        let tenant = (job.id.clone(), Arc::clone(&job.account));
+        match self.pulls.want(reference, plan.component_max as u64, tenant) {
+            Some(refused) => self.finish(job, Err(refused)),
+            None => Then::Done,
+        }
     }
 
     /// Compiles a component and tries it as if it were to be served, without serving it.
@@ -251,7 +268,9 @@ impl Loader {
     /// Finds what need not be compiled: what is served already, what was refused already, and what is in the cache.
     async fn look_up(&self, job: &Job, to_load: ToLoad) -> Result<Found, Refused> {
         let ToLoad { plan, serving, refused } = to_load;
-        let Wanted { wasm, instead_of } = self.wanted(job, &plan).await?;
+        let Some(Wanted { wasm, instead_of }) = self.components.wanted(job, &plan).await? else {
+            return Ok(Found::ToPull);
+        };
         let digest = wasm.digest();
         // Keeps P6: a component that the compiler has refused costs its time once.
         if let Some(refused) = refused.filter(|refused| refused.digest == Some(digest)) {
@@ -270,11 +289,11 @@ impl Loader {
         let Some(loaded) = found.map_err(|error| Refused::because_of_load(&plan, error, digest))? else {
             return Ok(Found::Nothing);
         };
-        if !self.was_good(&job.id, digest).await {
+        if !self.components.was_good(&job.id, digest).await {
             return Ok(Found::ToTry);
         }
         if instead_of.is_none() {
-            self.keep(job, wasm, Standing::Good).await;
+            self.components.keep(&job.id, wasm, Standing::Good).await;
         }
         Ok(Found::Put(put(loaded).into()))
     }
@@ -282,8 +301,7 @@ impl Loader {
     /// Serves the last good version of a tenant that nothing serves, if it need not be compiled, while what its directory has is
     /// compiled and tried.
     async fn serve_last_version(&self, job: &Job) {
-        let (versions, id) = (Arc::clone(&self.versions), job.id.clone());
-        let Some(digest) = blocking(move || versions.newest_good(&id)).await else {
+        let Some(digest) = self.components.newest_good(&job.id).await else {
             return;
         };
         let Some(ToLoad { plan, .. }) = self.table.to_load(&job.id, &job.account) else {
@@ -307,17 +325,19 @@ impl Loader {
         let effort = if job.takes_long { Effort::Full } else { Effort::Short };
         let compile = async {
             let permit = self.sandbox.compiler().await;
-            let Wanted { wasm, instead_of } = self.wanted(job, &plan).await?;
+            let Some(Wanted { wasm, instead_of }) = self.components.wanted(job, &plan).await? else {
+                return Ok(Compiled::ToPull);
+            };
             let digest = wasm.digest();
             let compiled = self
                 .sandbox
                 .compile(permit, &wasm, plan.artifact_max, &job.account, effort)
                 .await;
             let loaded = match compiled {
-                Err(LoadError::TakesLong) => return Ok(None),
+                Err(LoadError::TakesLong) => return Ok(Compiled::TakesLong),
                 compiled => compiled.map_err(|error| Refused::because_of_load(&plan, error, digest))?,
             };
-            let is_new = instead_of.is_none() && !self.was_good(&job.id, digest).await;
+            let is_new = instead_of.is_none() && !self.components.was_good(&job.id, digest).await;
             if is_new {
                 let began = Instant::now();
                 let tried = self.rehearsal.run(&plan, &loaded.handler).await;
@@ -325,18 +345,17 @@ impl Loader {
                 job.account.charge_time(Counter::CompileNanos, began.elapsed());
                 tried.map_err(|error| Refused::because(&error))?;
             }
-            Ok(Some((
-                wasm,
-                Put {
-                    loaded,
-                    instead_of,
-                    is_new,
-                },
-            )))
+            let put = Put {
+                loaded,
+                instead_of,
+                is_new,
+            };
+            Ok(Compiled::Put(wasm, Box::new(put)))
         };
         let (wasm, put) = match compile.await {
-            Ok(None) => return Then::CompileForLong,
-            Ok(Some(put)) => put,
+            Ok(Compiled::TakesLong) => return Then::CompileForLong,
+            Ok(Compiled::ToPull) => return self.want(job),
+            Ok(Compiled::Put(wasm, put)) => (wasm, *put),
             Err(refused) => return self.finish(job, Err(refused)),
         };
         let artifact_max = plan.artifact_max as u64;
@@ -350,7 +369,7 @@ impl Loader {
             Finished::Refused | Finished::NothingServes | Finished::Gone => return Then::Done,
         };
         if from_directory {
-            self.keep(job, wasm, standing).await;
+            self.components.keep(&job.id, wasm, standing).await;
         }
         Then::Done
     }
@@ -369,26 +388,4 @@ impl Loader {
             _ => Then::Done,
         }
     }
-
-    /// Whether a tenant was served a version, and it was not taken back.
-    async fn was_good(&self, id: &TenantId, digest: Digest) -> bool {
-        let (versions, id) = (Arc::clone(&self.versions), id.clone());
-        blocking(move || versions.is_good(&id, digest).then_some(()))
-            .await
-            .is_some()
-    }
-
-    async fn keep(&self, job: &Job, wasm: Wasm, standing: Standing) {
-        let (versions, id) = (Arc::clone(&self.versions), job.id.clone());
-        let kept = blocking(move || {
-            versions.keep(&id, &wasm, standing);
-            Some(())
-        });
-        kept.await;
-    }
-}
-
-/// Reads or writes what is kept on a thread that may block; a panic there finds nothing.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
-    tokio::task::spawn_blocking(work).await.ok().flatten()
 }

@@ -58,12 +58,16 @@ pub struct Loading {
 pub enum Stage {
     /// It is compiled.
     Compiling,
+    /// It is pulled from a registry.
+    Pulling,
     /// It is read, and looked for in the cache.
     Reading,
     /// It waits for a compiler.
     WaitsForCompiler,
     /// It waits until it is read.
     WaitsForReading,
+    /// It waits until it is pulled, or pulled again after that has failed.
+    WaitsForRegistry,
 }
 
 /// A job that somebody works on.
