@@ -205,7 +205,7 @@ fn an_error_says_what_and_where_and_how_to_fix_it() {
     check(
         "[https]\n",
         "FILE, line 1, https: unknown field `https`, expected one of \
-         `http`, `admin`, `lock`, `names`, `limits`, `compiler`, `tenants`, `versions`, `record`, `trace`, `log`, `metrics`",
+         `http`, `admin`, `lock`, `names`, `limits`, `compiler`, `tenants`, `oci`, `versions`, `record`, `trace`, `log`, `metrics`",
     );
     check(
         "[lock]\nbackoff_min = \"2s\"",

@@ -95,7 +95,7 @@ fn a_wrong_tenant_file_says_what_and_where() {
     );
     check(
         "name = 1",
-        "FILE, line 1, name: unknown field `name`, expected one of `namespace`, `record`, `sha256`, `canary`, `names`, `settings`, `limits`, `tokens`",
+        "FILE, line 1, name: unknown field `name`, expected one of `namespace`, `record`, `component`, `sha256`, `canary`, `names`, `settings`, `limits`, `tokens`",
     );
 }
 
