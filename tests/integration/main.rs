@@ -15,7 +15,6 @@ mod backup;
 mod bad_input;
 mod callers;
 mod compat;
-mod compiler;
 mod deploy;
 mod develop;
 mod documents;

@@ -6,8 +6,7 @@
 //! ([`compile`]):
 //!
 //! - address space and CPU time, which the kernel enforces;
-//! - no core dump, the lowest priority, one thread, so that requests which are served meanwhile are not slowed down; a first
-//!   try ([`Effort::Short`]) runs only while nothing else wants to (`SCHED_IDLE`);
+//! - no core dump, the lowest priority, one thread, so that requests which are served meanwhile are not slowed down;
 //! - no files, no network, no other programs (`confine`).
 //!
 //! It then checks what can be checked in milliseconds (`check`), and compiles only what passes.
@@ -136,9 +135,7 @@ impl Compiler {
         };
         // Where the configuration allows no more, a first try is the last.
         let (cpu_time, wall_time) = (cpu_time.min(self.config.cpu_time), wall_time.min(self.config.wall_time));
-        // One that waits for a machine to be idle may wait for ever, so it is not the last try.
-        let idle = wall_time < self.config.wall_time;
-        let compiled = self.compile_within(wasm, artifact_max, cpu_time, wall_time, idle).await;
+        let compiled = self.compile_within(wasm, artifact_max, cpu_time, wall_time).await;
         match compiled {
             Err(LoadError::TooMuch { limit, .. })
                 if (limit == CPU_TIME && cpu_time < self.config.cpu_time)
@@ -156,9 +153,8 @@ impl Compiler {
         artifact_max: ArtifactMax,
         cpu_time: Duration,
         wall_time: Duration,
-        idle: bool,
     ) -> Result<Vec<u8>, LoadError> {
-        let mut child = self.start(cpu_time, idle).map_err(LoadError::Compiler)?;
+        let mut child = self.start(cpu_time).map_err(LoadError::Compiler)?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(mut input), Some(output), Some(messages)) = pipes else {
             return Err(LoadError::Compiler(io::Error::other("a child has no pipes")));
@@ -195,12 +191,11 @@ impl Compiler {
         outcome
     }
 
-    fn start(&self, cpu_time: Duration, idle: bool) -> io::Result<tokio::process::Child> {
+    fn start(&self, cpu_time: Duration) -> io::Result<tokio::process::Child> {
         let config = ChildConfig {
             memory: self.config.memory as u64,
             cpu_seconds: cpu_time.as_secs().max(1),
             memory_max: self.memory_max,
-            idle,
         };
         Command::new(&self.config.program)
             .args(config.args())

@@ -168,8 +168,6 @@ struct CompileFlags {
     cpu_seconds: u64,
     #[arg(long)]
     memory_max: u64,
-    #[arg(long)]
-    idle: u8,
 }
 
 #[derive(Debug, Subcommand)]
@@ -301,7 +299,6 @@ fn compile(flags: &CompileFlags) -> Result<(), RunError> {
         memory: flags.memory,
         cpu_seconds: flags.cpu_seconds,
         memory_max: flags.memory_max,
-        idle: flags.idle != 0,
     };
     compiler::compile(&config, std::io::stdin().lock(), std::io::stdout().lock()).map_err(RunError::Compile)
 }

@@ -4,10 +4,6 @@ use std::io::{self, Read, Write};
 use std::sync::mpsc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
-use thread_priority::ThreadPriority;
-use thread_priority::unix::{
-    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
-};
 use wasmtime::{Engine, InstanceAllocationStrategy};
 
 use super::check::inspect;
@@ -34,7 +30,7 @@ const FILES: u64 = 16;
 
 /// The command and the flags of a child, in the order of [`ChildConfig`].
 const COMMAND: &str = "compile";
-const FLAGS: [&str; 4] = ["--memory", "--cpu-seconds", "--memory-max", "--idle"];
+const FLAGS: [&str; 3] = ["--memory", "--cpu-seconds", "--memory-max"];
 
 /// The limits that a child sets for itself, and what its output depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,14 +41,12 @@ pub struct ChildConfig {
     pub cpu_seconds: u64,
     /// The largest memory of a guest in bytes, as in the host's engine: the machine code depends on it.
     pub memory_max: u64,
-    /// Whether it runs only while nothing else of this machine wants to.
-    pub idle: bool,
 }
 
 impl ChildConfig {
     /// The arguments with which the parent starts the child.
     pub(super) fn args(&self) -> impl Iterator<Item = String> {
-        let values = [self.memory, self.cpu_seconds, self.memory_max, u64::from(self.idle)];
+        let values = [self.memory, self.cpu_seconds, self.memory_max];
         let flags = FLAGS.into_iter().zip(values);
         let flags = flags.flat_map(|(name, value)| [name.to_owned(), value.to_string()]);
         std::iter::once(COMMAND.to_owned()).chain(flags)
@@ -74,12 +68,11 @@ impl ChildConfig {
             }
             *value = args.next()?.parse().ok()?;
         }
-        let [memory, cpu_seconds, memory_max, idle] = values;
+        let [memory, cpu_seconds, memory_max] = values;
         args.next().is_none().then_some(Self {
             memory,
             cpu_seconds,
             memory_max,
-            idle: idle != 0,
         })
     }
 }
@@ -201,12 +194,6 @@ fn limit_this_process(config: &ChildConfig) -> io::Result<()> {
             },
         )?;
     }
-    if config.idle {
-        // Whoever wakes up takes the processor from it at once. At the lowest priority alone it would keep it for a few
-        // milliseconds. Where that cannot be had, the priority must do.
-        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
-    }
     nice(19)?;
     Ok(())
 }
@@ -221,13 +208,9 @@ mod tests {
             memory: 1,
             cpu_seconds: 2,
             memory_max: 3,
-            idle: true,
         };
         let args: Vec<_> = config.args().collect();
-        assert_eq!(
-            args.join(" "),
-            "compile --memory 1 --cpu-seconds 2 --memory-max 3 --idle 1"
-        );
+        assert_eq!(args.join(" "), "compile --memory 1 --cpu-seconds 2 --memory-max 3");
         assert_eq!(ChildConfig::from_args(args.clone()), Some(config));
         assert_eq!(ChildConfig::from_args([]), None);
         assert_eq!(ChildConfig::from_args(["rooms.wasm".to_owned()]), None);

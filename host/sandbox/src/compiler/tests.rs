@@ -6,10 +6,6 @@ use crate::config::CacheConfig;
 
 /// Compiles a component with a child that behaves like this shell script.
 async fn outcome(script: &str, limits: CompilerConfig) -> Result<Vec<u8>, String> {
-    outcome_of(script, limits, Effort::Full).await
-}
-
-async fn outcome_of(script: &str, limits: CompilerConfig, effort: Effort) -> Result<Vec<u8>, String> {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("program");
     fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -18,7 +14,7 @@ async fn outcome_of(script: &str, limits: CompilerConfig, effort: Effort) -> Res
     // Longer than any pipe: a child that does not read must not block the parent.
     let artifact_max = compiler.artifact_max(usize::MAX);
     let compiled = compiler
-        .compile(&compiler.permit().await, &vec![0; 1 << 20], artifact_max, effort)
+        .compile(&compiler.permit().await, &vec![0; 1 << 20], artifact_max, Effort::Full)
         .await;
     compiled.map_err(|error| error.to_string())
 }
@@ -166,21 +162,4 @@ async fn a_child_has_nothing_of_the_environment() {
             .all(|name| ["PWD", "_", "SHLVL", "OLDPWD", ALLOCATOR.0].contains(name)),
         "{names:?}"
     );
-}
-
-#[tokio::test]
-async fn only_a_try_that_is_not_the_last_waits_for_an_idle_machine() {
-    let last = CompilerConfig {
-        wall_time: FIRST_WALL_TIME,
-        ..limits()
-    };
-    for (limits, effort, idle) in [
-        (limits(), Effort::Short, "--idle 1"),
-        (limits(), Effort::Full, "--idle 0"),
-        (last, Effort::Short, "--idle 0"),
-    ] {
-        let arguments = outcome_of("printf 'c%s' \"$*\"", limits, effort).await.unwrap();
-        let arguments = String::from_utf8(arguments).unwrap();
-        assert!(arguments.ends_with(idle), "{effort:?}: {arguments}");
-    }
 }
