@@ -39,9 +39,11 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock($1::int, $2::int)";
 /// For somebody who changes it by hand it is locked, too.
 const BEFORE: &str = "SELECT revision, sha256 FROM namelock_tenants WHERE tenant = $1 FOR UPDATE";
 
-/// A component that is there need not be sent.
-const TOUCH_COMPONENT: &str = "UPDATE namelock_components SET put_at = now() WHERE sha256 = $1 RETURNING true";
-const ADD_COMPONENT: &str = "INSERT INTO namelock_components (sha256, wasm) VALUES ($1, $2)";
+/// A component that is there, and is what its SHA-256 says, need not be sent.
+const TOUCH_COMPONENT: &str =
+    "UPDATE namelock_components SET put_at = now() WHERE sha256 = $1 AND sha256(wasm) = $1 RETURNING true";
+const ADD_COMPONENT: &str = "INSERT INTO namelock_components (sha256, wasm) VALUES ($1, $2)
+    ON CONFLICT (sha256) DO UPDATE SET wasm = excluded.wasm, put_at = now()";
 
 const PUT: &str = "INSERT INTO namelock_tenants AS t (tenant, revision, settings, sha256)
     VALUES ($1, nextval('namelock_tenant_revisions'), coalesce($2::text, ''), $3)

@@ -147,6 +147,18 @@ async fn a_component_that_two_tenants_use_goes_with_its_last_use() {
 }
 
 #[tokio::test]
+async fn a_component_that_is_damaged_is_replaced_when_it_is_put_again() {
+    let server = Postgres::start();
+    let (catalog, operator) = (catalog(&server), client(&server).await);
+    let (sha256, wasm) = component(1);
+    catalog.put("a", new_component(1)).await.unwrap();
+    let damage = "UPDATE namelock_components SET wasm = '\\x00'";
+    assert_eq!(operator.execute(damage, &[]).await.unwrap(), 1);
+    catalog.put("a", new_component(1)).await.unwrap();
+    assert_eq!(catalog.component(sha256).await.unwrap(), Some(wasm));
+}
+
+#[tokio::test]
 async fn a_component_that_is_too_long_is_refused_when_it_is_put_and_when_it_is_read() {
     let server = Postgres::start();
     let (sha256, wasm) = component(1);
