@@ -4,15 +4,18 @@
 //! quiet for 200 ms, or 2 s after the first change if it never is. Whoever writes a file beside and renames it is always
 //! read whole; whoever writes in place for longer than that may be read in the middle, and is read again at the end.
 //!
+//! A directory that is replaced as a whole is watched again as soon as there is one of its name: the kernel follows the old one.
+//!
 //! The kernel tells of changes on this machine alone (inotify(7)): on a file system that others write to over the network a host
 //! has to be told, by SIGHUP or by its admin listener.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -25,6 +28,9 @@ const QUIET: Duration = Duration::from_millis(200);
 
 /// When a directory is read that never is quiet.
 const LATEST: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether a directory that was replaced is there again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// How many tenants are told apart; if more have changed at once, all are read again.
 const TENANTS_MAX: usize = 1000;
@@ -41,8 +47,9 @@ pub enum Changed {
 /// Watches a directory of tenants.
 pub struct Watch {
     seen: Arc<Seen>,
+    dir: PathBuf,
     // Ends when it is dropped.
-    _watcher: Option<RecommendedWatcher>,
+    watcher: Mutex<Option<RecommendedWatcher>>,
 }
 
 /// What was seen and not told yet.
@@ -50,6 +57,8 @@ pub struct Watch {
 struct Seen {
     pending: Mutex<Pending>,
     notify: Notify,
+    /// Whether the directory itself was moved or removed.
+    lost: AtomicBool,
 }
 
 #[derive(Default)]
@@ -66,14 +75,12 @@ impl Watch {
     ///
     /// Why the kernel does not tell of changes, such as a limit of its own.
     pub fn begin(dir: &Path) -> notify::Result<Self> {
-        let dir = dir.canonicalize()?;
         let seen = Arc::<Seen>::default();
-        let (sees, root) = (Arc::clone(&seen), dir.clone());
-        let mut watcher = notify::recommended_watcher(move |event| sees.see(&root, event))?;
-        watcher.watch(&dir, RecursiveMode::Recursive)?;
+        let watcher = watcher(dir, &seen)?;
         Ok(Self {
             seen,
-            _watcher: Some(watcher),
+            dir: dir.to_owned(),
+            watcher: Mutex::new(Some(watcher)),
         })
     }
 
@@ -81,7 +88,8 @@ impl Watch {
     pub fn nothing() -> Self {
         Self {
             seen: Arc::default(),
-            _watcher: None,
+            dir: PathBuf::new(),
+            watcher: Mutex::default(),
         }
     }
 
@@ -90,6 +98,9 @@ impl Watch {
         loop {
             // Before the look, so that nothing is missed in between.
             let notified = self.seen.notify.notified();
+            if self.seen.lost.load(Relaxed) {
+                self.begin_again().await;
+            }
             match self.seen.ready_at() {
                 None => notified.await,
                 Some(at) if at > Instant::now() => tokio::time::sleep_until(at).await,
@@ -103,11 +114,41 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// Watches the directory that has the name now, and has all of it read.
+    async fn begin_again(&self) {
+        tracing::warn!(dir = %self.dir.display(), "the directory of tenants was replaced or removed; it is watched again once it is there");
+        let again = loop {
+            match watcher(&self.dir, &self.seen) {
+                Ok(again) => break again,
+                Err(_) => tokio::time::sleep(AGAIN).await,
+            }
+        };
+        // The old one tells no more before what it has told is forgotten.
+        *self.watcher.lock() = Some(again);
+        self.seen.lost.store(false, Relaxed);
+        self.seen.note(Changed::All);
+        tracing::info!(dir = %self.dir.display(), "the directory of tenants is watched again");
+    }
+}
+
+fn watcher(dir: &Path, seen: &Arc<Seen>) -> notify::Result<RecommendedWatcher> {
+    let root = dir.canonicalize()?;
+    let (sees, of) = (Arc::clone(seen), root.clone());
+    let mut watcher = notify::recommended_watcher(move |event| sees.see(&of, event))?;
+    watcher.watch(&root, RecursiveMode::Recursive)?;
+    Ok(watcher)
+}
+
 impl Seen {
     /// Notes an event; one that tells of an error may hide others.
     fn see(&self, root: &Path, event: notify::Result<Event>) {
         let changed = match event {
             Ok(event) if event.need_rescan() => Changed::All,
+            Ok(event) if is_loss(&event.kind) && event.paths.iter().any(|path| path == root) => {
+                self.lost.store(true, Relaxed);
+                Changed::All
+            }
             Ok(event) if is_change(&event.kind) => {
                 let tenants = event.paths.iter().filter_map(|path| tenant_of(root, path));
                 Changed::These(tenants.collect())
@@ -121,6 +162,10 @@ impl Seen {
         if changed == Changed::These(BTreeSet::new()) {
             return;
         }
+        self.note(changed);
+    }
+
+    fn note(&self, changed: Changed) {
         let (mut pending, now) = (self.pending.lock(), Instant::now());
         pending.changed = Some(match pending.changed.take() {
             Some(before) => before.and(changed),
@@ -166,6 +211,11 @@ fn is_change(kind: &EventKind) -> bool {
     }
 }
 
+/// Whether what had this path has it no more.
+fn is_loss(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)))
+}
+
 /// The tenant in whose directory a path lies.
 fn tenant_of(root: &Path, path: &Path) -> Option<TenantId> {
     let below: PathBuf = path.strip_prefix(root).ok()?.into();
@@ -202,6 +252,24 @@ mod tests {
         // In a directory that was not there when the watch began.
         fs::write(dir.path().join("c/tenant.toml"), "").unwrap();
         assert_eq!(watch.changed().await, these(&["c"]));
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_is_replaced_is_watched_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("tenants/a")).unwrap();
+        let watch = Watch::begin(&at("tenants")).unwrap();
+        fs::rename(at("tenants"), at("old")).unwrap();
+        fs::create_dir_all(at("tenants/a")).unwrap();
+        assert_eq!(watch.changed().await, Changed::All);
+        fs::write(at("tenants/a/handler.wasm"), "new").unwrap();
+        assert_eq!(watch.changed().await, these(&["a"]));
+        fs::remove_dir_all(at("tenants")).unwrap();
+        fs::create_dir_all(at("tenants/b")).unwrap();
+        while watch.changed().await != Changed::All {}
+        fs::write(at("tenants/b/handler.wasm"), "new").unwrap();
+        while watch.changed().await != these(&["b"]) {}
     }
 
     #[tokio::test(start_paused = true)]
