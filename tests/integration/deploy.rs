@@ -26,7 +26,7 @@ const UNHINDERED: &str = "[limits]\nrate = 1000000\nburst = 1000000\nregistratio
 const COMPONENT: &str = "namelock-component";
 
 /// Puts a component into a tenant's directory, as a deployment does: whole or not at all.
-fn put(dir: &Path, component: &[u8]) {
+pub(crate) fn put(dir: &Path, component: &[u8]) {
     fs::create_dir_all(dir).unwrap();
     fs::write(dir.join("new"), component).unwrap();
     fs::rename(dir.join("new"), dir.join("handler.wasm")).unwrap();
@@ -46,22 +46,22 @@ pub(crate) fn component_of(answer: &Answer) -> Option<String> {
 }
 
 /// The component that answers a call now.
-async fn served(host: &Host) -> String {
+pub(crate) async fn served(host: &Host) -> String {
     let answer = host.post("demo", &format!("n{}", rand::random::<u64>()), "ann").await;
     component_of(&answer).unwrap_or_else(|| panic!("{answer:?}"))
 }
 
-async fn is_served(host: &Host, sha256: &str) {
+pub(crate) async fn is_served(host: &Host, sha256: &str) {
     eventually(&format!("{sha256} is served"), async || served(host).await == sha256).await;
 }
 
 /// Why what the directory has is refused.
-async fn refused(host: &Host) -> Option<String> {
+pub(crate) async fn refused(host: &Host) -> Option<String> {
     let status = host.tenant_status("demo").await;
     status["refused"].as_str().map(str::to_owned)
 }
 
-async fn is_refused(host: &Host, why: &str) {
+pub(crate) async fn is_refused(host: &Host, why: &str) {
     let what = format!("the component is refused: {why}");
     eventually(&what, async || {
         refused(host).await.is_some_and(|reason| reason.contains(why))
@@ -269,20 +269,20 @@ async fn a_component_that_is_not_the_one_that_was_pinned_does_not_serve() {
 }
 
 /// A host whose `demo` tries new versions with half of the calls.
-fn canary(time: &str) -> Host {
+pub(crate) fn canary(time: &str, config: &str) -> Host {
     let toml = format!("[canary]\nshare = '50%'\nfor_ms = {time}");
     Builder::new()
-        .config(UNHINDERED)
+        .config(&format!("{UNHINDERED}{config}"))
         .tenant_bytes("demo", &rooms(1), &toml)
         .start()
 }
 
 /// The version that is tried.
-async fn tried(host: &Host) -> Value {
+pub(crate) async fn tried(host: &Host) -> Value {
     host.tenant_status("demo").await["tried"].clone()
 }
 
-async fn is_tried(host: &Host, component: &[u8]) {
+pub(crate) async fn is_tried(host: &Host, component: &[u8]) {
     put(&host.tenant("demo"), component);
     let component = sha256(component);
     eventually("a version is tried", async || {
@@ -293,7 +293,7 @@ async fn is_tried(host: &Host, component: &[u8]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_canary_that_fails_more_than_the_version_before_goes_back_by_itself() {
-    let mut host = canary("3600000");
+    let mut host = canary("3600000", "");
     let failing = fs::read(guests::TRAP_HOLDING_LEASE).unwrap();
     is_tried(&host, &failing).await;
     let mut faults = 0;
@@ -320,7 +320,7 @@ async fn a_canary_that_fails_more_than_the_version_before_goes_back_by_itself() 
 
 #[tokio::test]
 async fn a_canary_that_does_well_serves_all_calls_when_its_time_is_over_or_an_operator_says_so() {
-    let host = canary("300");
+    let host = canary("300", "");
     is_served(&host, &sha256(&rooms(1))).await;
     put(&host.tenant("demo"), &rooms(2));
     eventually("the canary serves all calls", async || {

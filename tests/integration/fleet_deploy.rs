@@ -143,6 +143,80 @@ async fn a_token_that_is_revoked_is_refused_by_every_host() {
     println!("three hosts refuse it {:?} after the command began", began.elapsed());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_comes_after_a_rollback_serves_what_the_fleet_returned_to() {
+    let fleet = Fleet::new();
+    let hosts = [fleet.host(), fleet.host()];
+    let all: Vec<_> = hosts.iter().collect();
+    for number in [1, 2] {
+        let (code, said) = fleet.component(&all, &rooms(number));
+        assert_eq!(code, Some(0), "{said}");
+    }
+    let both = hosts
+        .each_ref()
+        .map(|host| host.admin.strip_prefix("http://").unwrap())
+        .join(",");
+    let output = Command::new(env!("CARGO_BIN_EXE_namelock"))
+        .args(["admin", "--admin", &both, "rollback", "demo"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let fresh = fleet.host();
+    for host in hosts.iter().chain([&fresh]) {
+        assert_eq!(runs(host).await, Some(sha256(&rooms(1))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_comes_after_a_canary_was_taken_back_never_serves_it() {
+    let fleet = Fleet::new();
+    let host = fleet.host();
+    assert_eq!(fleet.component(&[&host], &rooms(1)).0, Some(0));
+    let (code, said) = fleet.settings(&[&host], "canary = {share = '50%', for_ms = 3600000}");
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = fleet.component(&[&host], &fs::read(guests::TRAP_HOLDING_LEASE).unwrap());
+    assert_eq!(code, Some(0), "{said}");
+    eventually("the canary is taken back", async || {
+        post(&host, None).await;
+        host.tenant_status("demo").await["tried"].is_null()
+    })
+    .await;
+    // The database has the version before again, and whoever reads it serves that.
+    eventually("the host serves what the fleet has", async || {
+        host.tenant_status("demo").await["refused"].is_null()
+    })
+    .await;
+    let fresh = fleet.host();
+    for _ in 0..20 {
+        assert_eq!(runs(&fresh).await, Some(sha256(&rooms(1))));
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_is_silent_hides_nothing_of_the_others() {
+    let fleet = Fleet::new();
+    let host = fleet.host();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent
+        .local_addr()
+        .map(|address| (silent, address.to_string()))
+        .unwrap();
+    let path = fleet.file("handler.wasm", &rooms(1));
+    let both = format!("{},{}", host.admin.strip_prefix("http://").unwrap(), silent.1);
+    let output = Command::new(env!("CARGO_BIN_EXE_namelock"))
+        .args(["deploy", "--admin", &both, "--wait", "5s", "demo", text(&path)])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("serves it after"), "{said}");
+    let missing = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        missing.contains(&silent.1) && !missing.contains("does not serve it yet"),
+        "{missing}"
+    );
+}
+
 #[tokio::test]
 async fn what_a_host_would_refuse_is_not_deployed() {
     let fleet = Fleet::new();

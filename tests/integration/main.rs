@@ -16,6 +16,7 @@ mod bad_input;
 mod callers;
 mod compat;
 mod deploy;
+mod deploy_back;
 mod develop;
 mod documents;
 mod fleet;

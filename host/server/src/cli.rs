@@ -116,7 +116,7 @@ enum Command {
     ///
     /// Exit codes: 0 if all hosts did it, 1 if one cannot, or does not answer, 2 for bad usage.
     Admin(AdminFlags),
-    /// Puts a tenant's component, its settings, or both, for all hosts of a fleet [right: write]
+    /// Puts a tenant's component, its settings, or both, for all hosts of a fleet [right: write; to wait: read]
     ///
     /// The hosts have their tenants in the database (`serve --tenants postgres:`). The first host that is named compiles the component
     /// and tries it; what it refuses is not put. Then it waits until every host that is named serves it.

@@ -66,11 +66,6 @@ pub(super) async fn roll_back(
     let component = rolled_back.ok_or_else(|| unknown(&id))?.map_err(refused)?;
     tracing::warn!(target: OPERATOR, operator = &*operator.name, tenant = id, %component, "a tenant was returned to an earlier version by the operator");
     let status = admin.tenants.status_of(&id).ok_or_else(|| unknown(&id))?;
-    if status.component.as_deref() != Some(&*component.to_string()) {
-        let reason = status.refused.unwrap_or_default();
-        let detail = format!("version {component} could not be loaded; {reason}");
-        return Err(Refusal::new(StatusCode::CONFLICT, detail));
-    }
     Ok(json(StatusCode::OK, &status))
 }
 
@@ -105,8 +100,11 @@ pub(super) async fn reload(State(admin): State<Admin>, Extension(operator): Exte
 
 fn refused(error: RollbackError) -> Refusal {
     let status = match error {
-        RollbackError::NoneKept | RollbackError::NothingBefore => StatusCode::CONFLICT,
+        RollbackError::NoneKept | RollbackError::NothingBefore | RollbackError::NotServed { .. } => {
+            StatusCode::CONFLICT
+        }
         RollbackError::Unknown(_) => StatusCode::NOT_FOUND,
+        RollbackError::Fleet { .. } => StatusCode::SERVICE_UNAVAILABLE,
         RollbackError::Io(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Refusal::new(status, chain(&error))

@@ -90,6 +90,7 @@ pub fn run(flags: &DevFlags) -> Result<(), RunError> {
     let mut config = Config::load(&given, &|_| None)?;
     // The author has the versions before, and nothing of the host's is to appear in the project.
     config.versions.keep = 0;
+    config.versions.dir = std::path::PathBuf::new();
     let (log, log_thread) = LogWriter::start(io::stderr(), config.log_queue).map_err(RunError::Runtime)?;
     // With a line for each request.
     let log = telemetry::init(Some("info,namelock::telemetry=debug".into()), None, log)?;

@@ -84,6 +84,7 @@ pub(super) async fn keep_loading(
     let reading = async {
         match origin {
             Origin::Directory(candidates, watch) => {
+                tenants.note_gone(None, &candidates).await;
                 tenants.apply(candidates);
                 first.notify_one();
                 keep_reading(config, (tenants, operators), &watch, reports, reload).await;
@@ -128,6 +129,7 @@ async fn follow(
     mut reload: impl AsyncFnMut(),
 ) {
     let (mut known, mut failing, mut all) = (BTreeMap::new(), false, false);
+    let mut is_first = true;
     loop {
         match fleet.read(&mut known).await {
             Ok(changes) => {
@@ -135,6 +137,9 @@ async fn follow(
                     tracing::info!("the tenants of the fleet are read again");
                 }
                 failing = false;
+                let of = (!is_first).then_some(&changes.tenants);
+                is_first = false;
+                tenants.note_gone(of, &changes.candidates).await;
                 tenants.apply_to(&changes.tenants, changes.candidates);
                 first.notify_one();
             }
@@ -198,8 +203,14 @@ async fn read_again(config: &Config, tenants: &Tenants, changed: Changed) -> boo
         directory::refuse_open(&mut candidates);
     }
     match changed {
-        Changed::All => tenants.apply(candidates),
-        Changed::These(ids) => tenants.apply_to(&ids, candidates),
+        Changed::All => {
+            tenants.note_gone(None, &candidates).await;
+            tenants.apply(candidates);
+        }
+        Changed::These(ids) => {
+            tenants.note_gone(Some(&ids), &candidates).await;
+            tenants.apply_to(&ids, candidates);
+        }
     }
     true
 }

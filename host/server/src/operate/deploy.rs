@@ -23,6 +23,10 @@ const COMPILES: Duration = Duration::from_secs(300);
 /// How often hosts are asked whether they serve it.
 const EVERY: Duration = Duration::from_millis(100);
 
+/// How long a host may take to say whether it serves it: what is left of the wait, within these.
+const ASKED_MIN: Duration = Duration::from_secs(1);
+const ASKED_MAX: Duration = Duration::from_secs(10);
+
 /// The arguments of `namelock deploy`.
 #[derive(Args, Debug)]
 pub struct DeployFlags {
@@ -37,7 +41,7 @@ pub struct DeployFlags {
     /// Removes the tenant from all hosts; its registrations stay
     #[arg(long, conflicts_with_all = ["component", "settings"])]
     remove: bool,
-    /// How long to wait until every host that is named serves it
+    /// How long to wait until every host that is named serves it, which needs the right `read`; 0s: it does not wait
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = units::time_of_text)]
     wait: Duration,
     #[command(flatten)]
@@ -69,6 +73,9 @@ pub fn run(flags: &DeployFlags, env: AdminEnv) -> Result<(), RunError> {
         path: path.clone(),
         body: Some(body(flags)?),
     };
+    if !flags.wait.is_zero() {
+        may_wait(first, &access)?;
+    }
     let began = Instant::now();
     let answer = ask_patiently(first, &access, &question, COMPILES).map_err(|error| failure(first, error))?;
     let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
@@ -84,7 +91,29 @@ pub fn run(flags: &DeployFlags, env: AdminEnv) -> Result<(), RunError> {
         path,
         component,
     };
+    if flags.wait.is_zero() {
+        return Ok(());
+    }
     served.by(&hosts, flags.wait)
+}
+
+/// Finds out whether the operator may look who serves it, before anything is put.
+fn may_wait(first: SocketAddr, access: &Access) -> Result<(), RunError> {
+    let question = Question {
+        method: "GET",
+        path: "/tenants?limit=1".to_owned(),
+        body: None,
+    };
+    match ask(first, access, &question) {
+        Ok(_) => Ok(()),
+        Err(AskError::Refused(said)) => {
+            let said = format!(
+                "nothing was deployed: {said}; who waits for the hosts has to look at them, `--wait 0s` does not wait"
+            );
+            Err(failure(first, AskError::Refused(said)))
+        }
+        Err(error) => Err(failure(first, error)),
+    }
 }
 
 fn body(flags: &DeployFlags) -> Result<Value, RunError> {
@@ -117,39 +146,65 @@ struct Served<'a> {
     component: String,
 }
 
+/// Why a host is not known to serve it.
+enum NotYet {
+    Missing(String),
+    Output(RunError),
+}
+
 impl Served<'_> {
-    /// Waits until all hosts serve it, and says when each did.
+    /// Waits until all hosts serve it, and says when each did. Each is asked for itself: one that is silent hides nothing of the
+    /// others.
     fn by(&self, hosts: &[SocketAddr], wait: Duration) -> Result<(), RunError> {
-        let (began, mut waiting) = (Instant::now(), hosts.to_vec());
-        loop {
+        let missing = std::thread::scope(|scope| {
+            let waits: Vec<_> = hosts
+                .iter()
+                .map(|host| (host, scope.spawn(|| self.by_one(*host, wait))))
+                .collect();
             let mut missing = Vec::new();
-            for host in std::mem::take(&mut waiting) {
-                match self.standing(host) {
-                    Ok(how) => print(&format!("{host} {how} after {:.1} s\n", began.elapsed().as_secs_f64()))?,
-                    Err(why) => {
-                        missing.push(format!("{host}: {why}"));
-                        waiting.push(host);
-                    }
+            for (host, waits) in waits {
+                match waits.join() {
+                    Ok(Ok(())) => {}
+                    Ok(Err(NotYet::Missing(why))) => missing.push(format!("{host}: {why}")),
+                    Ok(Err(NotYet::Output(error))) => return Err(error),
+                    Err(_) => missing.push(format!("{host}: it could not be asked")),
                 }
             }
-            if waiting.is_empty() {
-                return Ok(());
-            }
+            Ok(missing)
+        })?;
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(RunError::NotServed(missing))
+        }
+    }
+
+    fn by_one(&self, host: SocketAddr, wait: Duration) -> Result<(), NotYet> {
+        let began = Instant::now();
+        loop {
+            let left = wait.saturating_sub(began.elapsed()).clamp(ASKED_MIN, ASKED_MAX);
+            let why = match self.standing(host, left) {
+                Ok(how) => {
+                    let line = format!("{host} {how} after {:.1} s\n", began.elapsed().as_secs_f64());
+                    return print(&line).map_err(NotYet::Output);
+                }
+                Err(why) => why,
+            };
             if began.elapsed() >= wait {
-                return Err(RunError::NotServed(missing));
+                return Err(NotYet::Missing(why));
             }
             std::thread::sleep(EVERY);
         }
     }
 
     /// How a host serves it, or why not.
-    fn standing(&self, host: SocketAddr) -> Result<&'static str, String> {
+    fn standing(&self, host: SocketAddr, patience: Duration) -> Result<&'static str, String> {
         let question = Question {
             method: "GET",
             path: self.path.clone(),
             body: None,
         };
-        let answer = ask(host, self.access, &question).map_err(|error| match error {
+        let answer = ask_patiently(host, self.access, &question, patience).map_err(|error| match error {
             AskError::Unreached(error) => error.to_string(),
             AskError::Refused(said) => said,
         })?;

@@ -182,11 +182,19 @@ pub fn run(flags: &AdminFlags, env: AdminEnv) -> Result<(), RunError> {
         let problem = "the number of a lease is that of one host; pass the address of that one";
         return Err(ConfigError::new("--admin", problem).into());
     }
-    let (question, asked) = (flags.command.question(), Asked::of(&hosts));
+    let (mut question, asked) = (flags.command.question(), Asked::of(&hosts));
     let (mut answers, mut failed) = (Vec::new(), Vec::new());
     for host in hosts {
         match ask(host, &access, &question) {
-            Ok(answer) => answers.push((host.to_string(), answer)),
+            Ok(answer) => {
+                // What the first one returns to all do: one that has heard of it already would go back further.
+                if let AdminCommand::Rollback { to: None, .. } = &flags.command
+                    && let Ok(first) = serde_json::from_str::<Value>(&answer)
+                {
+                    question.body = Some(json!({ "to": first["component"] }));
+                }
+                answers.push((host.to_string(), answer));
+            }
             Err(error) => failed.push(failure(host, error)),
         }
     }

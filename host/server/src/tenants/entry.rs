@@ -183,8 +183,9 @@ impl Entry {
     pub(super) fn end_trial(&mut self, verdict: &Verdict) -> Option<Digest> {
         let Tried { loaded, .. } = self.tried.take()?;
         let digest = loaded.digest;
+        // What is refused stays so: it came after the trial began.
         if *verdict == Verdict::Good {
-            (self.component, self.refused) = (Some(loaded), None);
+            self.component = Some(loaded);
         }
         self.make_ready();
         Some(digest)

@@ -67,6 +67,7 @@ use self::state::Refused;
 use self::table::Table;
 use self::versions::{RollbackError, Standing, Version, Versions};
 use crate::metrics::TenantUsage;
+use crate::text::chain;
 
 /// How often it is looked whether a trial has ended, while there is one.
 const JUDGED_EVERY: Duration = Duration::from_millis(250);
@@ -175,6 +176,16 @@ impl Tenants {
         self.loader.push(self.table.apply_to(tenants, candidates));
     }
 
+    /// Notes which tenants are gone, of these or of all that ever were here: none of their versions is served in place of what they
+    /// have should they come again.
+    pub async fn note_gone(&self, of: Option<&BTreeSet<TenantId>>, candidates: &[Candidate]) {
+        let there: BTreeSet<_> = candidates.iter().map(|candidate| candidate.id().clone()).collect();
+        let (versions, of) = (Arc::clone(&self.versions), of.cloned());
+        let noted = tokio::task::spawn_blocking(move || versions.end(of.as_ref(), &there));
+        // A panic is logged where it happens.
+        let _ = noted.await;
+    }
+
     /// Compiles and tries a component of a tenant as if it were to be served, without serving it.
     ///
     /// # Errors
@@ -222,14 +233,35 @@ impl Tenants {
         let returned = returned
             .await
             .unwrap_or_else(|panic| Err(RollbackError::Io(std::io::Error::other(panic))));
-        let to = match returned {
-            Ok(to) => to,
+        let (to, undo) = match returned {
+            Ok(returned) => returned,
+            // Another host of the fleet was told first, and this one has heard of it.
+            Err(RollbackError::Unknown(_)) if to.is_some() && to == newest => return to.map(Ok),
             Err(error) => return Some(Err(error)),
         };
         self.table.end_trial(id, &Verdict::Open);
+        self.loader.push(vec![(tenant.clone(), Arc::clone(&account))]);
+        self.loader.done(id).await;
+        let status = self.status_of(id)?;
+        if status.component == Some(to.to_string()) {
+            let put_back = self.loader.put_back(&tenant, to, None).await;
+            return Some(
+                put_back
+                    .map(|()| to)
+                    .map_err(|source| RollbackError::Fleet { to, source }),
+            );
+        }
+        let versions = Arc::clone(&self.versions);
+        let undone = {
+            let tenant = tenant.clone();
+            tokio::task::spawn_blocking(move || versions.undo(&tenant, undo))
+        };
+        // A panic is logged where it happens.
+        let _ = undone.await;
         self.loader.push(vec![(tenant, account)]);
         self.loader.done(id).await;
-        Some(Ok(to))
+        let why = status.refused.unwrap_or_default();
+        Some(Err(RollbackError::NotServed { to, why }))
     }
 
     /// Serves all calls of a tenant with the version that is tried, and returns this; none if there is none.
@@ -266,6 +298,7 @@ impl Tenants {
                 });
                 self.table.took_back(&tenant, refused);
                 self.note(&tenant, digest, Standing::TakenBack(why)).await;
+                self.put_back(&tenant, digest).await;
             }
             let looked_at = async {
                 match others {
@@ -277,6 +310,17 @@ impl Tenants {
                 () = self.table.trials_changed() => {}
                 () = looked_at => {}
             }
+        }
+    }
+
+    /// Has the fleet serve again what it served before a version that was taken back.
+    async fn put_back(&self, tenant: &TenantId, taken_back: Digest) {
+        let Some(to) = self.table.newest(tenant.as_str()) else {
+            return;
+        };
+        if let Err(error) = self.loader.put_back(tenant, to, Some(taken_back)).await {
+            let error = chain(&error);
+            tracing::error!(tenant = %tenant, component = %to, error, "the fleet still has the version that was taken back; `namelock admin rollback` puts the one before");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use namelock_account::{Account, Budgets, Level};
 use namelock_sandbox::{Digest, Loaded};
@@ -36,6 +36,8 @@ pub(super) struct Put {
     pub(super) instead_of: Option<Refused>,
     /// Whether the tenant was never served it before, so that its `[canary]` applies.
     pub(super) is_new: bool,
+    /// For how long it was tried before the host was started again.
+    pub(super) tried_for: Duration,
 }
 
 /// What became of a component that was loaded, or refused.
@@ -198,6 +200,7 @@ impl Table {
             loaded,
             instead_of,
             is_new,
+            tried_for,
         } = put;
         let component = loaded.digest;
         if entry
@@ -205,6 +208,7 @@ impl Table {
             .as_ref()
             .is_some_and(|tried| tried.loaded.digest == component)
         {
+            entry.refused = None;
             return Finished::Tried;
         }
         let canary = entry.settings.as_ref().ok().map(|plan| plan.canary.clone());
@@ -218,7 +222,11 @@ impl Table {
             tracing::info!(tenant = %id, %component, share = %share, ?time, "tenant loaded; a share of its calls tries it");
             entry.tried = Some(Tried {
                 loaded,
-                trial: Arc::new(Trial::begin(share, time, Arc::clone(&self.trials))),
+                trial: Arc::new(Trial::begin(
+                    share,
+                    time.saturating_sub(tried_for),
+                    Arc::clone(&self.trials),
+                )),
                 ready: None,
             });
             entry.refused = None;

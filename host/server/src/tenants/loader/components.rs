@@ -34,7 +34,7 @@ impl Components {
     pub(super) async fn wanted(&self, job: &Job, plan: &Arc<Plan>) -> Result<Option<Wanted>, Refused> {
         let (versions, id) = (Arc::clone(&self.versions), job.id.clone());
         if let Some(refused) = &job.instead_of {
-            let kept = blocking(move || versions.read(versions.newest_good(&id)?)).await;
+            let kept = blocking(move || versions.read(versions.instead(&id)?)).await;
             return match kept {
                 Some(wasm) => Ok(Some(Wanted {
                     wasm,
@@ -53,7 +53,7 @@ impl Components {
         plan.check_digest(found).map_err(refused)?;
         let taken_back = blocking(move || {
             let (why, instead) = versions.taken_back(&id, found)?;
-            Some((why, versions.read(instead?)))
+            Some((why, instead.and_then(|instead| versions.read(instead))))
         });
         match taken_back.await {
             None => Ok(Some(Wanted { wasm, instead_of: None })),
@@ -96,10 +96,10 @@ impl Components {
         Ok(Some(wasm))
     }
 
-    /// The newest version of a tenant that was served, and not taken back.
-    pub(super) async fn newest_good(&self, id: &TenantId) -> Option<Digest> {
+    /// The version that is served in place of what a tenant has: the newest that was served, and not taken back.
+    pub(super) async fn instead(&self, id: &TenantId) -> Option<Digest> {
         let (versions, id) = (Arc::clone(&self.versions), id.clone());
-        blocking(move || versions.newest_good(&id)).await
+        blocking(move || versions.instead(&id)).await
     }
 
     /// Whether a tenant was served a version, and it was not taken back.
@@ -122,6 +122,6 @@ impl Components {
 }
 
 /// Reads or writes what is kept on a thread that may block; a panic there finds nothing.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok().flatten()
 }

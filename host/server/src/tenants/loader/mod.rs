@@ -19,12 +19,13 @@
 //! Components are read into memory of their own length, and what waits for the compiler holds none: otherwise a directory full
 //! of long components would take processors and memory from the tenants that are being served.
 
+mod back;
 mod components;
 mod pulls;
 mod queue;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use namelock_account::{Account, Counter, Limit};
@@ -226,16 +227,16 @@ impl Loader {
         }
         job.account.charge_time(Counter::HostNanos, began.elapsed());
         match found {
-            Ok(Found::Put(put)) => self.finish(job, Ok(*put)),
+            Ok(Found::Put(put)) => self.finish(job, Ok(*put)).await,
             Ok(Found::ToTry) => Then::Try,
-            Ok(Found::ToPull) => self.want(job),
+            Ok(Found::ToPull) => self.want(job).await,
             Ok(Found::Nothing) => Then::Compile,
-            Err(refused) => self.finish(job, Err(refused)),
+            Err(refused) => self.finish(job, Err(refused)).await,
         }
     }
 
     /// Has a component pulled: the tenant comes back to the queue when it is here.
-    fn want(&self, job: &Job) -> Then {
+    async fn want(&self, job: &Job) -> Then {
         let to_load = self.table.to_load(&job.id, &job.account);
         let plan = to_load.map(|to_load| to_load.plan);
         let Some((plan, reference)) = plan.as_ref().and_then(|plan| Some((plan, plan.reference.as_ref()?))) else {
@@ -243,7 +244,7 @@ impl Loader {
         };
         let tenant = (job.id.clone(), Arc::clone(&job.account));
         match self.pulls.want(reference, plan.component_max as u64, tenant) {
-            Some(refused) => self.finish(job, Err(refused)),
+            Some(refused) => self.finish(job, Err(refused)).await,
             None => Then::Done,
         }
     }
@@ -281,6 +282,7 @@ impl Loader {
             loaded,
             instead_of: instead_of.clone(),
             is_new: false,
+            tried_for: Duration::ZERO,
         };
         if let Some(serving) = serving.filter(within) {
             return Ok(Found::Put(put(serving).into()));
@@ -296,25 +298,6 @@ impl Loader {
             self.components.keep(&job.id, wasm, Standing::Good).await;
         }
         Ok(Found::Put(put(loaded).into()))
-    }
-
-    /// Serves the last good version of a tenant that nothing serves, if it need not be compiled, while what its directory has is
-    /// compiled and tried.
-    async fn serve_last_version(&self, job: &Job) {
-        let Some(digest) = self.components.newest_good(&job.id).await else {
-            return;
-        };
-        let Some(ToLoad { plan, .. }) = self.table.to_load(&job.id, &job.account) else {
-            return;
-        };
-        if let Ok(Some(loaded)) = self.sandbox.load_compiled(digest, plan.artifact_max).await {
-            let put = Put {
-                loaded,
-                instead_of: None,
-                is_new: false,
-            };
-            self.table.finish(&job.id, &job.account, Ok(put));
-        }
     }
 
     /// Compiles a component, which is read again: nobody keeps it while it waits.
@@ -349,14 +332,15 @@ impl Loader {
                 loaded,
                 instead_of,
                 is_new,
+                tried_for: self.tried_for(&job.id, digest).await,
             };
             Ok(Compiled::Put(wasm, Box::new(put)))
         };
         let (wasm, put) = match compile.await {
             Ok(Compiled::TakesLong) => return Then::CompileForLong,
-            Ok(Compiled::ToPull) => return self.want(job),
+            Ok(Compiled::ToPull) => return self.want(job).await,
             Ok(Compiled::Put(wasm, put)) => (wasm, *put),
-            Err(refused) => return self.finish(job, Err(refused)),
+            Err(refused) => return self.finish(job, Err(refused)).await,
         };
         let artifact_max = plan.artifact_max as u64;
         job.account
@@ -374,8 +358,9 @@ impl Loader {
         Then::Done
     }
 
-    /// Puts a component in place, or says why not; then the last good version comes in its place if nothing serves.
-    fn finish(&self, job: &Job, put: Result<Put, Refused>) -> Then {
+    /// Puts a component in place, or says why not; then the last good version comes in its place if nothing serves, or one
+    /// that an operator has left does.
+    async fn finish(&self, job: &Job, put: Result<Put, Refused>) -> Then {
         if let Ok(put) = &put
             && let Some(ToLoad { plan, .. }) = self.table.to_load(&job.id, &job.account)
         {
@@ -383,8 +368,13 @@ impl Loader {
             job.account.note(Limit::Artifact, artifact.0, artifact.1);
         }
         let refused = put.as_ref().err().cloned();
-        match (self.table.finish(&job.id, &job.account, put), refused) {
-            (Finished::NothingServes, Some(refused)) if job.instead_of.is_none() => Then::FallBack(refused),
+        let finished = self.table.finish(&job.id, &job.account, put);
+        let Some(refused) = refused.filter(|_| job.instead_of.is_none()) else {
+            return Then::Done;
+        };
+        match finished {
+            Finished::NothingServes => Then::FallBack(refused),
+            Finished::Refused if self.serves_what_was_left(job).await => Then::FallBack(refused),
             _ => Then::Done,
         }
     }

@@ -17,28 +17,29 @@
 //! Nothing is kept in memory, and a lock on a file is held while something is changed: hosts may share a directory, and then share
 //! what was taken back, each when it reads the tenant's directory the next time. Everything here blocks.
 
+mod disk;
+mod error;
 mod history;
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, ErrorKind, Read};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use namelock_sandbox::{Digest, Wasm};
 use namelock_types::milliseconds;
 
+use self::disk::{absent_is_fine, lock_in, open_kept, read_history, replace};
+pub use self::error::RollbackError;
 use self::history::History;
 pub use self::history::{Standing, Version};
 use super::id::TenantId;
 use crate::config::source::ConfigError;
 use crate::text::chain;
 
-/// The file whose lock is held while something is changed.
-const LOCK: &str = "lock";
-
-/// Longest history that is read, in bytes: far more than the most versions take.
-const HISTORY_MAX: u64 = 256 << 10;
+/// When the versions of a tenant that was removed are removed, too.
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(30 * 24);
 
 /// How versions are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,22 +50,9 @@ pub struct VersionsConfig {
     pub keep: usize,
 }
 
-/// Why a version cannot be taken back, or served again.
-#[derive(Debug, thiserror::Error)]
-pub enum RollbackError {
-    /// The host keeps none.
-    #[error("this host keeps no versions; set versions.keep to at least 2")]
-    NoneKept,
-    /// There is nothing before the one that is served.
-    #[error("no version from before the one that is served is kept")]
-    NothingBefore,
-    /// It is not kept.
-    #[error("no version {0} is kept of this tenant; `namelock admin versions` lists those that are")]
-    Unknown(String),
-    /// It is not on disk.
-    #[error("cannot write to the directory of versions")]
-    Io(#[source] io::Error),
-}
+/// What the versions of a tenant were before some were taken back.
+#[derive(Debug)]
+pub(super) struct Undo(History);
 
 /// The directory of versions.
 #[derive(Debug)]
@@ -88,17 +76,12 @@ impl Versions {
                 );
                 ConfigError::new("versions.dir", problem)
             };
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(dir)
-                .map_err(failed)?;
-            File::create(dir.join(LOCK)).map_err(failed)?;
+            lock_in(dir).map_err(failed)?;
         }
         Ok(Self { config })
     }
 
-    /// Keeps nothing.
+    /// Keeps and remembers nothing.
     pub fn none() -> Self {
         let dir = PathBuf::new();
         Self {
@@ -108,7 +91,8 @@ impl Versions {
 
     /// The versions of a tenant that are kept, the newest last.
     pub fn list(&self, tenant: &TenantId) -> Vec<Version> {
-        self.history(tenant).versions
+        let history = self.history(tenant);
+        history.kept(self.config.keep).into_iter().cloned().collect()
     }
 
     /// Why the component `found` of a tenant's directory was taken back, and what is served in its place, if anything can be; none:
@@ -116,7 +100,7 @@ impl Versions {
     pub(super) fn taken_back(&self, tenant: &TenantId, found: Digest) -> Option<(String, Option<Digest>)> {
         let history = self.history(tenant);
         match history.standing(found)? {
-            Standing::TakenBack(why) => Some((why.clone(), history.newest_good())),
+            Standing::TakenBack(why) => Some((why.clone(), history.instead())),
             Standing::Good | Standing::Tried => None,
         }
     }
@@ -126,9 +110,24 @@ impl Versions {
         self.history(tenant).standing(digest) == Some(&Standing::Good)
     }
 
-    /// The newest version of a tenant that was served, and not taken back.
-    pub(super) fn newest_good(&self, tenant: &TenantId) -> Option<Digest> {
-        self.history(tenant).newest_good()
+    /// The version that is served in place of what a tenant has: the newest that was served, and not taken back.
+    pub(super) fn instead(&self, tenant: &TenantId) -> Option<Digest> {
+        self.history(tenant).instead()
+    }
+
+    /// Whether an operator has returned from this version, which serves, to another one.
+    pub(super) fn is_left(&self, tenant: &TenantId, serving: Digest) -> bool {
+        let history = self.history(tenant);
+        history.standing(serving).is_some() && history.instead().is_some_and(|instead| instead != serving)
+    }
+
+    /// For how long a version has been tried, whether by this host or before it was started again.
+    pub(super) fn tried_for(&self, tenant: &TenantId, digest: Digest) -> Option<Duration> {
+        let history = self.history(tenant);
+        let tried = history
+            .tried()
+            .filter(|version| version.component == digest.to_string())?;
+        Some(Duration::from_millis(now_ms().saturating_sub(tried.served_ms)))
     }
 
     /// The component with this digest; none: it is not kept, or is not what its name says.
@@ -137,7 +136,12 @@ impl Versions {
             return None;
         }
         let path = self.component(digest);
-        let bytes = fs::read(&path).inspect_err(|error| {
+        let read = || -> io::Result<Vec<u8>> {
+            let (mut bytes, mut file) = (Vec::new(), open_kept(&path)?);
+            file.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read().inspect_err(|error| {
             if error.kind() != ErrorKind::NotFound {
                 tracing::warn!(path = %path.display(), %error, "cannot read a version that was kept");
             }
@@ -158,10 +162,10 @@ impl Versions {
         }
         let path = self.component(wasm.digest());
         let written = || {
-            if !fs::exists(&path)? {
-                replace(&path, wasm.as_bytes(), false)?;
-            }
             self.change(tenant, false, |history| {
+                if !fs::exists(&path)? {
+                    replace(&path, wasm.as_bytes(), false)?;
+                }
                 history.add(wasm.digest(), standing, now_ms(), self.config.keep);
                 Ok::<_, io::Error>(())
             })
@@ -172,13 +176,14 @@ impl Versions {
         }
     }
 
-    /// Notes what became of a version that was tried.
+    /// Notes what became of a version that was tried. What was taken back is remembered also where no versions are kept.
     pub(super) fn set(&self, tenant: &TenantId, digest: Digest, standing: Standing) {
-        if self.config.keep == 0 {
+        let is_taken_back = matches!(standing, Standing::TakenBack(_));
+        if self.config.dir.as_os_str().is_empty() || (self.config.keep == 0 && !is_taken_back) {
             return;
         }
         let set = self.change(tenant, true, |history| {
-            history.set(digest, standing);
+            history.set(digest, standing, now_ms(), self.config.keep);
             Ok::<_, io::Error>(())
         });
         if let Err(error) = set {
@@ -188,7 +193,7 @@ impl Versions {
     }
 
     /// Takes back what was put after the version `to`, so that this one is served; without `to` it is the one before `served`.
-    /// Returns it.
+    /// Returns it, and what undoes that if it cannot be served.
     ///
     /// # Errors
     ///
@@ -198,22 +203,102 @@ impl Versions {
         tenant: &TenantId,
         served: Option<Digest>,
         to: Option<Digest>,
-    ) -> Result<Digest, RollbackError> {
-        if self.config.keep == 0 {
+    ) -> Result<(Digest, Undo), RollbackError> {
+        if self.config.dir.as_os_str().is_empty() || (self.config.keep == 0 && to.is_none()) {
             return Err(RollbackError::NoneKept);
         }
         self.change(tenant, true, |history| {
+            let undo = Undo(history.clone());
             let to = match to {
                 Some(to) => to,
                 None => history.before(served).ok_or(RollbackError::NothingBefore)?,
             };
-            // Not only by its name: nothing is taken back for something that cannot be served.
-            if history.standing(to).is_none() || self.read(to).is_none() {
+            let standing = history.standing(to);
+            if standing.is_some() && self.read(to).is_some() {
+                history.return_to(to, served, now_ms());
+            } else if matches!(standing, Some(Standing::TakenBack(_))) {
+                // It is not kept, but may be what the tenant's directory has; if it is not, this is undone.
+                history.pardon(to);
+            } else {
+                // Not only by its name: nothing is taken back for something that cannot be served.
                 return Err(RollbackError::Unknown(to.to_string()));
             }
-            history.return_to(to);
-            Ok(to)
+            Ok((to, undo))
         })
+    }
+
+    /// Makes the history of a tenant again what it was, unless somebody has changed it meanwhile in another way.
+    pub(super) fn undo(&self, tenant: &TenantId, undo: Undo) {
+        let undone = self.change(tenant, true, |history| {
+            for version in &mut history.versions {
+                if let Some(before) = undo
+                    .0
+                    .versions
+                    .iter()
+                    .find(|before| before.component == version.component)
+                {
+                    version.standing.clone_from(&before.standing);
+                }
+            }
+            let before = undo.0.versions.into_iter();
+            let pardoned = before.filter(|before| history.versions.iter().all(|now| now.component != before.component));
+            let pardoned: Vec<_> = pardoned.collect();
+            history.versions.splice(0..0, pardoned);
+            Ok::<_, io::Error>(())
+        });
+        if let Err(error) = undone {
+            let error = chain(&error);
+            tracing::error!(tenant = %tenant, error, "cannot undo that versions were taken back; `namelock admin rollback --to` serves one again");
+        }
+    }
+
+    /// Notes that tenants were removed: should their ids come again, none of their versions is served in place of what they have
+    /// then. These are the ones of `of`, or all that were ever here, that are not `there`.
+    pub(super) fn end(&self, of: Option<&BTreeSet<TenantId>>, there: &BTreeSet<TenantId>) {
+        if self.config.keep == 0 {
+            return;
+        }
+        let gone = || match of {
+            Some(of) => Ok(of.difference(there).cloned().collect()),
+            None => self.all().map(|all| all.difference(there).cloned().collect()),
+        };
+        let end = |gone: BTreeSet<TenantId>| gone.iter().try_for_each(|tenant| self.end_one(tenant));
+        if let Err(error) = gone().and_then(end) {
+            tracing::warn!(%error, "cannot note which tenants were removed");
+        }
+    }
+
+    fn end_one(&self, tenant: &TenantId) -> io::Result<()> {
+        let path = self.history_path(tenant);
+        let Ok(found) = fs::symlink_metadata(&path) else {
+            return Ok(());
+        };
+        if !self.history(tenant).removed {
+            return self.change(tenant, false, |history| {
+                history.removed = true;
+                Ok(())
+            });
+        }
+        let age = found.modified()?.elapsed().unwrap_or_default();
+        if age > FORGOTTEN_AFTER {
+            self.change(tenant, false, |history| {
+                *history = History::default();
+                Ok::<_, io::Error>(())
+            })?;
+            fs::remove_file(&path).or_else(absent_is_fine)?;
+        }
+        Ok(())
+    }
+
+    /// The tenants that have a history.
+    fn all(&self) -> io::Result<BTreeSet<TenantId>> {
+        let mut all = BTreeSet::new();
+        for entry in fs::read_dir(&self.config.dir)? {
+            let name = entry?.file_name();
+            let id = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            all.extend(id.and_then(|id| id.parse().ok()));
+        }
+        Ok(all)
     }
 
     fn component(&self, digest: Digest) -> PathBuf {
@@ -225,7 +310,7 @@ impl Versions {
     }
 
     fn history(&self, tenant: &TenantId) -> History {
-        if self.config.keep == 0 {
+        if self.config.dir.as_os_str().is_empty() {
             return History::default();
         }
         read_history(&self.history_path(tenant))
@@ -238,7 +323,7 @@ impl Versions {
         durable: bool,
         change: impl FnOnce(&mut History) -> Result<T, E>,
     ) -> Result<T, E> {
-        let lock = File::open(self.config.dir.join(LOCK))?;
+        let lock = lock_in(&self.config.dir)?;
         lock.lock()?;
         let before = self.history(tenant);
         let mut history = before.clone();
@@ -246,7 +331,10 @@ impl Versions {
         if history != before {
             let text = serde_json::to_vec_pretty(&history).map_err(io::Error::other)?;
             replace(&self.history_path(tenant), &text, durable)?;
-            self.remove_unused(before.without(&history))?;
+            let kept = history.components(self.config.keep);
+            let mut dropped = before.components(usize::MAX);
+            dropped.retain(|digest| !kept.contains(digest) && self.component(*digest).exists());
+            self.remove_unused(dropped)?;
         }
         Ok(changed)
     }
@@ -259,8 +347,8 @@ impl Versions {
         for entry in fs::read_dir(&self.config.dir)? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "json") {
-                let kept = read_history(&path);
-                dropped.retain(|digest| kept.standing(*digest).is_none());
+                let kept = read_history(&path).components(self.config.keep);
+                dropped.retain(|digest| !kept.contains(digest));
             }
         }
         for digest in dropped {
@@ -268,49 +356,6 @@ impl Versions {
         }
         Ok(())
     }
-}
-
-fn absent_is_fine(error: io::Error) -> io::Result<()> {
-    match error.kind() {
-        ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
-    }
-}
-
-impl From<io::Error> for RollbackError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-/// Reads a history; an empty one if there is none, or none that can be read.
-fn read_history(path: &Path) -> History {
-    let read = || -> io::Result<History> {
-        let mut text = Vec::new();
-        File::open(path)?.take(HISTORY_MAX).read_to_end(&mut text)?;
-        serde_json::from_slice(&text).map_err(io::Error::other)
-    };
-    read().unwrap_or_else(|error| {
-        if error.kind() != ErrorKind::NotFound {
-            tracing::error!(path = %path.display(), %error, "cannot read which versions were served; a new list is begun");
-        }
-        History::default()
-    })
-}
-
-/// Writes a file beside and renames it, so that nobody reads half of it.
-fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(bytes)?;
-    if durable {
-        file.as_file().sync_all()?;
-    }
-    file.persist(path).map_err(|error| error.error)?;
-    if durable {
-        File::open(dir)?.sync_all()?;
-    }
-    Ok(())
 }
 
 fn now_ms() -> u64 {
