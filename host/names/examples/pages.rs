@@ -105,6 +105,7 @@ async fn fill(url: &NamesUrl, from: u64, to: u64) {
             );
             raw.execute_batch(&fill).unwrap();
         }
+        NamesUrl::Several(_) => panic!("give one database"),
         NamesUrl::Postgres(url) => {
             let (raw, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
             tokio::spawn(connection);

@@ -87,7 +87,7 @@ impl NamesConfig {
     pub fn deadline(&self, url: &NamesUrl) -> Duration {
         match url {
             NamesUrl::Sqlite(_) => self.busy_timeout,
-            NamesUrl::Postgres(_) => self.timeout + GRACE,
+            NamesUrl::Postgres(_) | NamesUrl::Several(_) => self.timeout + GRACE,
         }
     }
 

@@ -17,7 +17,14 @@ pub enum NamesError {
         /// What failed, for a log.
         reason: String,
     },
+    /// The tenant's names are not in this database, not yet or no longer.
+    #[error("{MOVED}")]
+    Moved,
 }
+
+/// What is told of a tenant whose names are not in this database.
+const MOVED: &str =
+    "the tenant's names are in another database, or are being moved to one; list all databases in names.url";
 
 impl NamesError {
     /// Makes the error of a database that does not answer, for this reason.
@@ -42,6 +49,9 @@ pub enum SaveError {
         /// What failed, for a log.
         reason: String,
     },
+    /// The tenant's names are not in this database, not yet or no longer. Nothing was written.
+    #[error("{MOVED}")]
+    Moved,
     /// The tenant would keep more than it may.
     #[error("the tenant may not keep more {} in the names database", match .0 {
         QuotaKind::Registrations => "registrations",
@@ -80,8 +90,10 @@ impl From<LengthError> for SaveError {
 
 impl From<NamesError> for SaveError {
     fn from(error: NamesError) -> Self {
-        let NamesError::Unavailable { reason } = error;
-        Self::Unavailable { reason }
+        match error {
+            NamesError::Unavailable { reason } => Self::Unavailable { reason },
+            NamesError::Moved => Self::Moved,
+        }
     }
 }
 

@@ -27,6 +27,7 @@
 //! - `url`: where a names database is;
 //! - `sqlite`: the one in a file on this machine;
 //! - `postgres`: the one in a server that a fleet shares;
+//! - [`placed`]: several such servers, each with some of the tenants;
 //! - `open`: picks one of the two by its URL;
 //! - [`records`]: whole rows of a tenant, for backups and moves;
 //! - [`catalog`]: the tenants of a fleet, in tables and with connections of its own.
@@ -54,6 +55,7 @@ mod manual_time;
 mod names;
 mod open;
 mod past_request;
+pub mod placed;
 mod postgres;
 mod quota;
 pub mod records;

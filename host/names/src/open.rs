@@ -7,7 +7,8 @@ use crate::config::NamesConfig;
 use crate::error::OpenError;
 use crate::manual_time::ManualTime;
 use crate::names::Names;
-use crate::postgres::Postgres;
+use crate::placed::Placed;
+use crate::postgres::{Postgres, Role};
 use crate::sqlite::Sqlite;
 use crate::url::NamesUrl;
 
@@ -20,7 +21,10 @@ pub async fn open(url: &NamesUrl, config: NamesConfig) -> Result<Arc<dyn Names>,
     config.check()?;
     match url {
         NamesUrl::Sqlite(path) => Ok(Arc::new(Sqlite::open(path, config, None).await?)),
-        NamesUrl::Postgres(server) => Ok(Arc::new(Postgres::open(server, &url.to_string(), config).await?)),
+        NamesUrl::Postgres(server) => Ok(Arc::new(
+            Postgres::open(server, &url.to_string(), config, Role::Alone).await?,
+        )),
+        NamesUrl::Several(several) => Ok(Arc::new(Placed::open(several, &config).await?)),
     }
 }
 

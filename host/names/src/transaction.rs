@@ -39,6 +39,17 @@ impl WriteOne {
         }
     }
 
+    /// Has its lease end at this time, if it does not end before.
+    pub(crate) fn no_later_than(mut self, end: Instant) -> Self {
+        let deadline = match &mut self {
+            Self::Save(save) => &mut save.deadline,
+            Self::Update(update) => &mut update.deadline,
+            Self::Free(free) => &mut free.deadline,
+        };
+        *deadline = end.min(*deadline);
+        self
+    }
+
     /// Returns until when its lease provably lasts.
     pub fn deadline(&self) -> Instant {
         match self {

@@ -84,7 +84,12 @@ impl Catalog {
             url: shown.clone(),
             reason,
         };
-        let NamesUrl::Postgres(server) = url else {
+        // Where names are in several databases, it is in the first.
+        let first = match url {
+            NamesUrl::Several(several) => several.first().unwrap_or(url),
+            NamesUrl::Sqlite(_) | NamesUrl::Postgres(_) => url,
+        };
+        let NamesUrl::Postgres(server) = first else {
             let reason = "hosts of a fleet share it, so it must be in a server: give postgres://host/database";
             return Err(refused(reason.to_owned()));
         };

@@ -23,6 +23,9 @@
 /// PostgreSQL plans a statement when a session prepares it, and keeps the plan until the table is analyzed. While a table is
 /// small all of its indexes cost the same, and then it takes the last that was made: to find one name it read all names of its
 /// tenant, in the first minute of a new database. Hosts of version 4 list what an owner has without an index meanwhile.
+///
+/// Version 6 adds what several databases need (see `placed`): tables that are empty and functions that are not called where there
+/// is one.
 pub(super) const MIGRATIONS: &[&str] = &["
     CREATE TABLE namelock_registrations (
         tenant        text   NOT NULL COLLATE \"C\",
@@ -160,7 +163,99 @@ pub(super) const MIGRATIONS: &[&str] = &["
         FOR EACH ROW WHEN (NEW.extras_token <> NEW.fencing_token
             AND NEW.freed_token IS DISTINCT FROM NEW.fencing_token)
         EXECUTE FUNCTION namelock_forget_extras();
-", ""];
+", "", SEVERAL_DATABASES];
+
+/// Who of several databases this one is, where each tenant is, and what keeps its writes from where it is not.
+const SEVERAL_DATABASES: &str = "
+    CREATE TABLE IF NOT EXISTS namelock_database (
+        one   boolean NOT NULL DEFAULT true PRIMARY KEY CHECK (one),
+        id    text    NOT NULL,
+        first text
+    );
+    COMMENT ON TABLE namelock_database IS
+        'Which database this is, and to which first one of several it belongs: none if it is the first, or alone';
+    INSERT INTO namelock_database (id) VALUES (md5(random()::text || clock_timestamp()::text || pg_backend_pid()))
+        ON CONFLICT DO NOTHING;
+
+    CREATE TABLE IF NOT EXISTS namelock_placement (
+        tenant     text   NOT NULL COLLATE \"C\" PRIMARY KEY,
+        database   text   NOT NULL,
+        moving_to  text,
+        moved_from text,
+        attempt    bigint NOT NULL DEFAULT 0
+    );
+    COMMENT ON TABLE namelock_placement IS
+        'In the first of several databases: which has the names of each tenant, by its id, and how far a move is';
+
+    CREATE TABLE IF NOT EXISTS namelock_moved (
+        tenant text   NOT NULL COLLATE \"C\" PRIMARY KEY,
+        mover  bigint NOT NULL
+    );
+    COMMENT ON TABLE namelock_moved IS
+        'The tenants whose names only a mover may write here: the last attempt to move it';
+
+    -- For each row that is written, once a tenant was gated. What others delete of a gated tenant, which is what a purge does, is
+    -- left instead of being refused: a purge is of all tenants.
+    CREATE OR REPLACE FUNCTION namelock_refuse_moved() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE
+        whose text;
+        may   text := nullif(current_setting('namelock.mover', true), '');
+    BEGIN
+        IF TG_OP = 'DELETE' THEN whose := OLD.tenant; ELSE whose := NEW.tenant; END IF;
+        IF may IS NULL AND NOT EXISTS (SELECT FROM namelock_moved WHERE tenant = whose)
+            OR may IS NOT NULL AND EXISTS (SELECT FROM namelock_moved WHERE tenant = whose AND mover = may::bigint)
+        THEN
+            IF TG_OP = 'DELETE' THEN RETURN OLD; ELSE RETURN NEW; END IF;
+        END IF;
+        IF TG_OP = 'DELETE' AND may IS NULL THEN RETURN NULL; END IF;
+        RAISE EXCEPTION 'the names of tenant % are not to be written in this database', whose USING ERRCODE = 'NL002';
+    END $$;
+
+    -- The lock waits until every write has ended that has not seen the gate, and lets no other begin before it is there. Returns
+    -- whether the attempt is the last one.
+    CREATE OR REPLACE FUNCTION namelock_gate(whose text, attempt bigint) RETURNS boolean
+    LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
+    BEGIN
+        LOCK TABLE namelock_registrations IN SHARE ROW EXCLUSIVE MODE;
+        IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'namelock_registrations'::regclass
+            AND tgname = 'namelock_refuse_moved')
+        THEN
+            CREATE TRIGGER namelock_refuse_moved BEFORE INSERT OR UPDATE OR DELETE ON namelock_registrations
+                FOR EACH ROW EXECUTE FUNCTION namelock_refuse_moved();
+        END IF;
+        INSERT INTO namelock_moved AS m VALUES (whose, attempt)
+            ON CONFLICT (tenant) DO UPDATE SET mover = greatest(m.mover, excluded.mover);
+        RETURN (SELECT mover = attempt FROM namelock_moved WHERE tenant = whose);
+    END $$;
+
+    -- Returns the placement of a tenant, which gets one if it has none: here if there are rows of it already, otherwise in that of
+    -- the candidates which has the fewest tenants.
+    CREATE OR REPLACE FUNCTION namelock_place(whose text, candidates text[]) RETURNS SETOF namelock_placement
+    LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
+    DECLARE
+        here   text;
+        chosen text;
+    BEGIN
+        PERFORM pg_advisory_xact_lock(7953758699291370350);
+        IF NOT EXISTS (SELECT FROM namelock_placement AS p WHERE p.tenant = whose) THEN
+            SELECT d.id INTO STRICT here FROM namelock_database AS d;
+            SELECT c.id INTO chosen FROM unnest(candidates) WITH ORDINALITY AS c (id, place)
+                LEFT JOIN (SELECT coalesce(p.moving_to, p.database) AS id, count(*) AS tenants
+                    FROM namelock_placement AS p GROUP BY 1) AS used ON used.id = c.id
+                ORDER BY coalesce(used.tenants, 0), c.place LIMIT 1;
+            IF chosen <> here AND NOT EXISTS (SELECT FROM namelock_registrations AS r WHERE r.tenant = whose) THEN
+                PERFORM namelock_gate(whose, 0);
+            END IF;
+            -- Looked at again now that nobody writes.
+            IF chosen IS NULL OR EXISTS (SELECT FROM namelock_registrations AS r WHERE r.tenant = whose) THEN
+                chosen := here;
+                DELETE FROM namelock_moved AS m WHERE m.tenant = whose;
+            END IF;
+            INSERT INTO namelock_placement (tenant, database) VALUES (whose, chosen);
+        END IF;
+        RETURN QUERY SELECT p.* FROM namelock_placement AS p WHERE p.tenant = whose;
+    END $$;
+";
 
 /// An index that a version makes.
 #[derive(Debug, Clone, Copy)]

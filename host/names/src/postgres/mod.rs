@@ -21,9 +21,11 @@ mod apply;
 mod batches;
 mod epochs;
 pub(crate) mod link;
+mod gates;
 mod list;
 mod migrations;
 mod parameters;
+mod places;
 mod pool;
 mod purge;
 mod quotas;
@@ -51,9 +53,11 @@ use namelock_types::error_chain;
 use tokio::task::JoinHandle;
 
 use self::batches::Batches;
+pub(crate) use self::places::{Identity, Placement};
 use self::pool::{ConnectError, Pool, give_back};
 use self::quotas::Quotas;
 pub(crate) use self::rows::usage;
+pub(crate) use self::schema::Role;
 use self::server::Server;
 use self::sql::Sql;
 pub(crate) use self::sql::{PLANNING, USED, is_used_key};
@@ -90,8 +94,8 @@ pub(crate) struct Postgres {
 impl Postgres {
     /// Connects to the server at `url`; `shown` is the URL without its password. A server that cannot be used now is
     /// tried again by every read and write.
-    pub(crate) async fn open(url: &str, shown: &str, config: NamesConfig) -> Result<Self, OpenError> {
-        let pool = Pool::new(url, shown, &config)?;
+    pub(crate) async fn open(url: &str, shown: &str, config: NamesConfig, role: Role) -> Result<Self, OpenError> {
+        let pool = Pool::new(url, shown, &config, role)?;
         let sql = Arc::new(Sql::new(stored_ms(config.timeout)));
         let time = Arc::new(Time::new());
         let ticks = tokio::spawn({

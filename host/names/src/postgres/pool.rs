@@ -15,7 +15,8 @@ use crate::config::{GRACE, NamesConfig};
 use crate::error::OpenError;
 use crate::postgres::link::{Era, Lent, Linking, Links};
 use crate::postgres::reach::{Reach, Unreachable};
-use crate::postgres::schema::{Migrated, SchemaError};
+use crate::postgres::gates::Gates;
+use crate::postgres::schema::{Migrated, Role, SchemaError};
 use crate::postgres::session::Session;
 use crate::postgres::sql::PLANNING;
 use crate::postgres::tls;
@@ -30,6 +31,8 @@ pub(super) struct Pool {
     turns: Turns,
     migrated: Migrated,
     timeout: Duration,
+    /// Whether tenants may have been moved away.
+    pub(super) gates: Gates,
 }
 
 /// A connection that is closed when it is dropped; [`give_back`] returns it to the pool instead.
@@ -52,7 +55,7 @@ pub(super) enum ConnectError {
 
 impl Pool {
     /// Makes a pool for the server at `url`, which may be down. `shown` is the URL without its password.
-    pub(super) fn new(url: &str, shown: &str, config: &NamesConfig) -> Result<Self, OpenError> {
+    pub(super) fn new(url: &str, shown: &str, config: &NamesConfig, role: Role) -> Result<Self, OpenError> {
         let refused = |reason: String| OpenError::Url {
             url: shown.to_owned(),
             reason,
@@ -85,8 +88,12 @@ impl Pool {
             era,
             has_several,
             turns: Turns::new(config.connections, config.queue, config.timeout + GRACE),
-            migrated: Migrated::default(),
+            migrated: Migrated::new(role),
             timeout: config.timeout,
+            gates: match role {
+                Role::Alone => Gates::default(),
+                Role::First | Role::Other => Gates::expected(),
+            },
         })
     }
 

@@ -62,6 +62,7 @@ async fn purge(
         work: Work::Purge,
         sql: Arc::clone(&sql.purge),
         parameters: parameters![sweep.from_ms, before, held, sweep.rows],
+        check: None,
         _keeps: Vec::new(),
     };
     let purged = statement::run(pool, NO_TENANT, Work::Purge, purge).await;

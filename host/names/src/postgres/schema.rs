@@ -35,6 +35,22 @@ pub(super) enum SchemaError {
     Sql(#[from] Error),
     #[error("its tables are not migrated yet")]
     Unfinished,
+    #[error(
+        "it is one of several databases, and not the first of them, which is the one with the id {0}; give all of them in \
+         names.url, that one first"
+    )]
+    NotFirst(String),
+}
+
+/// What a database is among those that a host uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// There is no other.
+    Alone,
+    /// The first of several.
+    First,
+    /// Another one of them.
+    Other,
 }
 
 impl SchemaError {
@@ -42,7 +58,7 @@ impl SchemaError {
     /// going down recovers by itself. Decided by the class of the SQLSTATE (PostgreSQL's documentation, appendix A).
     pub(super) fn is_lasting(&self) -> bool {
         match self {
-            Self::Newer(_) => true,
+            Self::Newer(_) | Self::NotFirst(_) => true,
             Self::Unfinished => false,
             Self::Sql(error) => error.code().is_some_and(|state| {
                 let passing = ["08", "25", "40", "53", "55", "57", "58"];
@@ -60,14 +76,23 @@ const MIGRATION_MAX: Duration = Duration::from_secs(3600);
 const INDEXES_LOOK: Duration = Duration::from_millis(50);
 
 /// Whether this process knows that the tables are up to date.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Migrated {
+    role: Role,
     done: Arc<AtomicBool>,
     /// Held by the connection that migrates.
     running: Arc<Mutex<()>>,
 }
 
 impl Migrated {
+    pub(super) fn new(role: Role) -> Self {
+        Self {
+            role,
+            done: Arc::default(),
+            running: Arc::default(),
+        }
+    }
+
     /// Migrates the tables, unless this process has done so; its first connection does it. A caller whose deadline passes
     /// leaves a migration that goes on without it: it may well take longer than a read or write may.
     pub(super) async fn ensure<C>(&self, mut client: C) -> Result<C, SchemaError>
@@ -81,10 +106,13 @@ impl Migrated {
         if self.done.load(Ordering::Acquire) {
             return Ok(client);
         }
-        let done = Arc::clone(&self.done);
+        let (done, role) = (Arc::clone(&self.done), self.role);
         let task = tokio::spawn(async move {
             let migrated = tokio::time::timeout(MIGRATION_MAX, migrate(&mut client)).await;
             migrated.map_err(|_| SchemaError::Unfinished)??;
+            if role != Role::Other {
+                check_first(&client).await?;
+            }
             done.store(true, Ordering::Release);
             drop(running);
             Ok(client)
@@ -141,6 +169,14 @@ async fn migrate_tables(client: &mut Client) -> Result<Step, SchemaError> {
     }
     transaction.commit().await?;
     Ok(step)
+}
+
+/// Refuses a database that belongs to another one: it has only some of the tenants, and another one says which.
+async fn check_first(client: &Client) -> Result<(), SchemaError> {
+    let first = client.query_one("SELECT first FROM namelock_database", &[]).await?;
+    first
+        .try_get::<_, Option<String>>(0)?
+        .map_or(Ok(()), |first| Err(SchemaError::NotFirst(first)))
 }
 
 fn indexes_of(version: i64) -> impl Iterator<Item = Index> {

@@ -13,7 +13,7 @@ use crate::keep::Keep;
 use crate::past_request::PastRequest;
 use crate::postgres::pool::{Pool, give_back};
 use crate::postgres::rows::{NameRow, name_row, past_request};
-use crate::postgres::sql::{Sql, Text, is_too_late, is_used_key};
+use crate::postgres::sql::{Sql, Text, is_moved, is_too_late, is_used_key};
 use crate::postgres::statement::{self, Answer, Job, One, Parameters, StatementError, Work, parameters};
 use crate::postgres::time::{Now, Time};
 use crate::postgres::turns::Kind;
@@ -53,6 +53,7 @@ impl Server {
             work: Work::Write(lease_ends),
             sql: Arc::clone(sql),
             parameters,
+            check: None,
             _keeps: vec![keep.clone()],
         };
         let answer = self.ask(tenant, one.work, one).await;
@@ -93,9 +94,34 @@ impl Server {
             work,
             sql: Arc::clone(sql),
             parameters,
+            check: self.check_of(tenant, work),
+            _keeps: Vec::new(),
+        };
+        self.ask(tenant, work, one).await?.checked()
+    }
+
+    /// Runs one statement that is of no tenant's names, when it is the tenant's turn.
+    pub(super) async fn ask_of_places(
+        &self,
+        tenant: &str,
+        work: Work,
+        sql: &Text,
+        parameters: Parameters,
+    ) -> Result<Answer, StatementError> {
+        let one = One {
+            work,
+            sql: Arc::clone(sql),
+            parameters,
+            check: None,
             _keeps: Vec::new(),
         };
         self.ask(tenant, work, one).await
+    }
+
+    /// What to ask after a read, where tenants are in several databases.
+    fn check_of(&self, tenant: &str, work: Work) -> Option<(Text, String)> {
+        let is_checked = matches!(work, Work::Read) && tenant != NO_TENANT && self.pool.gates.are_there();
+        is_checked.then(|| (Arc::clone(&self.sql.is_moved), tenant.to_owned()))
     }
 
     /// Runs a job, once the time is known.
@@ -194,7 +220,7 @@ impl Server {
 }
 
 /// Why a write is refused.
-pub(super) trait Refusal {
+pub(crate) trait Refusal {
     /// Whether its lease had ended.
     fn is_lease_lost(&self) -> bool;
 }
@@ -222,5 +248,9 @@ pub(super) fn refused(error: StatementError) -> SaveError {
 
 /// Turns why something has no answer into what its caller is told.
 pub(super) fn unavailable(error: StatementError) -> NamesError {
-    NamesError::unavailable(error_chain(&error))
+    match error {
+        StatementError::Moved => NamesError::Moved,
+        StatementError::Server(error) if is_moved(&error) => NamesError::Moved,
+        error => NamesError::unavailable(error_chain(&error)),
+    }
 }

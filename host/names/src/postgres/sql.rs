@@ -64,6 +64,9 @@ const TOO_LATE: &str = "NL001";
 /// Whether commits wait for a standby.
 const HAS_STANDBY: &str = "current_setting('synchronous_standby_names') <> ''";
 
+/// The SQLSTATE of a write of a tenant whose names are not to be written in this database; see migration 6.
+const MOVED: &str = "NL002";
+
 /// How every session plans. No statement here has to read the whole table, or to sort its rows: each is written so that one index
 /// gives those that it needs, in order. Where PostgreSQL expects few rows, because it has no statistics or wrong ones, it would
 /// otherwise read all that there are; and a plan that is made while there are few is kept when there are many. What must be
@@ -135,11 +138,33 @@ pub(super) struct Sql {
     pub(super) epochs: Text,
     /// Records the epoch `$2` of the lock server `$1`.
     pub(super) record_epoch: Text,
+    /// Reads whether the names of the tenant `$1` are not in this database, whatever rows there are.
+    pub(super) is_moved: Text,
+    /// Reads whether that is so of any tenant.
+    pub(super) has_moved: Text,
+    /// Reads which database this is, and to which first one it belongs.
+    pub(super) identity: Text,
+    /// Has it belong to the first one `$1`, if it belongs to none and is empty. Returns what `identity` does.
+    pub(super) join: Text,
+    /// Reads where the tenant `$1` is placed.
+    pub(super) placement: Text,
+    /// Reads it, and places a tenant that is not placed in one of the databases `$2`.
+    pub(super) place: Text,
 }
 
 /// Returns whether a write was refused because its lease had ended while it waited in the server.
 pub(super) fn is_too_late(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|state| state.code() == TOO_LATE)
+}
+
+/// Returns whether a write was refused because the names of its tenant are not to be written in this database.
+pub(super) fn is_moved(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|state| state.code() == MOVED)
+}
+
+/// Returns whether a statement was refused because others held a lock for longer than it may wait: it has changed nothing.
+pub(super) fn is_locked_out(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
 }
 
 /// Returns whether a write was refused because another registration has the key of its request.
@@ -265,6 +290,20 @@ impl Sql {
                 ON CONFLICT (server) DO UPDATE SET last = greatest(e.last, excluded.last),
                     placed = greatest(e.placed, excluded.placed)",
             ),
+            is_moved: text("SELECT EXISTS (SELECT FROM namelock_moved WHERE tenant = $1)"),
+            has_moved: text("SELECT EXISTS (SELECT FROM namelock_moved)"),
+            identity: text("SELECT id, first FROM namelock_database"),
+            join: text(
+                "WITH joined AS (
+                    UPDATE namelock_database SET first = $1 WHERE first IS NULL AND id <> $1
+                        AND NOT EXISTS (SELECT FROM namelock_registrations)
+                        AND NOT EXISTS (SELECT FROM namelock_placement)
+                    RETURNING id, first)
+                SELECT id, first FROM joined
+                UNION ALL SELECT id, first FROM namelock_database WHERE NOT EXISTS (SELECT FROM joined)",
+            ),
+            placement: text("SELECT database, moving_to, moved_from FROM namelock_placement WHERE tenant = $1"),
+            place: text("SELECT database, moving_to, moved_from FROM namelock_place($1, $2::text[])"),
         }
     }
 }

@@ -68,9 +68,20 @@ pub(super) struct Answer {
     pub(super) rows: Vec<Row>,
     /// How many rows were read or changed.
     count: u64,
+    /// Whether what was read is of a tenant whose names are elsewhere: it means nothing.
+    is_moved: bool,
 }
 
 impl Answer {
+    /// Refuses what means nothing.
+    pub(super) fn checked(self) -> Result<Self, StatementError> {
+        if self.is_moved {
+            Err(StatementError::Moved)
+        } else {
+            Ok(self)
+        }
+    }
+
     /// Of a statement that returns at most one.
     pub(super) fn row(self) -> Option<Row> {
         self.rows.into_iter().next()
@@ -89,6 +100,8 @@ pub(super) enum StatementError {
     Server(tokio_postgres::Error),
     #[error("it is closed")]
     Closed,
+    #[error("the tenant's names are not in it")]
+    Moved,
     /// It was not sent in time, or it may be answered later, and nobody will know.
     #[error("{0}")]
     NoAnswer(String),
@@ -110,6 +123,8 @@ pub(super) struct One {
     pub(super) work: Work,
     pub(super) sql: Text,
     pub(super) parameters: Parameters,
+    /// The statement and the tenant to ask afterwards whether what was read is of a tenant that has moved.
+    pub(super) check: Option<(Text, String)>,
     /// Last until the server has answered.
     pub(super) _keeps: Vec<Keep>,
 }
@@ -256,13 +271,28 @@ impl Job for One {
 
     async fn ask(&self, connection: &Connection) -> Result<Answer, tokio_postgres::Error> {
         let statement = connection.prepare_cached(&self.sql).await?;
-        let rows = connection.query(&statement, &references(&self.parameters)).await?;
+        let parameters = references(&self.parameters);
+        let (rows, is_moved) = match &self.check {
+            None => (connection.query(&statement, &parameters).await?, false),
+            Some((check, tenant)) => {
+                let check = connection.prepare_cached(check).await?;
+                let tenant: [&(dyn ToSql + Sync); 1] = [tenant];
+                // Both are sent before the first is answered, and the server works on them in this order: where there is no gate
+                // after the rows were read, there was none before.
+                let (rows, moved) = tokio::join!(
+                    biased;
+                    connection.query(&statement, &parameters),
+                    connection.query_one(&check, &tenant),
+                );
+                (rows?, moved?.try_get(0)?)
+            }
+        };
         let count = match (self.work, rows.first()) {
             // It has a row also where it has changed nothing, which proves nothing.
             (Work::Purge, Some(row)) => row.try_get::<_, i64>("deleted")?.unsigned_abs(),
             _ => rows.len() as u64,
         };
-        Ok(Answer { rows, count })
+        Ok(Answer { rows, count, is_moved })
     }
 
     fn count(answer: &Answer) -> u64 {

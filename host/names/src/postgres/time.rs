@@ -195,6 +195,9 @@ impl Time {
                     (Course::from(boottime_ms(), time_ms), jumped)
                 }
             };
+            if !pool.gates.are_there() && connection.query_one(&*sql.has_moved, &[]).await?.try_get(0)? {
+                pool.gates.note();
+            }
             let keep = connection.prepare_cached(&sql.keep_time).await?;
             let sent_ms = course.time_ms(boottime_ms());
             let row = connection

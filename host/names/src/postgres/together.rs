@@ -106,6 +106,7 @@ impl Saves {
             work: Work::Write(until),
             sql: Arc::clone(&self.0.sql.save_many),
             parameters,
+            check: None,
             _keeps: all.iter().map(|new| new.keep.clone()).collect(),
         };
         let answer = self.0.ask(tenant, one.work, one).await;
@@ -189,6 +190,8 @@ fn may_be_of_one(error: &StatementError) -> bool {
             let is_of_class = |state: &SqlState| ["22", "23", "40"].iter().any(|class| state.code().starts_with(class));
             is_too_late(error) || error.code().is_some_and(is_of_class)
         }
-        StatementError::Connect(_) | StatementError::Closed | StatementError::NoAnswer(_) => false,
+        StatementError::Connect(_) | StatementError::Closed | StatementError::Moved | StatementError::NoAnswer(_) => {
+            false
+        }
     }
 }

@@ -76,24 +76,51 @@ impl Records {
     ///
     /// See [`OpenError`].
     pub async fn open(url: &NamesUrl, config: &NamesConfig) -> Result<Self, OpenError> {
+        if let NamesUrl::Several(_) = url {
+            return Err(OpenError::Url {
+                url: url.to_string(),
+                reason: "give the one database that has the tenant; `namelock names placement` says which".to_owned(),
+            });
+        }
         // As a host does, which leaves tables that are up to date, and a time that goes on.
         let names = open(url, config.clone()).await?;
         let ready = names.ready().await;
         names.close().await;
-        ready.map_err(|NamesError::Unavailable { reason }| OpenError::Server {
+        ready.map_err(|error| OpenError::Server {
             url: url.to_string(),
-            problem: reason,
+            problem: error.to_string(),
         })?;
-        let database = match url {
-            NamesUrl::Sqlite(path) => Database::Sqlite(sqlite::Records::open(path, config)?),
-            NamesUrl::Postgres(server) => Database::Postgres(Box::new(
-                postgres::Records::open(server, &url.to_string(), config).await?,
-            )),
-        };
-        Ok(Self {
+        match url {
+            NamesUrl::Sqlite(path) => Ok(Self::of(Database::Sqlite(sqlite::Records::open(path, config)?))),
+            NamesUrl::Postgres(_) | NamesUrl::Several(_) => Self::connect(url, config).await,
+        }
+    }
+
+    fn of(database: Database) -> Self {
+        Self {
             database,
             rows: PAGE_MAX,
-        })
+        }
+    }
+
+    /// Connects to a PostgreSQL database whose tables are up to date.
+    pub(crate) async fn connect(url: &NamesUrl, config: &NamesConfig) -> Result<Self, OpenError> {
+        let NamesUrl::Postgres(server) = url else {
+            return Err(OpenError::Url {
+                url: url.to_string(),
+                reason: "it is not one postgres://host/database".to_owned(),
+            });
+        };
+        let records = postgres::Records::open(server, &url.to_string(), config).await?;
+        Ok(Self::of(Database::Postgres(Box::new(records))))
+    }
+
+    /// Returns the connection to a PostgreSQL database.
+    pub(crate) fn client(&self) -> Option<&tokio_postgres::Client> {
+        match &self.database {
+            Database::Postgres(records) => Some(records.client()),
+            Database::Sqlite(_) => None,
+        }
     }
 
     /// Begins a snapshot, and returns what time it is in it.

@@ -83,6 +83,10 @@ impl Records {
         Ok(Self { client, now_ms: 0 })
     }
 
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     pub(super) async fn begin(&mut self) -> Result<i64, NamesError> {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         self.client.batch_execute(begin).await.map_err(unavailable)?;

@@ -12,8 +12,22 @@ use namelock_names::{
 use namelock_test_servers::Postgres;
 use tokio::time::Instant;
 
-/// Makes each test twice, once for each database.
+/// Makes each test also for several databases.
 macro_rules! suite {
+    ($($test:ident)*) => {
+        suite_of_one!($($test)*);
+
+        mod placed {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(crate::placed().await).await;
+            })*
+        }
+    };
+}
+
+/// Makes each test twice, once for each database.
+macro_rules! suite_of_one {
     ($($test:ident)*) => {
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,6 +75,25 @@ async fn postgres() -> Database {
     Database::at(&server.url(), server).await
 }
 
+/// Two databases, of which the second has the tenant.
+async fn placed() -> Database {
+    let server = Postgres::start();
+    let (raw, connection) = tokio_postgres::connect(&server.url(), tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    raw.batch_execute("CREATE DATABASE second").await.unwrap();
+    let second = server.url().replace("/postgres", "/second");
+    assert_ne!(second, server.url());
+    let database = Database::at(&format!("{},{second}", server.url()), server).await;
+    // The first tenant comes to the first one.
+    eventually(async || database.names.find("other", "a").await.is_ok()).await;
+    eventually(async || database.names.find("t", "a").await.is_ok()).await;
+    let places = "SELECT count(DISTINCT database) FROM namelock_placement";
+    assert_eq!(raw.query_one(places, &[]).await.unwrap().get::<_, i64>(0), 2);
+    database
+}
+
 impl Database {
     /// Waits until a registration has ended by the time of both processes, which may be a round trip apart.
     async fn until_ended(&self, name: &str) {
@@ -100,7 +133,13 @@ impl Database {
                 raw.query_row(sql, [tenant], |row| Ok((row.get(0)?, row.get(1)?)))
                     .unwrap()
             }
-            NamesUrl::Postgres(url) => {
+            NamesUrl::Postgres(_) | NamesUrl::Several(_) => {
+                // That of the tenant is the last.
+                let url = match &self.url {
+                    NamesUrl::Several(urls) => urls.last().unwrap(),
+                    one => one,
+                };
+                let NamesUrl::Postgres(url) = url else { panic!("{url}") };
                 let sql = "SELECT count(*), coalesce(sum(128 + octet_length(tenant) + octet_length(name)
                     + octet_length(owner) + octet_length(attributes)), 0)
                     FROM namelock_registrations WHERE tenant = $1";

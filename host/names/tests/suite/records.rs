@@ -9,7 +9,7 @@ use namelock_names::{
 
 use crate::{Database, eventually, free, is_taken_by, save, update};
 
-suite! {
+suite_of_one! {
     what_is_put_into_an_empty_database_is_read_the_same
     what_is_put_twice_is_there_once_and_a_newer_write_stays
     what_had_ended_stays_ended_and_held_though_the_time_is_behind
@@ -91,7 +91,7 @@ async fn fill(db: &Database) {
 async fn empty_like(db: &Database) -> Database {
     match &db.url {
         NamesUrl::Sqlite(_) => crate::sqlite().await,
-        NamesUrl::Postgres(_) => crate::postgres().await,
+        NamesUrl::Postgres(_) | NamesUrl::Several(_) => crate::postgres().await,
     }
 }
 
