@@ -134,7 +134,6 @@ impl Database {
                     .unwrap()
             }
             NamesUrl::Postgres(_) | NamesUrl::Several(_) => {
-                // That of the tenant is the last.
                 let url = match &self.url {
                     NamesUrl::Several(urls) => urls.last().unwrap(),
                     one => one,
