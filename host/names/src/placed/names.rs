@@ -206,6 +206,7 @@ impl Names for Placed {
             time_age: sum.time_age.max(one.time_age),
             time_jumped: sum.time_jumped.max(one.time_jumped),
             purge_fails: sum.purge_fails || one.purge_fails,
+            lacks_standby: sum.lacks_standby || one.lacks_standby,
         })
     }
 

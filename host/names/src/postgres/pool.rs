@@ -13,9 +13,9 @@ use scopeguard::ScopeGuard;
 
 use crate::config::{GRACE, NamesConfig};
 use crate::error::OpenError;
+use crate::postgres::gates::Gates;
 use crate::postgres::link::{Era, Lent, Linking, Links};
 use crate::postgres::reach::{Reach, Unreachable};
-use crate::postgres::gates::Gates;
 use crate::postgres::schema::{Migrated, Role, SchemaError};
 use crate::postgres::session::Session;
 use crate::postgres::sql::PLANNING;

@@ -133,19 +133,15 @@ impl Database {
                 raw.query_row(sql, [tenant], |row| Ok((row.get(0)?, row.get(1)?)))
                     .unwrap()
             }
-            NamesUrl::Postgres(_) | NamesUrl::Several(_) => {
-                let url = match &self.url {
-                    NamesUrl::Several(urls) => urls.last().unwrap(),
-                    one => one,
-                };
-                let NamesUrl::Postgres(url) = url else { panic!("{url}") };
-                let sql = "SELECT count(*), coalesce(sum(128 + octet_length(tenant) + octet_length(name)
-                    + octet_length(owner) + octet_length(attributes)), 0)
-                    FROM namelock_registrations WHERE tenant = $1";
-                let (raw, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
-                tokio::spawn(connection);
-                let row = raw.query_one(sql, &[&tenant]).await.unwrap();
-                (row.get(0), row.get(1))
+            NamesUrl::Postgres(url) => rows_in_server(url, tenant).await,
+            NamesUrl::Several(urls) => {
+                let (mut registrations, mut bytes) = (0, 0);
+                for url in urls {
+                    let NamesUrl::Postgres(url) = url else { panic!("{url}") };
+                    let rows = rows_in_server(url, tenant).await;
+                    (registrations, bytes) = (registrations + rows.0, bytes + rows.1);
+                }
+                (registrations, bytes)
             }
         };
         Usage {
@@ -153,6 +149,16 @@ impl Database {
             bytes: bytes.try_into().unwrap(),
         }
     }
+}
+
+async fn rows_in_server(url: &str, tenant: &str) -> (i64, i64) {
+    let sql = "SELECT count(*), coalesce(sum(128 + octet_length(tenant) + octet_length(name)
+        + octet_length(owner) + octet_length(attributes)), 0)
+        FROM namelock_registrations WHERE tenant = $1";
+    let (raw, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let row = raw.query_one(sql, &[&tenant]).await.unwrap();
+    (row.get(0), row.get(1))
 }
 
 fn save(name: &str, owner: &str, fencing_token: u64) -> Save {

@@ -167,7 +167,7 @@ impl NamesView<'_> {
                 self.tenant.account.refuse(limit);
                 self.limit_reached(limit, None, error.to_string())
             }
-            namelock_names::SaveError::Unavailable { .. } => {
+            namelock_names::SaveError::Unavailable { .. } | namelock_names::SaveError::Moved => {
                 self.unavailable(&error);
                 SaveError::Unavailable("the names database does not answer".to_owned())
             }

@@ -9,6 +9,7 @@ mod error;
 mod export;
 mod format;
 mod import;
+mod moves;
 mod progress;
 
 use clap::{Args, Subcommand};
@@ -16,6 +17,7 @@ use clap::{Args, Subcommand};
 pub use self::error::BackupError;
 use self::export::ExportFlags;
 use self::import::ImportFlags;
+use self::moves::{MoveFlags, PlacementFlags};
 use crate::lifecycle::RunError;
 
 /// The arguments of `namelock names`.
@@ -36,6 +38,13 @@ enum NamesCommand {
     /// A name that was written since stays as it is, and what is put twice is there once, so an import that was interrupted is begun
     /// again. A file is read to its end before anything is put; standard input cannot be.
     Import(ImportFlags),
+    /// Moves a tenant from one of several databases to another
+    ///
+    /// Others are served meanwhile; its own calls are answered `names_unavailable`. If it is interrupted, the same command goes on, and
+    /// `--back` undoes it until the tenant is in its new place.
+    Move(MoveFlags),
+    /// Lists in which of several databases each tenant is
+    Placement(PlacementFlags),
 }
 
 /// Runs a command.
@@ -52,5 +61,7 @@ pub fn run(flags: &NamesFlags) -> Result<(), RunError> {
     match &flags.command {
         NamesCommand::Export(flags) => runtime.block_on(export::run(flags)),
         NamesCommand::Import(flags) => runtime.block_on(import::run(flags)),
+        NamesCommand::Move(flags) => runtime.block_on(moves::run(flags)),
+        NamesCommand::Placement(flags) => runtime.block_on(moves::list(flags)),
     }
 }

@@ -131,6 +131,9 @@ pub enum RunError {
     /// Names could not be exported or imported.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// A tenant could not be moved between databases.
+    #[error(transparent)]
+    Move(#[from] namelock_names::placed::mover::MoveError),
     /// The requested output could not be written.
     #[error("cannot write to standard output")]
     Print(#[source] io::Error),
@@ -170,6 +173,7 @@ impl RunError {
             | Self::Hosts(_)
             | Self::NotServed(_)
             | Self::Backup(_)
+            | Self::Move(_)
             | Self::Print(_)
             | Self::Screen(_)
             | Self::Runtime(_) => 1,

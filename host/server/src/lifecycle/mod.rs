@@ -317,7 +317,7 @@ fn sandbox_config(config: &Config) -> SandboxConfig {
 fn database(url: &NamesUrl) -> &'static str {
     match url {
         NamesUrl::Sqlite(_) => "SQLite",
-        NamesUrl::Postgres(_) => "PostgreSQL",
+        NamesUrl::Postgres(_) | NamesUrl::Several(_) => "PostgreSQL",
     }
 }
 

@@ -10,7 +10,7 @@ use crate::config::NamesConfig;
 async fn plans(rows: u32, statements: &[(&str, &str)]) -> Vec<String> {
     let server = Postgres::start();
     drop(
-        crate::postgres::Postgres::open(&server.url(), "", NamesConfig::default())
+        crate::postgres::Postgres::open(&server.url(), "", NamesConfig::default(), crate::postgres::Role::Alone)
             .await
             .unwrap(),
     );
