@@ -35,6 +35,8 @@ mod postgres;
 mod record;
 mod sqlite;
 
+use std::sync::Arc;
+
 use namelock_types::FencingToken;
 
 use self::record::PAGE_BYTES_MAX;
@@ -42,7 +44,9 @@ pub use self::record::{PAGE_MAX, Record, TOKEN_MAX};
 use crate::config::NamesConfig;
 use crate::epoch::EPOCH_STEP;
 use crate::error::{NamesError, OpenError, SaveError};
+use crate::names::Names;
 use crate::open::open;
+use crate::postgres::{Postgres, Role};
 use crate::quota::Usage;
 use crate::url::NamesUrl;
 
@@ -83,7 +87,13 @@ impl Records {
             });
         }
         // As a host does, which leaves tables that are up to date, and a time that goes on.
-        let names = open(url, config.clone()).await?;
+        let names: Arc<dyn Names> = match url {
+            // Also where it is not the first of several.
+            NamesUrl::Postgres(server) => {
+                Arc::new(Postgres::open(server, &url.to_string(), config.clone(), Role::Other).await?)
+            }
+            NamesUrl::Sqlite(_) | NamesUrl::Several(_) => open(url, config.clone()).await?,
+        };
         let ready = names.ready().await;
         names.close().await;
         ready.map_err(|error| OpenError::Server {
