@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use namelock_names::placed::mover::{MoveError, Mover, Step, placements};
+use namelock_names::placed::{MoveError, Mover, Step, placements};
 use namelock_names::{FencingToken, Keep, Names, NamesConfig, NamesError, NamesUrl, Quota, Save, SaveError, open};
 use namelock_test_servers::Postgres;
 use tokio::time::Instant;
@@ -156,29 +156,67 @@ async fn a_mover_that_was_overtaken_writes_nothing() {
     let two = two().await;
     let names = host(&two.url).await;
     names.save(save("t", "a", "ann", 1)).await.unwrap();
-    let mut slow = Mover::open(&two.url, &config(), "t", Some("2")).await.unwrap();
-    for _ in 0..2 {
-        slow.next().await.unwrap();
+    for steps in 1..=4 {
+        let mut slow = Mover::open(&two.url, &config(), "t", Some("2")).await.unwrap();
+        for _ in 0..steps {
+            slow.next().await.unwrap();
+        }
+        match Mover::open(&two.url, &config(), "t", Some("2")).await {
+            Err(MoveError::Refused(why)) => assert!(why.contains("another command"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        // Its lock is lost, as with its connection, and the next one undoes the move.
+        let end =
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1::bigint::oid";
+        client(&two.urls[0])
+            .await
+            .query(end, &[&0x6e6c_7403_i64])
+            .await
+            .unwrap();
+        move_to(&two, "t", None).await;
+        let name = format!("after {steps}");
+        names.save(save("t", &name, "ann", 2)).await.unwrap();
+        while slow.next().await.is_ok() {}
+        // Nor has it gated the tenant again.
+        for name in ["a", &name] {
+            assert!(names.find("t", name).await.unwrap().is_some(), "{steps} {name}");
+        }
+        names.save(save("t", &format!("{name} all"), "ann", 3)).await.unwrap();
+        assert!(!place_of(&two, "t").await.ends_with("second"));
     }
-    match Mover::open(&two.url, &config(), "t", Some("2")).await {
-        Err(MoveError::Refused(why)) => assert!(why.contains("another command"), "{why}"),
-        other => panic!("{other:?}"),
+    move_to(&two, "t", Some("2")).await;
+    assert!(names.find("t", "a").await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_had_ended_stays_so_and_nothing_ends_early_whatever_the_time_is_there() {
+    for ahead_seconds in [-86_400_i64, 86_400] {
+        let (first, second) = (Postgres::start(), Postgres::with_clock());
+        second.set_clock(ahead_seconds);
+        let url: NamesUrl = format!("{},{}", first.url(), second.url()).parse().unwrap();
+        let names = host(&url).await;
+        let mut short = save("t", "short", "ann", 1);
+        short.lifetime = Some(Duration::from_millis(1));
+        names.save(short).await.unwrap();
+        let mut long = save("t", "long", "ann", 1);
+        long.lifetime = Some(Duration::from_secs(3600));
+        let long = names.save(long).await.unwrap();
+        let ended = async { while names.find("t", "short").await.unwrap().is_some() {} };
+        tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap();
+        let mut mover = Mover::open(&url, &config(), "t", Some("2")).await.unwrap();
+        while mover.next().await.unwrap().is_some() {}
+        drop(mover);
+        assert_eq!(names.find("t", "short").await.unwrap(), None, "{ahead_seconds}");
+        let found = names.find("t", "long").await.unwrap().unwrap();
+        assert_eq!((found.owner.as_str(), found.created_ms), ("ann", long.created_ms));
+        let (then, now) = (long.expires_ms.unwrap(), found.expires_ms.unwrap());
+        if ahead_seconds < 0 {
+            assert_eq!(now, then);
+        } else {
+            let later = now - then;
+            assert!((86_000_000..87_000_000).contains(&later), "{later}");
+        }
     }
-    // Its lock is lost, as with its connection, and the next one undoes the move.
-    let end =
-        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1::bigint::oid";
-    client(&two.urls[0])
-        .await
-        .query(end, &[&0x6e6c_7403_i64])
-        .await
-        .unwrap();
-    move_to(&two, "t", None).await;
-    names.save(save("t", "b", "ann", 2)).await.unwrap();
-    while slow.next().await.is_ok() {}
-    for name in ["a", "b"] {
-        assert!(names.find("t", name).await.unwrap().is_some(), "{name}");
-    }
-    assert!(!place_of(&two, "t").await.ends_with("second"));
 }
 
 /// What one task has been told.

@@ -24,11 +24,16 @@
 //! - `members`: which databases there are, and that they belong together;
 //! - `places`: where tenants are, as far as this host remembers;
 //! - `names`: what a host does with it;
-//! - [`mover`]: moves a tenant from one to another.
+//! - `mover`, `steps`: moves a tenant from one to another; `listed`: says where tenants are.
 
+mod listed;
 mod members;
-pub mod mover;
+mod mover;
 mod names;
 mod places;
+mod steps;
 
+pub use self::listed::{TenantPlace, placements};
+pub use self::mover::Mover;
 pub(crate) use self::names::Placed;
+pub use self::steps::{MoveError, Step};

@@ -16,7 +16,7 @@
 //!
 //! One of them holds an advisory lock in the first database. One that stands still loses it with its connection, and may wake
 //! up when another has finished, so the lock alone is not enough: each attempt has a number, the gates let only the last one
-//! write, and what an earlier one still sends is refused, where there is no gate any more too.
+//! write, and what an earlier one still sends is refused, also where the gate is open again: it neither writes there nor closes it.
 //!
 //! # Time
 //!
@@ -25,14 +25,13 @@
 
 use std::time::Duration;
 
-use namelock_types::error_chain;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use crate::config::NamesConfig;
-use crate::error::{NamesError, OpenError, SaveError};
-use crate::open::open;
+use crate::placed::listed::{Listed, client, listed};
+use crate::placed::steps::{MoveError, Step};
 use crate::records::{Record, Records};
 use crate::url::NamesUrl;
 
@@ -42,65 +41,6 @@ const MOVER_LOCK: i32 = 0x6e6c_7403;
 /// How often a tenant is gated again while others write for longer than it waits for them, and the pause between.
 const GATE_TRIES: u32 = 100;
 const GATE_PAUSE: Duration = Duration::from_millis(100);
-
-/// Why a tenant was not moved.
-#[derive(Debug, thiserror::Error)]
-pub enum MoveError {
-    /// A database cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// A database does not answer.
-    #[error("{0}; run the same command again, it goes on from there")]
-    Names(#[from] NamesError),
-    /// Records could not be put.
-    #[error("{0}; run the same command again, it goes on from there")]
-    Put(#[from] SaveError),
-    /// It cannot be done as asked.
-    #[error("{0}")]
-    Refused(String),
-}
-
-impl From<tokio_postgres::Error> for MoveError {
-    fn from(error: tokio_postgres::Error) -> Self {
-        Self::Names(NamesError::unavailable(error_chain(&error)))
-    }
-}
-
-/// What has just been done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// It is written down that the tenant is being moved.
-    Recorded,
-    /// Nobody else writes the tenant's names.
-    Gated,
-    /// The target is empty.
-    Cleared,
-    /// So many records are copied.
-    Copied(u64),
-    /// All records are the same in both.
-    Compared(u64),
-    /// The tenant is in the target.
-    Switched,
-    /// It is served there.
-    Opened,
-    /// What was left in the source is removed.
-    Removed,
-    /// The move is undone: the tenant is served where it was.
-    Undone,
-}
-
-/// Where a tenant is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TenantPlace {
-    /// The tenant.
-    pub tenant: String,
-    /// Its database: the address, or the id of one that is not in the list.
-    pub database: String,
-    /// Where it is being moved.
-    pub moving_to: Option<String>,
-    /// Where it was, and what it has left is to be removed.
-    pub moved_from: Option<String>,
-}
 
 /// What is done next.
 #[derive(Debug, Clone, Copy)]
@@ -133,75 +73,6 @@ pub struct Mover {
     now_ms: u64,
     copied: u64,
     after: String,
-}
-
-/// A database of the list.
-struct Listed {
-    url: NamesUrl,
-    shown: String,
-    id: String,
-}
-
-/// Opens the databases as hosts do, so that their tables are up to date, and asks for their ids. The first must answer.
-async fn listed(url: &NamesUrl, config: &NamesConfig) -> Result<(Records, Vec<Listed>), MoveError> {
-    let NamesUrl::Several(several) = url else {
-        return Err(MoveError::Refused(format!(
-            "{url} is one database; give all of them, as in --names postgres://a/names,postgres://b/names"
-        )));
-    };
-    let names = open(url, config.clone()).await?;
-    let ready = names.ready().await;
-    names.close().await;
-    ready?;
-    let (mut first, mut all) = (None, Vec::new());
-    for (index, url) in several.iter().enumerate() {
-        let records = match Records::connect(url, config).await {
-            Ok(records) => records,
-            Err(error) if index == 0 => return Err(error.into()),
-            Err(_) => continue,
-        };
-        let row = client(&records)?
-            .query_one("SELECT id FROM namelock_database", &[])
-            .await?;
-        let shown = url.to_string();
-        let shown = shown
-            .split_once("://")
-            .map_or(shown.clone(), |(_, shown)| shown.to_owned());
-        all.push(Listed {
-            url: url.clone(),
-            shown,
-            id: row.try_get(0)?,
-        });
-        first = first.or(Some(records));
-    }
-    let first = first.ok_or_else(|| MoveError::Refused("there is no database".to_owned()))?;
-    Ok((first, all))
-}
-
-fn client(records: &Records) -> Result<&Client, MoveError> {
-    let client = records.client();
-    client.ok_or_else(|| MoveError::Refused("it is no database of PostgreSQL".to_owned()))
-}
-
-/// Returns where all tenants are, in order of their ids.
-///
-/// # Errors
-///
-/// See [`MoveError`].
-pub async fn placements(url: &NamesUrl, config: &NamesConfig) -> Result<Vec<TenantPlace>, MoveError> {
-    let (first, all) = listed(url, config).await?;
-    let sql = "SELECT tenant, database, moving_to, moved_from FROM namelock_placement ORDER BY tenant";
-    let rows = client(&first)?.query(sql, &[]).await?;
-    let shown = |id: String| all.iter().find(|one| one.id == id).map_or(id, |one| one.shown.clone());
-    let place = |row: &tokio_postgres::Row| {
-        Ok(TenantPlace {
-            tenant: row.try_get(0)?,
-            database: shown(row.try_get(1)?),
-            moving_to: row.try_get::<_, Option<String>>(2)?.map(shown),
-            moved_from: row.try_get::<_, Option<String>>(3)?.map(shown),
-        })
-    };
-    rows.iter().map(place).collect()
 }
 
 impl Mover {
@@ -421,7 +292,7 @@ impl Mover {
 
     /// Opens the gate of a database, whichever attempt made it but a later one.
     async fn open_gate(&self, records: &Records) -> Result<(), MoveError> {
-        let sql = "DELETE FROM namelock_moved WHERE tenant = $1 AND mover <= $2";
+        let sql = "UPDATE namelock_moved SET open = true, mover = $2 WHERE tenant = $1 AND mover <= $2";
         client(records)?.execute(sql, &[&self.tenant, &self.attempt]).await?;
         Ok(())
     }

@@ -189,10 +189,12 @@ const SEVERAL_DATABASES: &str = "
 
     CREATE TABLE IF NOT EXISTS namelock_moved (
         tenant text   NOT NULL COLLATE \"C\" PRIMARY KEY,
-        mover  bigint NOT NULL
+        mover  bigint NOT NULL,
+        open   boolean NOT NULL DEFAULT false
     );
     COMMENT ON TABLE namelock_moved IS
-        'The tenants whose names only a mover may write here: the last attempt to move it';
+        'The tenants whose names only a mover may write here: the last attempt to move it. One whose gate is open stays, so that no
+        earlier attempt closes it';
 
     -- For each row that is written, once a tenant was gated. What others delete of a gated tenant, which is what a purge does, is
     -- left instead of being refused: a purge is of all tenants.
@@ -202,8 +204,8 @@ const SEVERAL_DATABASES: &str = "
         may   text := nullif(current_setting('namelock.mover', true), '');
     BEGIN
         IF TG_OP = 'DELETE' THEN whose := OLD.tenant; ELSE whose := NEW.tenant; END IF;
-        IF may IS NULL AND NOT EXISTS (SELECT FROM namelock_moved WHERE tenant = whose)
-            OR may IS NOT NULL AND EXISTS (SELECT FROM namelock_moved WHERE tenant = whose AND mover = may::bigint)
+        IF may IS NULL AND NOT EXISTS (SELECT FROM namelock_moved WHERE tenant = whose AND NOT open)
+            OR may IS NOT NULL AND EXISTS (SELECT FROM namelock_moved WHERE tenant = whose AND mover = may::bigint AND NOT open)
         THEN
             IF TG_OP = 'DELETE' THEN RETURN OLD; ELSE RETURN NEW; END IF;
         END IF;
@@ -224,8 +226,8 @@ const SEVERAL_DATABASES: &str = "
                 FOR EACH ROW EXECUTE FUNCTION namelock_refuse_moved();
         END IF;
         INSERT INTO namelock_moved AS m VALUES (whose, attempt)
-            ON CONFLICT (tenant) DO UPDATE SET mover = greatest(m.mover, excluded.mover);
-        RETURN (SELECT mover = attempt FROM namelock_moved WHERE tenant = whose);
+            ON CONFLICT (tenant) DO UPDATE SET mover = excluded.mover, open = false WHERE m.mover <= excluded.mover;
+        RETURN FOUND;
     END $$;
 
     -- Returns the placement of a tenant, which gets one if it has none: here if there are rows of it already, otherwise in that of

@@ -290,8 +290,8 @@ impl Sql {
                 ON CONFLICT (server) DO UPDATE SET last = greatest(e.last, excluded.last),
                     placed = greatest(e.placed, excluded.placed)",
             ),
-            is_moved: text("SELECT EXISTS (SELECT FROM namelock_moved WHERE tenant = $1)"),
-            has_moved: text("SELECT EXISTS (SELECT FROM namelock_moved)"),
+            is_moved: text("SELECT EXISTS (SELECT FROM namelock_moved WHERE tenant = $1 AND NOT open)"),
+            has_moved: text("SELECT EXISTS (SELECT FROM namelock_moved WHERE NOT open)"),
             identity: text("SELECT id, first FROM namelock_database"),
             join: text(
                 "WITH joined AS (

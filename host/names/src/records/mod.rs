@@ -139,6 +139,7 @@ impl Records {
     ///
     /// See [`NamesError`].
     pub async fn begin(&mut self) -> Result<u64, NamesError> {
+        self.rows = PAGE_MAX;
         let now_ms = match &mut self.database {
             Database::Sqlite(records) => records.begin()?,
             Database::Postgres(records) => records.begin().await?,
@@ -165,7 +166,9 @@ impl Records {
         });
         let fits = fits.count();
         page.truncate(fits);
-        self.rows = (2 * fits).clamp(1, PAGE_MAX);
+        if fits > 0 {
+            self.rows = (2 * fits).min(PAGE_MAX);
+        }
         Ok(page)
     }
 

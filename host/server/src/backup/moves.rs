@@ -1,7 +1,7 @@
 //! `namelock names move` and `namelock names placement`.
 
 use clap::Args;
-use namelock_names::placed::mover::{Mover, Step, placements};
+use namelock_names::placed::{Mover, Step, placements};
 
 use super::database::{DatabaseFlags, tenant};
 use super::progress::Progress;

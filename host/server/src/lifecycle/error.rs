@@ -133,7 +133,7 @@ pub enum RunError {
     Backup(#[from] BackupError),
     /// A tenant could not be moved between databases.
     #[error(transparent)]
-    Move(#[from] namelock_names::placed::mover::MoveError),
+    Move(#[from] namelock_names::placed::MoveError),
     /// The requested output could not be written.
     #[error("cannot write to standard output")]
     Print(#[source] io::Error),
