@@ -45,6 +45,7 @@ mod replay;
 mod requests;
 mod rolling;
 mod scenarios;
+mod several_databases;
 mod story;
 mod tls;
 mod top;

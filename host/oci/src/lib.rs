@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of wasmtime and of tenants: it gives the bytes of a component, or says why not.
 //!
-//! - [`reference`]: where a component is, and which one; `digest`: names of contents;
+//! - [`mod@reference`]: where a component is, and which one; `digest`: names of contents;
 //! - `puller`: pulls one; `manifest`: which layer is the component; `authorization`, `credentials`: what a registry wants to see;
 //!   `transport`: asks over HTTP, and reads bounded answers;
 //! - `cache`: keeps what was pulled;
