@@ -135,6 +135,11 @@ fn what_cannot_be_moved_is_said_with_what_can_be_done() {
         1,
         &format!("1: {}", first.address()),
     );
+    // One that is down keeps its number, and no other is taken for it.
+    let third = Postgres::start();
+    let with_gap = format!("{},postgres://127.0.0.1:1/none,{}", first.url(), third.url());
+    let choices = format!("3: {}", third.address());
+    refused(&["move", "one", "--to", "2"], &with_gap, 1, &choices);
     refused(&["move", "one", "--back"], &urls, 1, "has no database yet");
     refused(&["move", "one"], &urls, 2, "--to");
     refused(&["move", "one", "--to", "2"], &first.url(), 1, "give all of them");

@@ -21,8 +21,10 @@ pub struct TenantPlace {
     pub moved_from: Option<String>,
 }
 
-/// A database of the list.
+/// A database of the list that answers.
 pub(super) struct Listed {
+    /// Its place in the list, from 1.
+    pub(super) number: usize,
     pub(super) url: NamesUrl,
     pub(super) shown: String,
     pub(super) id: String,
@@ -54,6 +56,7 @@ pub(super) async fn listed(url: &NamesUrl, config: &NamesConfig) -> Result<(Reco
             .split_once("://")
             .map_or(shown.clone(), |(_, shown)| shown.to_owned());
         all.push(Listed {
+            number: index + 1,
             url: url.clone(),
             shown,
             id: row.try_get(0)?,

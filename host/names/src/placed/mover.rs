@@ -86,18 +86,12 @@ impl Mover {
         let refused = |why: String| Err(MoveError::Refused(why));
         let (first, all) = listed(url, config).await?;
         let choices = || {
-            let all = (1_usize..)
-                .zip(&all)
-                .map(|(number, one)| format!("{number}: {}", one.shown));
+            let all = all.iter().map(|one| format!("{}: {}", one.number, one.shown));
             all.collect::<Vec<_>>().join(", ")
         };
         let wanted = |to: &str| {
-            let is_it =
-                |number: usize, one: &Listed| to == number.to_string() || to == one.shown || to == one.url.to_string();
-            (1_usize..)
-                .zip(&all)
-                .find(|(number, one)| is_it(*number, one))
-                .map(|(_, one)| one)
+            let is_it = |one: &&Listed| to == one.number.to_string() || to == one.shown || to == one.url.to_string();
+            all.iter().find(is_it)
         };
         let with_id = |id: &str| {
             let found = all.iter().find(|one| one.id == id);

@@ -1,7 +1,7 @@
 //! Where tenants are, as far as this host remembers.
 //!
-//! It is a hint, which the databases correct: see the module above. A tenant that is being moved is looked for again after
-//! [`LOOK_AGAIN`], however often it is asked for.
+//! It is a hint, which the databases correct: see the module above. A tenant that is being moved, or is in a database that this host does
+//! not have, is looked for again after [`LOOK_AGAIN`], however often it is asked for.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::error::NamesError;
 use crate::placed::members::{Member, Members};
 use crate::postgres::Placement;
 
-/// How long a tenant that is being moved is taken to be.
+/// For how long a tenant is taken to be where it cannot be reached.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How many tenants are remembered. Beyond that all are forgotten, which costs a read each.
@@ -35,10 +35,11 @@ impl Places {
     pub(super) async fn remembered(&self, members: &Members, tenant: &str) -> Result<Arc<Member>, NamesError> {
         let place = self.0.lock().get(tenant).cloned();
         match place {
-            Some(place) if place.placement.moving_to.is_none() || place.read.elapsed() < LOOK_AGAIN => {
-                member(members, tenant, &place.placement)
-            }
-            _ => self.look(members, tenant).await,
+            Some(place) => match member(members, tenant, &place.placement) {
+                Err(_) if place.read.elapsed() >= LOOK_AGAIN => self.look(members, tenant).await,
+                found => found,
+            },
+            None => self.look(members, tenant).await,
         }
     }
 

@@ -14,7 +14,7 @@ pub enum MoveError {
     #[error("{0}; run the same command again, it goes on from there")]
     Names(#[from] NamesError),
     /// Records could not be put.
-    #[error("{0}; run the same command again, it goes on from there")]
+    #[error("{0}; nothing is lost: run the same command again, or undo the move with --back")]
     Put(#[from] SaveError),
     /// It cannot be done as asked.
     #[error("{0}")]

@@ -213,10 +213,11 @@ const SEVERAL_DATABASES: &str = "
         RAISE EXCEPTION 'the names of tenant % are not to be written in this database', whose USING ERRCODE = 'NL002';
     END $$;
 
-    -- The lock waits until every write has ended that has not seen the gate, and lets no other begin before it is there. Returns
-    -- whether the attempt is the last one.
+    -- The lock waits until every write has ended that has not seen the gate, and lets no other begin before it is there. It waits for
+    -- longer than a server takes to end an autovacuum that is in the way (deadlock_timeout, a second). Returns whether the attempt
+    -- is the last one.
     CREATE OR REPLACE FUNCTION namelock_gate(whose text, attempt bigint) RETURNS boolean
-    LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
+    LANGUAGE plpgsql SET lock_timeout = '1500ms' AS $$
     BEGIN
         LOCK TABLE namelock_registrations IN SHARE ROW EXCLUSIVE MODE;
         IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'namelock_registrations'::regclass
@@ -233,7 +234,7 @@ const SEVERAL_DATABASES: &str = "
     -- Returns the placement of a tenant, which gets one if it has none: here if there are rows of it already, otherwise in that of
     -- the candidates which has the fewest tenants.
     CREATE OR REPLACE FUNCTION namelock_place(whose text, candidates text[]) RETURNS SETOF namelock_placement
-    LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
+    LANGUAGE plpgsql SET lock_timeout = '1500ms' AS $$
     DECLARE
         here   text;
         chosen text;
