@@ -38,9 +38,10 @@ use crate::url::NamesUrl;
 /// The first of the two numbers of the advisory lock of a mover.
 const MOVER_LOCK: i32 = 0x6e6c_7403;
 
-/// How often a tenant is gated again while others write for longer than it waits for them, and the pause between.
-const GATE_TRIES: u32 = 100;
-const GATE_PAUSE: Duration = Duration::from_millis(100);
+/// How often a tenant is gated again while others write for longer than it waits for them, and the pause between: what waits for the table
+/// holds up everybody's writes, so most of the time nothing does.
+const GATE_TRIES: u32 = 20;
+const GATE_PAUSE: Duration = Duration::from_secs(3);
 
 /// What is done next.
 #[derive(Debug, Clone, Copy)]
