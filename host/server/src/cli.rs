@@ -20,12 +20,10 @@ use crate::develop::scenario::{self, TestFlags};
 use crate::inspect::{self, CheckConfigFlags};
 use crate::lifecycle::{self, Addresses, Manager, RunError};
 use crate::manual::{self, CompletionsFlags, ManFlags};
+use crate::new_token::{self, TokenCommand};
 use crate::operate::deploy::{self, DeployFlags};
 use crate::operate::{self, AdminEnv, AdminFlags};
-use crate::output::print;
 use crate::telemetry::{self, LogWriter};
-use crate::tokens::right::{AdminRight, InvalidRight, Right, TokenRight};
-use crate::tokens::{NewToken, NewTokenError};
 use crate::top::{self, TopFlags};
 
 /// Registers names for many tenants under a lock that holds across machines.
@@ -170,56 +168,6 @@ struct CompileFlags {
     memory_max: u64,
 }
 
-#[derive(Debug, Subcommand)]
-enum TokenCommand {
-    /// Prints a new secret, and the lines for the tenant.toml of its tenant, or for the file of the host.
-    ///
-    /// The secret is shown only once; give it to the caller, who sends it as `Authorization: Bearer SECRET`. The file holds
-    /// only its SHA-256.
-    ///
-    /// With --admin it is for an operator: the lines are for the file that `serve --config` is given, and `namelock admin` takes the
-    /// secret from NAMELOCK_ADMIN_TOKEN or --token-file.
-    New(TokenFlags),
-}
-
-#[derive(Args, Debug)]
-struct TokenFlags {
-    /// The name of the token in the file [default: default]
-    #[arg(long, value_name = "NAME", default_value = "default", hide_default_value = true)]
-    name: String,
-    /// Makes a token for the admin listener of a host, and not for a tenant
-    #[arg(long)]
-    admin: bool,
-    /// The rights of the token, separated by commas [default: register,find,free; with --admin: read]
-    #[arg(long, value_name = "RIGHTS", value_delimiter = ',')]
-    rights: Option<Vec<String>>,
-}
-
-impl TokenFlags {
-    /// Prints a new token.
-    fn run(&self) -> Result<(), RunError> {
-        if self.admin {
-            self.make(&[AdminRight::Read])
-        } else {
-            self.make(&[Right::Register, Right::Find, Right::Free])
-        }
-    }
-
-    fn make<R: TokenRight<Err = InvalidRight>>(&self, default: &[R]) -> Result<(), RunError> {
-        let read = |text: &String| {
-            text.parse::<R>()
-                .map_err(|error| ConfigError::new("--rights", format!("`{text}` is none; {error}")))
-        };
-        let given = self.rights.as_ref().map(|texts| texts.iter().map(read).collect());
-        let rights: Vec<_> = given.transpose()?.unwrap_or_else(|| default.to_vec());
-        let token = NewToken::make(&self.name, &rights).map_err(|error| match error {
-            NewTokenError::Invalid(error) => ConfigError::new("token new", error.to_string()).into(),
-            NewTokenError::Random(error) => RunError::Runtime(std::io::Error::other(error)),
-        })?;
-        print(&token.text())
-    }
-}
-
 /// Runs the command line.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), RunError> {
     let command = match Cli::try_parse_from(arguments) {
@@ -241,7 +189,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), RunError
         Command::Deploy(flags) => deploy::run(&flags, AdminEnv::of_process()),
         Command::Names(flags) => backup::run(&flags),
         Command::Top(flags) => top::run(&flags, AdminEnv::of_process()),
-        Command::Token(TokenCommand::New(flags)) => flags.run(),
+        Command::Token(command) => new_token::run(&command),
         Command::Completions(flags) => manual::completions(&Cli::command(), &flags),
         Command::Man(flags) => manual::man(&Cli::command(), &flags),
         Command::Compile(flags) => compile(&flags),
@@ -406,10 +354,10 @@ mod tests {
     #[test]
     fn a_token_has_only_rights_of_its_kind() {
         let wrong = |line: &str| {
-            let Command::Token(TokenCommand::New(flags)) = Cli::try_parse_from(line.split(' ')).unwrap().command else {
+            let Command::Token(command) = Cli::try_parse_from(line.split(' ')).unwrap().command else {
                 panic!("{line} makes a token");
             };
-            flags.run().unwrap_err().to_string()
+            new_token::run(&command).unwrap_err().to_string()
         };
         assert_eq!(
             wrong("namelock token new --rights find,fly"),

@@ -17,7 +17,7 @@
 //! - [`inspect`]: says what a host would be configured with; [`operate`]: asks a running one; [`top`]: watches
 //!   some in a terminal; `output`: what commands print;
 //! - [`backup`]: writes what the names database keeps of a tenant to a file, and puts it back;
-//! - [`manual`]: what shells and `man` know of the command line;
+//! - [`new_token`]: makes secrets; [`manual`]: what shells and `man` know of the command line;
 //! - [`text`]: errors with their causes, on one bounded line; [`hex`]: bytes as digits;
 //! - [`develop`]: what the author of a handler uses;
 //! - [`admin`], [`usage`], [`metrics`], [`telemetry`], [`trace`]: what an operator sees; [`readiness`]: whether what the host
@@ -57,6 +57,7 @@ pub mod documents;
 pub mod backup;
 pub mod inspect;
 pub mod manual;
+pub mod new_token;
 pub mod operate;
 mod output;
 pub mod top;

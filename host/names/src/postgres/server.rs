@@ -82,7 +82,7 @@ impl Server {
         answer.map_or_else(|error| Err(unavailable(error)), |answer| Ok(answer.row()))
     }
 
-    /// Runs one statement.
+    /// Runs one statement. What it reads of a tenant that has moved away is refused.
     pub(super) async fn ask_one(
         &self,
         tenant: &str,
@@ -90,14 +90,8 @@ impl Server {
         sql: &Text,
         parameters: Parameters,
     ) -> Result<Answer, StatementError> {
-        let one = One {
-            work,
-            sql: Arc::clone(sql),
-            parameters,
-            check: self.check_of(tenant, work),
-            _keeps: Vec::new(),
-        };
-        self.ask(tenant, work, one).await?.checked()
+        let check = self.check_of(tenant, work);
+        self.ask_with(tenant, work, sql, parameters, check).await
     }
 
     /// Runs one statement that is of no tenant's names, when it is the tenant's turn.
@@ -108,14 +102,25 @@ impl Server {
         sql: &Text,
         parameters: Parameters,
     ) -> Result<Answer, StatementError> {
+        self.ask_with(tenant, work, sql, parameters, None).await
+    }
+
+    async fn ask_with(
+        &self,
+        tenant: &str,
+        work: Work,
+        sql: &Text,
+        parameters: Parameters,
+        check: Option<(Text, String)>,
+    ) -> Result<Answer, StatementError> {
         let one = One {
             work,
             sql: Arc::clone(sql),
             parameters,
-            check: None,
+            check,
             _keeps: Vec::new(),
         };
-        self.ask(tenant, work, one).await
+        self.ask(tenant, work, one).await?.checked()
     }
 
     /// What to ask after a read, where tenants are in several databases.
