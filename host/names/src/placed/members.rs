@@ -141,7 +141,7 @@ impl Members {
 
     /// Returns the database with this id.
     pub(super) fn with_id(&self, id: &str) -> Option<&Arc<Member>> {
-        self.all.iter().find(|member| member.id().as_deref() == Some(id))
+        self.all.iter().find(|member| member.id.lock().as_deref() == Some(id))
     }
 
     /// Returns the ids of those that have joined, in the order of the list.

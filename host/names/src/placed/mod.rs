@@ -10,8 +10,8 @@
 //! A host remembers places, and may be wrong: it stood still while a tenant was moved, it is of an older version, or it was given only
 //! the first database. So no host is trusted. A tenant is *gated* in each database in which it must not be written, and a trigger
 //! there refuses its writes (migration 6). The gate is made under a lock of the table, so every write has either ended before it, or sees
-//! it. A host that is refused has certainly written nothing; it reads the place again and may write there, once. Reads are followed
-//! by a look at the gate on the same connection, and what they have read counts only where there is none. So what a host
+//! it. A host that is refused has certainly written nothing; it reads the place again and may write there, once. A read has a
+//! look at the gate before and after it, on the same connection, and what it has read counts only where the gate was open all the time. So what a host
 //! remembers need not be told when it changes: it is corrected when it is used.
 //!
 //! A host of a version before gates that is given only the first database reads what is not there any longer, but writes nothing.

@@ -24,21 +24,21 @@ const REMEMBERED_MAX: usize = 1 << 20;
 #[derive(Default)]
 pub(super) struct Places(Mutex<HashMap<String, Place>>);
 
-#[derive(Clone)]
 struct Place {
-    placement: Placement,
+    /// The database, or why it cannot be reached.
+    found: Result<Arc<Member>, NamesError>,
     read: Instant,
 }
 
 impl Places {
     /// Returns the database of a tenant, which may be remembered wrongly.
     pub(super) async fn remembered(&self, members: &Members, tenant: &str) -> Result<Arc<Member>, NamesError> {
-        let place = self.0.lock().get(tenant).cloned();
-        match place {
-            Some(place) => match member(members, tenant, &place.placement) {
-                Err(_) if place.read.elapsed() >= LOOK_AGAIN => self.look(members, tenant).await,
-                found => found,
-            },
+        let remembered = match self.0.lock().get(tenant) {
+            Some(Place { found, read }) if found.is_ok() || read.elapsed() < LOOK_AGAIN => Some(found.clone()),
+            Some(_) | None => None,
+        };
+        match remembered {
+            Some(found) => found,
             None => self.look(members, tenant).await,
         }
     }
@@ -71,7 +71,14 @@ impl Places {
         if places.len() >= REMEMBERED_MAX {
             places.clear();
         }
-        places.insert(tenant.to_owned(), Place { placement, read });
+        let remembered = found.clone();
+        places.insert(
+            tenant.to_owned(),
+            Place {
+                found: remembered,
+                read,
+            },
+        );
         found
     }
 }

@@ -123,10 +123,10 @@ impl Server {
         self.ask(tenant, work, one).await?.checked()
     }
 
-    /// What to ask after a read, where tenants are in several databases.
+    /// What to ask before and after a read, where tenants are in several databases.
     fn check_of(&self, tenant: &str, work: Work) -> Option<(Text, String)> {
         let is_checked = matches!(work, Work::Read) && tenant != NO_TENANT && self.pool.gates.are_there();
-        is_checked.then(|| (Arc::clone(&self.sql.is_moved), tenant.to_owned()))
+        is_checked.then(|| (Arc::clone(&self.sql.gate), tenant.to_owned()))
     }
 
     /// Runs a job, once the time is known.

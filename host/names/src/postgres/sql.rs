@@ -138,8 +138,8 @@ pub(super) struct Sql {
     pub(super) epochs: Text,
     /// Records the epoch `$2` of the lock server `$1`.
     pub(super) record_epoch: Text,
-    /// Reads whether the names of the tenant `$1` are not in this database, whatever rows there are.
-    pub(super) is_moved: Text,
+    /// Reads the gate of the tenant `$1`: the last attempt to move it, -1 if the gate is closed, none if there never was one.
+    pub(super) gate: Text,
     /// Reads whether that is so of any tenant.
     pub(super) has_moved: Text,
     /// Reads which database this is, and to which first one it belongs.
@@ -290,7 +290,7 @@ impl Sql {
                 ON CONFLICT (server) DO UPDATE SET last = greatest(e.last, excluded.last),
                     placed = greatest(e.placed, excluded.placed)",
             ),
-            is_moved: text("SELECT EXISTS (SELECT FROM namelock_moved WHERE tenant = $1 AND NOT open)"),
+            gate: text("SELECT (SELECT CASE WHEN open THEN mover ELSE -1 END FROM namelock_moved WHERE tenant = $1)"),
             has_moved: text("SELECT EXISTS (SELECT FROM namelock_moved WHERE NOT open)"),
             identity: text("SELECT id, first FROM namelock_database"),
             join: text(

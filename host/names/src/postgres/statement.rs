@@ -107,6 +107,12 @@ pub(super) enum StatementError {
     NoAnswer(String),
 }
 
+/// The gate of a tenant, as `Sql::gate` reads it: which move has opened it; none: it was never closed.
+type Gate = Option<i64>;
+
+/// One that is closed.
+const CLOSED: Gate = Some(-1);
+
 /// What is asked on a connection.
 pub(super) trait Job: Send + Sync + 'static {
     type Answer: Send;
@@ -123,7 +129,7 @@ pub(super) struct One {
     pub(super) work: Work,
     pub(super) sql: Text,
     pub(super) parameters: Parameters,
-    /// The statement and the tenant to ask afterwards whether what was read is of a tenant that has moved.
+    /// The statement and the tenant to ask before and afterwards for the gate of the tenant.
     pub(super) check: Option<(Text, String)>,
     /// Last until the server has answered.
     pub(super) _keeps: Vec<Keep>,
@@ -277,14 +283,17 @@ impl Job for One {
             Some((check, tenant)) => {
                 let check = connection.prepare_cached(check).await?;
                 let tenant: [&(dyn ToSql + Sync); 1] = [tenant];
-                // Both are sent before the first is answered, and the server works on them in this order: where there is no gate
-                // after the rows were read, there was none before.
-                let (rows, moved) = tokio::join!(
+                // All are sent before the first is answered, and the server works on them in this order. What was read is what the
+                // tenant has where its gate was open before and after it, and is the same one: a tenant that has come back meanwhile
+                // has another.
+                let (before, rows, after) = tokio::join!(
                     biased;
+                    connection.query_one(&check, &tenant),
                     connection.query(&statement, &parameters),
                     connection.query_one(&check, &tenant),
                 );
-                (rows?, moved?.try_get(0)?)
+                let (before, after): (Gate, Gate) = (before?.try_get(0)?, after?.try_get(0)?);
+                (rows?, before != after || after == CLOSED)
             }
         };
         let count = match (self.work, rows.first()) {
