@@ -81,7 +81,12 @@ pub async fn placements(url: &NamesUrl, config: &NamesConfig) -> Result<Vec<Tena
     let (first, all) = listed(url, config).await?;
     let sql = "SELECT tenant, database, moving_to, moved_from FROM namelock_placement ORDER BY tenant";
     let rows = client(&first)?.query(sql, &[]).await?;
-    let shown = |id: String| all.iter().find(|one| one.id == id).map_or(id, |one| one.shown.clone());
+    let shown = |id: String| {
+        all.iter().find(|one| one.id == id).map_or_else(
+            || format!("the database with the id {id} (not in the list, or it does not answer)"),
+            |one| one.shown.clone(),
+        )
+    };
     let place = |row: &tokio_postgres::Row| {
         Ok(TenantPlace {
             tenant: row.try_get(0)?,

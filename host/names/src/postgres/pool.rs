@@ -47,8 +47,11 @@ pub(super) struct Connection {
 pub(super) enum ConnectError {
     #[error(transparent)]
     Turn(NoTurn),
-    #[error("it cannot be reached")]
-    Pool(#[source] PoolError<Unreachable>),
+    #[error("it cannot be reached: {}", match .0 {
+        PoolError::Backend(why) => why.to_string(),
+        other => other.to_string(),
+    })]
+    Pool(PoolError<Unreachable>),
     #[error(transparent)]
     Schema(SchemaError),
 }

@@ -50,7 +50,8 @@ pub(super) async fn run(flags: &MoveFlags) -> Result<(), RunError> {
             Step::Switched => {}
             Step::Opened => eprintln!("tenant {tenant} is served from its new database"),
             Step::Removed => eprintln!("its rows in the old database are removed"),
-            Step::Undone => eprintln!("tenant {tenant} is served where it was"),
+            Step::Undone if flags.back => eprintln!("the move is undone: tenant {tenant} is served where it was"),
+            Step::Undone => eprintln!("tenant {tenant} is there already"),
         }
     }
     let seconds = progress.end();
